@@ -1,0 +1,69 @@
+"""One image file to one uint8 array: every mode read right, everything unreadable named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ktl.errors import DataError
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+SMALLEST_SIDE = 4  # pixels; a smaller file is a placeholder, not a photograph
+MOST_PIXELS = 100_000_000  # refused before decoding: a decompression bomb
+
+Images = NDArray[np.uint8]
+
+
+def read_image(source: Path | IO[bytes], size: int, channels: int, name: str | None = None) -> Images:
+    """Reads an image file as uint8 (size, size, channels), resized and centre-cropped.
+
+    EXIF rotation is applied, transparency is laid over white, CMYK, palette and 16-bit files are converted. `channels`
+    is 1 (grey) or 3 (RGB). `name` is how errors call a source that is not a path.
+    Raises DataError, naming the file, if it cannot be read or has a side under 4 pixels.
+    """
+    label = name or str(source)
+    try:
+        with Image.open(source) as image:
+            width, height = image.size
+            if min(width, height) < SMALLEST_SIDE:
+                raise DataError(f"{label} is {width} x {height} pixels: too small to be a picture; remove or replace it")
+            if width * height > MOST_PIXELS:
+                raise DataError(f"{label} is {width} x {height} pixels: over {MOST_PIXELS:,} in all; scale it down first")
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        reason = "no image format that is known" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise DataError(f"cannot read the image {label}: {reason}; remove or replace it") from error
+    return fit_image(flatten(upright), size, channels)
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """An opaque 8-bit RGB or grey image from any mode that Pillow decodes."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_to_8_bit(np.asarray(image)))
+    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
+        opaque = image.convert("RGBA")
+        white = Image.new("RGBA", opaque.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, opaque).convert("RGB")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _to_8_bit(values: NDArray[np.generic]) -> Images:
+    """16-bit integers to 8 bits by their high byte; floats and 32-bit values by their own range."""
+    wide = values.astype(np.float64)
+    if np.issubdtype(values.dtype, np.integer) and wide.min() >= 0 and wide.max() <= 65535:
+        return (wide / 257.0).round().astype(np.uint8)
+    low, span = wide.min(), max(float(np.ptp(wide)), 1e-12)
+    return ((wide - low) / span * 255.0).round().astype(np.uint8)
+
+
+def fit_image(image: Image.Image, size: int, channels: int) -> Images:
+    """Scales the shorter side to `size`, crops the centre, and returns uint8 (size, size, channels)."""
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
+    return np.asarray(image, dtype=np.uint8).reshape(size, size, channels)

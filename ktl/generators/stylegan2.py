@@ -1,0 +1,241 @@
+"""StyleGAN2: a mapping network and a style-modulated synthesis network, in plain torch.
+
+Written from Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (CVPR 2020, arXiv 1912.04958).
+Module and parameter names are those of the official state dictionaries, so that released weights fit.
+Only the `skip` architecture is here: each resolution adds its RGB image to the up-sampled sum of the coarser ones.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LEAKY_SLOPE = 0.2
+ACTIVATION_GAIN = math.sqrt(2.0)  # keeps the second moment of a leaky ReLU's input
+
+
+@dataclass(frozen=True)
+class StyleGAN2Config:
+    """Sizes of a StyleGAN2; a layer at resolution r has min(channel_base / r, channel_max) channels."""
+
+    z_dim: int = 128
+    w_dim: int = 128
+    resolution: int = 32
+    channel_base: int = 768
+    channel_max: int = 128
+    mapping_layers: int = 2
+    mapping_lr_multiplier: float = 0.05
+
+    def channels(self, resolution: int) -> int:
+        """Number of feature maps of the layers at `resolution` pixels."""
+        return min(self.channel_base // resolution, self.channel_max)
+
+    @property
+    def resolutions(self) -> list[int]:
+        """4, 8, ... up to the image size."""
+        return [2**i for i in range(2, int(math.log2(self.resolution)) + 1)]
+
+
+class Dense(nn.Module):
+    """Linear layer with equalised learning rate: weights are stored at unit scale and scaled in use."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        lr_multiplier: float = 1.0,
+        bias_init: float = 0.0,
+        activate: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((out_features,), bias_init))
+        self.weight_gain = lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = lr_multiplier
+        self.activate = activate
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        return F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN if self.activate else x
+
+
+class MappingNetwork(nn.Module):
+    """z (n, z_dim) ~ N(0, I)  ->  w (n, w_dim). `w_avg` is the running mean of w that truncation pulls towards."""
+
+    w_avg: Tensor
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.layers = config.mapping_layers
+        sizes = [config.z_dim] + [config.w_dim] * self.layers
+        for i in range(self.layers):
+            layer = Dense(sizes[i], sizes[i + 1], lr_multiplier=config.mapping_lr_multiplier, activate=True)
+            self.add_module(f"fc{i}", layer)
+        self.register_buffer("w_avg", torch.zeros(config.w_dim))
+
+    def forward(self, z: Tensor, truncation: float = 1.0) -> Tensor:
+        w = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+        for i in range(self.layers):
+            w = self.get_submodule(f"fc{i}")(w)
+        return w if truncation == 1.0 else self.w_avg.lerp(w, truncation)
+
+
+def resample_filter() -> Tensor:
+    """The binomial low-pass filter [1, 3, 3, 1] as a normalised (4, 4) kernel."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    kernel = torch.outer(taps, taps)
+    return kernel / kernel.sum()
+
+
+def blur(x: Tensor, kernel: Tensor, padding: int, gain: float) -> Tensor:
+    """Depth-wise convolution of x (n, c, h, w) with `kernel` (k, k), times `gain`; zero padding on each side."""
+    channels = x.shape[1]
+    weight = (kernel * gain).to(x.dtype).expand(channels, 1, *kernel.shape)
+    return F.conv2d(x, weight, padding=padding, groups=channels)
+
+
+def upsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """Doubles the resolution of x (n, c, h, w): zeros between the pixels, then the low-pass filter."""
+    channels = x.shape[1]
+    weight = (kernel * 4.0).to(x.dtype).expand(channels, 1, *kernel.shape)
+    return F.conv_transpose2d(x, weight, stride=2, padding=1, groups=channels)
+
+
+def modulated_convolution(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool, transpose: bool) -> Tensor:
+    """Convolution whose input channels are scaled by each sample's style (paper, section 2.2).
+
+    x (n, c_in, h, w), weight (c_out, c_in, k, k), style (n, c_in). The scale is applied to the activations and the
+    demodulation to the result, so that one ordinary convolution serves the whole batch. `transpose` doubles the
+    resolution by a stride-2 transposed convolution (output 2h + 1 for k = 3).
+    """
+    scaled = x * style.to(x.dtype)[:, :, None, None]
+    kernel = weight.to(x.dtype)
+    if transpose:
+        out = F.conv_transpose2d(scaled, kernel.transpose(0, 1), stride=2)
+    else:
+        out = F.conv2d(scaled, kernel, padding=weight.shape[-1] // 2)
+    if demodulate:
+        norm = (style.square() @ weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt()
+        out = out * norm.to(x.dtype)[:, :, None, None]
+    return out
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3 x 3 convolution, constant noise, bias, leaky ReLU; doubles the resolution when `up`."""
+
+    resample_filter: Tensor
+    noise_const: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, *, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        self.affine = Dense(w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.register_buffer("resample_filter", resample_filter())
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        x = modulated_convolution(x, self.weight, self.affine(w), demodulate=True, transpose=self.up)
+        if self.up:
+            x = blur(x, self.resample_filter, padding=1, gain=4.0)
+        x = x + (self.noise_const * self.noise_strength).to(x.dtype)
+        x = x + self.bias.to(x.dtype)[:, None, None]
+        return F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
+
+
+class ToRGB(nn.Module):
+    """Modulated 1 x 1 convolution to the image's channels, without demodulation."""
+
+    def __init__(self, in_channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.affine = Dense(w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(3))
+        self.weight_gain = 1.0 / math.sqrt(in_channels)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        style = self.affine(w) * self.weight_gain
+        rgb = modulated_convolution(x, self.weight, style, demodulate=False, transpose=False)
+        return rgb + self.bias.to(x.dtype)[:, None, None]
+
+
+class SynthesisBlock(nn.Module):
+    """The layers of one resolution: an up-sampling layer (a learned constant at 4 x 4), a layer, and the RGB image."""
+
+    resample_filter: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int) -> None:
+        super().__init__()
+        self.is_first = in_channels == 0
+        if self.is_first:
+            self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
+        else:
+            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, up=True)
+        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, up=False)
+        self.torgb = ToRGB(out_channels, w_dim)
+        self.register_buffer("resample_filter", resample_filter())
+
+    @property
+    def layers(self) -> int:
+        """How many w vectors the block's convolutions use up; its ToRGB shares the next block's first one."""
+        return 1 if self.is_first else 2
+
+    def forward(self, x: Tensor | None, image: Tensor | None, ws: list[Tensor]) -> tuple[Tensor, Tensor]:
+        if x is None:
+            x = self.const.to(ws[0].dtype).expand(ws[0].shape[0], -1, -1, -1)
+        else:
+            x = self.conv0(x, ws[0])
+        x = self.conv1(x, ws[-2])
+        rgb = self.torgb(x, ws[-1])
+        return x, rgb if image is None else upsample(image, self.resample_filter) + rgb
+
+
+class SynthesisNetwork(nn.Module):
+    """ws (n, layers, w_dim)  ->  images (n, 3, resolution, resolution), about [-1, 1]."""
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.resolutions = config.resolutions
+        in_channels = 0
+        for resolution in self.resolutions:
+            out_channels = config.channels(resolution)
+            self.add_module(f"b{resolution}", SynthesisBlock(in_channels, out_channels, config.w_dim, resolution))
+            in_channels = out_channels
+        self.num_ws = 2 * len(self.resolutions)
+
+    def forward(self, ws: Tensor) -> Tensor:
+        x: Tensor | None = None
+        image: Tensor | None = None
+        first = 0
+        for resolution in self.resolutions:
+            block = self.get_submodule(f"b{resolution}")
+            assert isinstance(block, SynthesisBlock)
+            x, image = block(x, image, list(ws[:, first : first + block.layers + 1].unbind(dim=1)))
+            first += block.layers
+        assert image is not None
+        return image
+
+
+class StyleGAN2(nn.Module):
+    """The two networks together; `forward` takes z (n, z_dim) to images (n, 3, resolution, resolution)."""
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping = MappingNetwork(config)
+        self.synthesis = SynthesisNetwork(config)
+
+    def broadcast(self, w: Tensor) -> Tensor:
+        """One w (n, w_dim) for every layer: (n, layers, w_dim)."""
+        return w[:, None, :].expand(-1, self.synthesis.num_ws, -1)
+
+    def forward(self, z: Tensor, truncation: float = 1.0) -> Tensor:
+        images: Tensor = self.synthesis(self.broadcast(self.mapping(z, truncation)))
+        return images
