@@ -30,7 +30,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}; the last saved state is intact: free some space and resume"
+            f"cannot write {path}: {error.strerror or error}; what was saved last is intact: free space and resume"
         ) from error
 
 

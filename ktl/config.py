@@ -2,7 +2,89 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ktl.errors import CheckpointError, UsageError
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how many of them are labelled."""
+
+    source: str = "fashion-mnist"
+    shots: int = 2  # labelled images a class
+    ways: int | None = None  # classes, drawn by seed; all of them if None
+    image_size: int | None = None  # pixels; the data's own if None
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How an edge learns from its shots. The defaults are the tuned recipe; `RECIPES` has the published one."""
+
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    schedule: str = "one-cycle"
+    batch: int = 32
+    steps: int | None = 600  # over all rounds; None trains `epochs` in each round instead
+    epochs: int = 1
+    augment: bool = True
+    scale: float = 16.0  # ArcFace s
+    margin: float = 0.0  # ArcFace m, radians
+    smoothing: float = 0.1
+    gradient_norm: float = 100.0
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """How an edge learns from image-vector pairs. The defaults are `image-vector`'s; `TRANSFERS` has the others."""
+
+    task: str = "image-vector"
+    warmup_steps: int = 600  # on the pairs alone, before the shots
+    warmup_batch: int = 128
+    joint_batch: int = 64  # pairs beside each batch of shots
+    weight: float = 1.0  # mu, of the auxiliary loss beside the shots' loss
+    temperature: float = 0.2
+    learning_rate: float = 1e-3  # in the warm-up
+    body_rate: float = 1 / 3  # learning rate of a warmed-up extractor, relative to the head's, on the shots
+    anew_each_round: bool = False  # the task's own weights start anew and only a round's own pairs are used
+
+
+@dataclass(frozen=True)
+class CloudConfig:
+    """What an edge asks of the cloud."""
+
+    generator: str = "builtin"
+    alignment: str = "robust"
+    pairs_per_class: int | None = None  # as many as make PAIRS in all if None
+    image_format: str = "webp"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One edge's run, whole: the same config gives the same numbers on the same machine."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: str = "cnn4"
+    rounds: int = 1
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+    cloud: CloudConfig = field(default_factory=CloudConfig)
+    local_only: bool = False
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise UsageError(f"--rounds is {self.rounds}: at least 1 is needed")
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(f"--seed is {self.seed}: give 0 to {2**31 - 1}")
 
 
 @dataclass(frozen=True)
@@ -19,3 +101,51 @@ class GeneratorTrainingConfig:
     log_every: int = 100  # steps
     save_every: int = 1_000  # steps
     seed: int = 0
+
+
+PAIRS = 700  # in one download, unless a number a class is asked for
+
+RECIPES = {
+    "tuned": TrainingConfig(),
+    "published": TrainingConfig(
+        optimizer="sgd",
+        learning_rate=0.01,
+        weight_decay=0.0,
+        schedule="constant",
+        batch=10,
+        steps=None,
+        augment=False,
+        scale=64.0,
+        margin=0.5,
+        smoothing=0.0,
+    ),
+}
+
+TRANSFERS = {
+    "image-vector": TransferConfig(),
+    "mse": TransferConfig(task="mse", warmup_steps=0, joint_batch=10, weight=50.0, body_rate=1.0, anew_each_round=True),
+}
+
+
+def save_config(config: Any, path: Path) -> None:
+    """Writes a config as JSON."""
+    path.write_text(json.dumps(asdict(config), indent=2) + "\n")
+
+
+def load_config(path: Path, kind: type[Config]) -> Config:
+    """Reads what `save_config` wrote. Raises CheckpointError for a missing, damaged or unknown setting."""
+    try:
+        return _build(kind, json.loads(path.read_text()))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no run at {path.parent}: {path.name} is missing") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged or from another ktl ({error}); start the run anew") from error
+
+
+def _build(kind: type[Config], values: dict[str, Any]) -> Config:
+    nested: dict[str, Any] = {}
+    for entry in fields(kind):  # type: ignore[arg-type]
+        default = entry.default_factory() if callable(entry.default_factory) else None
+        if is_dataclass(default) and entry.name in values:
+            nested[entry.name] = _build(type(default), values[entry.name])
+    return kind(**(values | nested))

@@ -9,7 +9,7 @@ from ktl.errors import UsageError
 
 
 class Registry:
-    """Names of one kind of choice, each with the `module:attribute` that implements it and a line that says what it is."""
+    """Names of one kind of choice, each with its `module:attribute` and a line that says what it is."""
 
     def __init__(self, kind: str, entries: dict[str, tuple[str, str]]) -> None:
         self.kind = kind

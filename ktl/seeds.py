@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -16,3 +18,11 @@ def derive(seed: int, *path: str | int) -> int:
 def stream(seed: int, *path: str | int) -> torch.Generator:
     """A CPU random generator for the stream named by `path`."""
     return torch.Generator().manual_seed(derive(seed, *path))
+
+
+@contextmanager
+def initialising(seed: int, *path: str | int) -> Iterator[None]:
+    """Inside, torch's modules draw their initial weights from the stream named by `path`; outside nothing changes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, *path))
+        yield

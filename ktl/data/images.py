@@ -30,9 +30,13 @@ def read_image(source: Path | IO[bytes], size: int, channels: int, name: str | N
         with Image.open(source) as image:
             width, height = image.size
             if min(width, height) < SMALLEST_SIDE:
-                raise DataError(f"{label} is {width} x {height} pixels: too small to be a picture; remove or replace it")
+                raise DataError(
+                    f"{label} is {width} x {height} pixels: too small to be a picture; remove or replace it"
+                )
             if width * height > MOST_PIXELS:
-                raise DataError(f"{label} is {width} x {height} pixels: over {MOST_PIXELS:,} in all; scale it down first")
+                raise DataError(
+                    f"{label} is {width} x {height} pixels: over {MOST_PIXELS:,} in all; scale it down first"
+                )
             image.load()
             upright = ImageOps.exif_transpose(image)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
@@ -56,9 +60,11 @@ def _to_8_bit(values: NDArray[np.generic]) -> Images:
     """16-bit integers to 8 bits by their high byte; floats and 32-bit values by their own range."""
     wide = values.astype(np.float64)
     if np.issubdtype(values.dtype, np.integer) and wide.min() >= 0 and wide.max() <= 65535:
-        return (wide / 257.0).round().astype(np.uint8)
-    low, span = wide.min(), max(float(np.ptp(wide)), 1e-12)
-    return ((wide - low) / span * 255.0).round().astype(np.uint8)
+        wide = wide / 257.0
+    else:
+        wide = (wide - wide.min()) * (255.0 / max(float(np.ptp(wide)), 1e-12))
+    eight_bit: Images = wide.round().astype(np.uint8)
+    return eight_bit
 
 
 def fit_image(image: Image.Image, size: int, channels: int) -> Images:

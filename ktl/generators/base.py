@@ -15,11 +15,13 @@ class ImageGenerator(Protocol):
     """
 
     name: str
+    family: str
     licence: str  # of the weights
     fingerprint: str  # hexadecimal digest of the weights: two clouds with the same one draw the same images
     noise_dim: int
     latent_dim: int
     image_size: int  # pixels, square
+    parameters: int
 
     def latents(self, noise: Tensor) -> Tensor:
         """noise (n, noise_dim) ~ N(0, I) -> latents (n, latent_dim), float32."""

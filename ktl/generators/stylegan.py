@@ -23,14 +23,17 @@ BATCH = 64  # images at a time: enough to keep two cores busy, small enough for 
 class StyleGAN2Generator:
     """Implements `ktl.generators.base.ImageGenerator`; one w is repeated for all layers, as the method does."""
 
+    family = "StyleGAN2"
+
     def __init__(self, network: StyleGAN2, *, name: str, licence: str, fingerprint: str) -> None:
-        self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.name = name
         self.licence = licence
         self.fingerprint = fingerprint
         self.noise_dim = network.config.z_dim
         self.latent_dim = network.config.w_dim
         self.image_size = network.config.resolution
+        self.parameters = sum(parameter.numel() for parameter in network.parameters())
 
     def latents(self, noise: Tensor) -> Tensor:
         """noise z (n, z_dim) -> w (n, w_dim), truncation 1."""
@@ -65,6 +68,8 @@ def load_stylegan2(path: Path, name: str) -> StyleGAN2Generator:
         network.load_state_dict(tensors, assign=True)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} is no generator that ktl can read: {reason}; convert or train it anew") from error
+        raise CheckpointError(
+            f"{path} is no generator that ktl can read: {reason}; convert or train it anew"
+        ) from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return StyleGAN2Generator(network, name=name, licence=metadata.get("licence", "not stated"), fingerprint=digest)

@@ -188,10 +188,7 @@ class SynthesisBlock(nn.Module):
         return 1 if self.is_first else 2
 
     def forward(self, x: Tensor | None, image: Tensor | None, ws: list[Tensor]) -> tuple[Tensor, Tensor]:
-        if x is None:
-            x = self.const.to(ws[0].dtype).expand(ws[0].shape[0], -1, -1, -1)
-        else:
-            x = self.conv0(x, ws[0])
+        x = self.const.expand(len(ws[0]), -1, -1, -1) if x is None else self.conv0(x, ws[0])
         x = self.conv1(x, ws[-2])
         rgb = self.torgb(x, ws[-1])
         return x, rgb if image is None else upsample(image, self.resample_filter) + rgb

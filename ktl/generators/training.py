@@ -21,7 +21,7 @@ from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from ktl.config import GeneratorTrainingConfig
 from ktl.generators.discriminator import Discriminator
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from ktl.seeds import derive, stream
+from ktl.seeds import initialising, stream
 
 Row = dict[str, float]
 
@@ -36,9 +36,9 @@ class GeneratorTrainer:
         self.config = config
         self.images = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         architecture = StyleGAN2Config(resolution=images.shape[1])
-        torch.manual_seed(derive(config.seed, "initial weights"))
-        self.generator = _channels_last(StyleGAN2(architecture))
-        self.discriminator = _channels_last(Discriminator(architecture))
+        with initialising(config.seed, "initial weights"):
+            self.generator = _channels_last(StyleGAN2(architecture))
+            self.discriminator = _channels_last(Discriminator(architecture))
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
         self.generator_adam = _adam(self.generator, config.generator_rate)
         self.discriminator_adam = _adam(self.discriminator, config.discriminator_rate)
@@ -51,7 +51,8 @@ class GeneratorTrainer:
         return self.step * self.config.batch
 
     def train(self, on_row: Callable[[Row], None], should_stop: Callable[[], bool] = lambda: False) -> None:
-        """Trains until `config.images` have been shown or `should_stop()`; `on_row` gets figures every `log_every` steps.
+        """Trains until `config.images` have been shown or `should_stop()`; `on_row` gets figures every
+        `log_every` steps.
 
         A row holds: images; discriminator_loss and generator_loss; r1 and r2 (mean squared gradient norms: near 0 with
         both losses at ln 2, the discriminator is dead); diversity (pixel standard deviation over a generated batch
@@ -142,7 +143,7 @@ class GeneratorTrainer:
 
 
 def _channels_last(module: nn.Module) -> Any:
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module.to(memory_format=torch.channels_last)
 
 
 def _adam(module: nn.Module, rate: float) -> torch.optim.Adam:
@@ -151,7 +152,7 @@ def _adam(module: nn.Module, rate: float) -> torch.optim.Adam:
 
 def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
 
 

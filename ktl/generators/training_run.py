@@ -7,17 +7,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-from PIL import Image
-
 from ktl.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from ktl.config import GeneratorTrainingConfig
 from ktl.data.collection import read_collection
 from ktl.errors import UsageError
-from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.generators.samples import sample_grid
 from ktl.generators.stylegan import load_stylegan2, save_stylegan2
 from ktl.generators.training import GeneratorTrainer, Row
-from ktl.seeds import stream
 
 
 def train_generator(
@@ -65,11 +61,3 @@ def train_generator(
     trainer.train(keep, should_stop)
     save()
     return out / "generator.safetensors"
-
-
-def sample_grid(generator: ImageGenerator, *, rows: int, columns: int, seed: int) -> Image.Image:
-    """A picture of rows x columns images drawn from fresh latents."""
-    images = generator.images(sample_latents(generator, rows * columns, stream(seed, "samples")))
-    size = generator.image_size
-    tiled = images.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2).reshape(rows * size, columns * size, 3)
-    return Image.fromarray(tiled.contiguous().numpy() if tiled.dtype == torch.uint8 else tiled.byte().numpy())

@@ -1,0 +1,1 @@
+"""The `ktl` command: arguments, progress and printing; the work is done in `ktl`."""

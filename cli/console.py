@@ -1,0 +1,45 @@
+"""How the commands print: live progress on a terminal, plain lines elsewhere; and how Ctrl-C asks a run to stop."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+from types import FrameType
+
+from rich.console import Console
+
+output = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def in_bytes(count: int) -> str:
+    """A byte count as people read it: 532 B, 12.3 kB, 1.43 MB."""
+    if count < 1_000:
+        return f"{count} B"
+    return f"{count / 1e3:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.2f} MB"
+
+
+def in_percent(share: float) -> str:
+    """0.518 -> 51.8%."""
+    return f"{100 * share:.1f}%"
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Event]:
+    """Inside, Ctrl-C or SIGTERM sets the event so that the run can save itself; a second Ctrl-C ends it at once."""
+    stop = Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        errors.print("stopping after this step; once more to stop without saving")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,222 @@
+"""`ktl edge ...`: train on a few images with a cloud's help, evaluate, predict."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from ktl.alignment import ALIGNMENTS
+from ktl.config import RECIPES, TRANSFERS, CloudConfig, DataConfig, RunConfig, TrainingConfig, load_config
+from ktl.errors import UsageError
+from ktl.models import MODELS
+from ktl.transfer import TASKS
+
+from .console import errors, in_bytes, in_percent, output, stop_on_signal
+
+if TYPE_CHECKING:
+    from ktl.edge.compare import Comparison
+    from ktl.edge.run import RunResult
+
+app = typer.Typer(no_args_is_help=True, help="An edge device: train, evaluate, predict.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Run = Annotated[Path, typer.Argument(help="A run directory of `ktl edge train`.")]
+
+
+@app.command()
+def train(
+    data: Annotated[str, typer.Option(help="A data set's name, a folder, or an .npz file; see `ktl datasets`.")] = (
+        DataConfig.source
+    ),
+    shots: Annotated[int, typer.Option(help="Labelled images a class.")] = DataConfig.shots,
+    ways: Annotated[int | None, typer.Option(help="Classes, drawn by seed.", show_default="all")] = DataConfig.ways,
+    rounds: Annotated[int, typer.Option(help="Times that prototypes go up and pairs come down.")] = RunConfig.rounds,
+    generator: Annotated[str, typer.Option(help="'builtin' or a generator file.")] = CloudConfig.generator,
+    alignment: Annotated[str, typer.Option(help=" | ".join(ALIGNMENTS.names()))] = CloudConfig.alignment,
+    transfer: Annotated[str, typer.Option(help=" | ".join(TASKS.names()))] = "image-vector",
+    pairs_per_class: Annotated[
+        int | None, typer.Option(help="Image-vector pairs a class and round.", show_default="700 pairs in all")
+    ] = CloudConfig.pairs_per_class,
+    model: Annotated[str, typer.Option(help=" | ".join(MODELS.names()))] = RunConfig.model,
+    image_size: Annotated[
+        int | None, typer.Option(help="Pixels, square.", show_default="the data's own; 32 for folders")
+    ] = DataConfig.image_size,
+    recipe: Annotated[str, typer.Option(help=" | ".join(RECIPES))] = "tuned",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps on the shots.", show_default=str(TrainingConfig.steps))
+    ] = None,
+    warmup_steps: Annotated[
+        int | None, typer.Option(min=0, help="Steps on the pairs before.", show_default="by --transfer")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = RunConfig.seed,
+    out: Annotated[Path | None, typer.Option(help="Run directory.", show_default="runs/<data>-<shots>shot-...")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with this run directory, with its own settings; other options are ignored."),
+    ] = None,
+    local_only: Annotated[bool, typer.Option("--local-only", help="Train without a cloud.")] = RunConfig.local_only,
+    device: Annotated[str, typer.Option(help="cpu | cuda | mps")] = RunConfig.device,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = RunConfig.threads,
+    as_json: AsJson = False,
+) -> None:
+    """Learn classes from a few images: prototypes go up, image-vector pairs come down, and a CNN trains on both.
+
+    Then trains the same without the cloud and prints both results side by side.
+    """
+    if resume is not None:
+        config, folder = load_config(resume / "config.json", RunConfig), resume
+    else:
+        _choice("recipe", recipe, list(RECIPES))
+        training, task = RECIPES[recipe], TRANSFERS[TASKS.check(transfer)]
+        config = RunConfig(
+            data=DataConfig(source=data, shots=shots, ways=ways, image_size=image_size),
+            model=MODELS.check(model),
+            rounds=rounds,
+            training=training if steps is None else replace(training, steps=steps),
+            transfer=task if warmup_steps is None else replace(task, warmup_steps=warmup_steps),
+            cloud=CloudConfig(generator, ALIGNMENTS.check(alignment), pairs_per_class),
+            local_only=local_only,
+            seed=seed,
+            device=_device(device),
+            threads=threads,
+        )
+        folder = out or _new_folder(config)
+    _train(config, folder, resume=resume is not None, as_json=as_json)
+
+
+def _train(config: RunConfig, folder: Path, *, resume: bool, as_json: bool) -> None:
+    from ktl.cloud.embedded import EmbeddedCloud
+    from ktl.edge.compare import train_beside_local
+    from ktl.edge.run import train_edge
+    from ktl.generators import load_generator
+
+    from .progress import RunProgress
+
+    with stop_on_signal() as stop, RunProgress(quiet=as_json) as progress:
+        local_observer = progress.observer("local only", 1, stop)
+        if config.local_only:
+            result = train_edge(config, folder, resume=resume, observer=local_observer)
+            comparison = None
+        else:
+            cloud = EmbeddedCloud(load_generator(config.cloud.generator))
+            observer = progress.observer("KTL", config.rounds, stop)
+            comparison = train_beside_local(
+                config, folder, cloud, resume=resume, observer=observer, local_observer=local_observer
+            )
+            result = comparison.ktl
+    if as_json:
+        print(json.dumps(_summary(result, comparison)))
+        return
+    output.print(_table(result, comparison))
+    output.print(f"run: {folder}\nnext: ktl edge evaluate {folder}   or   ktl edge predict {folder} IMAGE...")
+
+
+@app.command()
+def evaluate(run: Run, as_json: AsJson = False) -> None:
+    """Accuracy of a run on its test images, by class, and what it takes for what."""
+    from ktl.edge.run import evaluate_run
+
+    evaluation, names = evaluate_run(run)
+    if as_json:
+        record = {
+            "accuracy": evaluation.accuracy,
+            "class_accuracy": dict(zip(names, evaluation.class_accuracy, strict=True)),
+            "confusion": evaluation.confusion.tolist(),
+        }
+        print(json.dumps(record))
+        return
+    table = Table(title=f"test accuracy {in_percent(evaluation.accuracy)}", box=None, pad_edge=False)
+    table.add_column("class")
+    table.add_column("accuracy", justify="right")
+    table.add_column("most often taken for")
+    for index, (name, accuracy) in enumerate(zip(names, evaluation.class_accuracy, strict=True)):
+        wrong = evaluation.confusion[index].clone()
+        wrong[index] = 0
+        taken = f"{names[int(wrong.argmax())]} ({int(wrong.max())} of {int(evaluation.confusion[index].sum())})"
+        table.add_row(name, in_percent(accuracy), taken if wrong.max() > 0 else "")
+    output.print(table)
+
+
+@app.command()
+def predict(
+    run: Run, images: Annotated[list[Path], typer.Argument(help="Image files.")], as_json: AsJson = False
+) -> None:
+    """Classify image files with a finished run; exit code 1 if any could not be read."""
+    from ktl.edge.predict import Predictor
+
+    failed = False
+    for prediction in Predictor(run).predict(images):
+        if prediction.error is not None:
+            failed = True
+            errors.print(prediction.error, markup=False)
+        elif as_json:
+            shown = {"file": str(prediction.file), "label": prediction.label, "probability": prediction.probability}
+            print(json.dumps(shown))
+        else:
+            assert prediction.probability is not None  # there is one where there is no error
+            output.print(f"{prediction.file}: {prediction.label} ({in_percent(prediction.probability)})", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _choice(option: str, value: str, choices: list[str]) -> None:
+    if value not in choices:
+        raise UsageError(f"unknown {option} {value!r}: choose one of {', '.join(choices)}")
+
+
+def _device(name: str) -> str:
+    _choice("device", name.split(":")[0], ["cpu", "cuda", "mps"])
+    if name != "cpu":
+        import torch
+
+        if not getattr(torch, name.split(":")[0]).is_available():
+            raise UsageError(
+                f"--device {name}: this machine has none that torch can use; leave it out to train on the CPU"
+            )
+    return name
+
+
+def _new_folder(config: RunConfig) -> Path:
+    """runs/<data>-<shots>shot-seed<seed>, numbered if it exists."""
+    name = f"{Path(config.data.source).stem}-{config.data.shots}shot-seed{config.seed}"
+    folder, number = Path("runs") / name, 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder
+
+
+def _totals(result: RunResult) -> dict[str, Any]:
+    rows = result.rows
+    return {
+        "test_accuracy": result.evaluation.accuracy,
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "bytes_up": sum(row["bytes_up"] for row in rows),
+        "bytes_down": sum(row["bytes_down"] for row in rows),
+    }
+
+
+def _summary(result: RunResult, comparison: Comparison | None) -> dict[str, Any]:
+    record: dict[str, Any] = {"run": str(result.out)} | _totals(result)
+    if comparison is not None:
+        record |= {"local_only": _totals(comparison.local), "gain": comparison.gain}
+    return record
+
+
+def _table(result: RunResult, comparison: Comparison | None) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "test accuracy", "seconds", "up", "down"):
+        table.add_column(heading, justify="left" if heading == "" else "right")
+    named = [("local only", result)] if comparison is None else [("KTL", result), ("local only", comparison.local)]
+    for name, each in named:
+        totals = _totals(each)
+        up, down = in_bytes(totals["bytes_up"]), in_bytes(totals["bytes_down"])
+        table.add_row(name, in_percent(totals["test_accuracy"]), f"{totals['seconds']:.0f}", up, down)
+    if comparison is not None:
+        table.add_row("gain", f"{100 * comparison.gain:+.1f} points")
+    return table

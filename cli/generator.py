@@ -1,0 +1,81 @@
+"""`ktl generator ...`: look at a generator, draw from it, train one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ktl.config import GeneratorTrainingConfig
+
+from .console import errors, output, stop_on_signal
+
+app = typer.Typer(no_args_is_help=True, help="The cloud's image generator: show, sample, train.")
+
+Source = Annotated[str, typer.Argument(help="'builtin' or a .safetensors that ktl wrote.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+
+
+@app.command()
+def show(source: Source = "builtin") -> None:
+    """Print what a generator is."""
+    from ktl.generators import load_generator
+
+    generator = load_generator(source)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("name", generator.name)
+    table.add_row("family", generator.family)
+    table.add_row("image size", f"{generator.image_size} x {generator.image_size}")
+    table.add_row("noise", f"{generator.noise_dim} numbers")
+    table.add_row("latent", f"{generator.latent_dim} numbers")
+    table.add_row("parameters", f"{generator.parameters:,}")
+    table.add_row("licence", generator.licence)
+    table.add_row("fingerprint", generator.fingerprint)
+    output.print(table)
+
+
+@app.command()
+def sample(
+    source: Source = "builtin",
+    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("samples.png"),
+    rows: Annotated[int, typer.Option(min=1, max=100)] = 8,
+    columns: Annotated[int, typer.Option(min=1, max=100)] = 8,
+    seed: Seed = 0,
+) -> None:
+    """Draw images from fresh latents into one picture."""
+    from ktl.generators import load_generator
+    from ktl.generators.samples import sample_grid
+
+    sample_grid(load_generator(source), rows=rows, columns=columns, seed=seed).save(out, "PNG")
+    output.print(f"{rows * columns} images: {out}")
+
+
+@app.command()
+def train(
+    images: Annotated[Path, typer.Option(help="Folder or tar file of unlabelled images.")],
+    out: Annotated[Path, typer.Option(help="Folder for the weights, figures, sample grid and state.")],
+    count: Annotated[
+        int, typer.Option("--count", min=64, help="Images to show in all.")
+    ] = GeneratorTrainingConfig.images,
+    size: Annotated[int, typer.Option(help="Pixels: 16, 32, 64 or 128.")] = 32,
+    licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the file.")] = "not stated",
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
+) -> None:
+    """Train a StyleGAN2 on unlabelled images; Ctrl-C saves, --resume goes on."""
+    from ktl.generators.training_run import train_generator
+
+    config = GeneratorTrainingConfig(images=count, seed=seed)
+
+    def print_row(row: dict[str, float]) -> None:
+        output.print("  ".join(f"{name} {value:,.3f}".removesuffix(".000") for name, value in row.items()))
+
+    with stop_on_signal() as stop:
+        weights = train_generator(
+            images, out, config, size=size, licence=licence, resume=resume, on_row=print_row, should_stop=stop.is_set
+        )
+    if stop.is_set():
+        errors.print(f"stopped; go on with: ktl generator train --images {images} --out {out} --count {count} --resume")
+    output.print(f"weights: {weights}\nnext: ktl generator sample {weights}")

@@ -1,0 +1,64 @@
+"""The console script: its command groups, and how errors leave it."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from ktl.errors import KtlError, UsageError
+
+from . import catalogue, edge, generator
+from .console import errors
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train tiny image classifiers from a handful of labelled images, with the help of a cloud's image generator.",
+)
+app.add_typer(edge.app, name="edge")
+app.add_typer(generator.app, name="generator")
+app.command("datasets")(catalogue.datasets)
+app.command("models")(catalogue.models)
+
+_debug = False
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ktl {version('ktl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+    global _debug
+    _debug = debug
+
+
+def main() -> None:
+    """Runs the command line. Exit codes: 0 done, 2 usage, 130 interrupted (state saved), 1 any other failure."""
+    try:
+        app()
+    except Exception as error:
+        if _debug:
+            raise
+        known = isinstance(error, KtlError)
+        text = str(error) if known else f"unexpected {type(error).__name__}: {error}; --debug shows where"
+        errors.print(f"[red]error:[/] {text}" if errors.is_terminal else f"error: {text}", markup=errors.is_terminal)
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code that tells a script what kind of failure it was."""
+    if isinstance(error, UsageError):
+        return 2
+    return 130 if type(error).__name__ == "Interrupted" else 1

@@ -1,0 +1,106 @@
+"""The paper's alignment, kept exactly for comparison: a feature transformer trained anew on each round's prototypes.
+
+FedKTL (CVPR 2024), section 3.3, with the released code's hyper-parameters. With few classes its latents leave the
+generator's distribution within a few rounds; docs/method.md has the measurement. Use `robust` for work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ktl.alignment.base import AlignedLatents
+from ktl.alignment.mmd import mmd
+from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.prototypes import Prototypes
+from ktl.seeds import initialising, stream
+
+EPOCHS = 100
+BATCH = 100
+LEARNING_RATE = 0.01
+CLUSTERING_WEIGHT = 1.0  # lambda, as for StyleGAN-XL
+GRADIENT_NORM = 100.0
+
+
+class FeatureTransformer(nn.Sequential):
+    """F: prototypes (n, K) -> latents (n, H); Linear, BatchNorm, ReLU, Linear."""
+
+    def __init__(self, prototype_dim: int, latent_dim: int) -> None:
+        super().__init__(
+            nn.Linear(prototype_dim, prototype_dim),
+            nn.BatchNorm1d(prototype_dim),
+            nn.ReLU(),
+            nn.Linear(prototype_dim, latent_dim),
+        )
+
+
+class PublishedAlignment:
+    """L = MMD(F(P), w) + lambda MSE(F(P), centroid[class]); F and the centroids live on through the rounds."""
+
+    def __init__(self, num_classes: int, prototype_dim: int, seed: int) -> None:
+        self.num_classes = num_classes
+        self.prototype_dim = prototype_dim
+        self.seed = seed
+        self.round = 0
+        self._transformer: FeatureTransformer | None = None
+
+    def align(self, prototypes: Sequence[Prototypes], generator: ImageGenerator, per_class: int) -> AlignedLatents:
+        """The class means of F(P) after training, and for per_class > 1 fresh latents' offsets around them."""
+        rng = stream(self.seed, "published alignment", self.round)
+        vectors = torch.cat([edge.vectors for edge in prototypes])
+        labels = torch.cat([edge.classes for edge in prototypes])
+        transformer = self._live_transformer(generator.latent_dim)
+        self._train(transformer, vectors, labels, generator, rng)
+        classes = labels.unique()
+        centroids = _class_means(transformer, vectors, labels, self.num_classes)[classes]
+        self.round += 1
+        return AlignedLatents(classes, centroids, _around(centroids, per_class, generator, rng))
+
+    def _live_transformer(self, latent_dim: int) -> FeatureTransformer:
+        if self._transformer is None:
+            with initialising(self.seed, "feature transformer"):
+                self._transformer = FeatureTransformer(self.prototype_dim, latent_dim)
+        return self._transformer
+
+    def _train(
+        self,
+        transformer: FeatureTransformer,
+        vectors: Tensor,
+        labels: Tensor,
+        generator: ImageGenerator,
+        rng: torch.Generator,
+    ) -> None:
+        centroids = nn.Parameter(_class_means(transformer, vectors, labels, self.num_classes))
+        parameters = [*transformer.parameters(), centroids]
+        optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
+        transformer.train()
+        for _ in range(EPOCHS):
+            for index in torch.randperm(len(labels), generator=rng).split(BATCH):
+                if len(index) == 1:
+                    continue  # batch normalisation is undefined on one prototype
+                aligned = transformer(vectors[index])
+                valid = sample_latents(generator, len(index), rng)
+                loss = mmd(aligned, valid) + CLUSTERING_WEIGHT * F.mse_loss(aligned, centroids[labels[index]])
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
+                optimizer.step()
+
+
+@torch.no_grad()
+def _class_means(transformer: FeatureTransformer, vectors: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Means (num_classes, H) of F(P) by class, in eval mode; zero for a class without a prototype."""
+    aligned = transformer.eval()(vectors)
+    sums = torch.zeros(num_classes, aligned.shape[1]).index_add_(0, labels, aligned)
+    return sums / labels.bincount(minlength=num_classes).clamp_min(1)[:, None]
+
+
+def _around(centroids: Tensor, per_class: int, generator: ImageGenerator, rng: torch.Generator) -> Tensor:
+    """(m, per_class, H): each centroid, then the centroid plus half of a fresh latent's offset from the mean latent."""
+    m, latent_dim = centroids.shape
+    fresh = sample_latents(generator, m * max(per_class - 1, 1), rng)
+    offsets = 0.5 * (fresh - fresh.mean(dim=0)).reshape(m, -1, latent_dim)[:, : per_class - 1]
+    return torch.cat([centroids[:, None], centroids[:, None] + offsets], dim=1)

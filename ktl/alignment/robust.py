@@ -1,0 +1,75 @@
+"""The default alignment: closed form, stable at any size, and valid by construction.
+
+Prototypes become *noise* of the generator's own prior and go through its own mapping, instead of being pushed towards
+the mapped latents: what comes out is as valid as a fresh latent, whatever the prototypes are. Similar classes get
+similar noise, hence similar latents. docs/alignment.md says why each step is there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ktl.alignment.base import AlignedLatents
+from ktl.generators.base import ImageGenerator
+from ktl.prototypes import Prototypes, class_sums
+from ktl.seeds import stream
+
+SPREAD = 0.5  # share of a latent's noise variance that is its own rather than its class's
+
+
+class RobustAlignment:
+    """Needs only per-class sums and counts of prototypes; the same prototypes and seed give the same latents."""
+
+    def __init__(self, num_classes: int, prototype_dim: int, seed: int) -> None:
+        self.num_classes = num_classes
+        self.prototype_dim = prototype_dim
+        self.seed = seed
+
+    def align(self, prototypes: Sequence[Prototypes], generator: ImageGenerator, per_class: int) -> AlignedLatents:
+        """Latents of each class that has a prototype: the centroid's, and per_class - 1 around it."""
+        sums, counts = class_sums(prototypes, self.num_classes)
+        classes = counts.nonzero().squeeze(1)
+        means = sums[classes] / counts[classes, None]
+        central = prototype_noise(means, generator.noise_dim, self.seed)
+        spread = spread_noise(central, classes, per_class, self.seed)
+        latents = generator.latents(spread.flatten(0, 1)).unflatten(0, (len(classes), per_class))
+        return AlignedLatents(classes, latents[:, 0], latents)
+
+
+def prototype_noise(means: Tensor, noise_dim: int, seed: int) -> Tensor:
+    """Class means of prototypes (m, K) to noise (m, noise_dim), each row as probable under N(0, I) as a fresh draw.
+
+    Centred, half-whitened (singular values to their square roots, so that one dominant direction does not draw all
+    classes onto a line, while like classes stay near each other), projected at random, and set to the length of a fresh
+    draw. Rows that say nothing (all prototypes alike) become fresh draws.
+    """
+    m, prototype_dim = means.shape
+    centred = means.double() - means.double().mean(dim=0)
+    left, singular, right = torch.linalg.svd(centred, full_matrices=False)
+    half_whitened = (left * singular.sqrt()) @ right
+    projection = torch.randn(prototype_dim, noise_dim, dtype=torch.float64, generator=stream(seed, "projection"))
+    fresh = torch.randn(m, noise_dim, dtype=torch.float64, generator=stream(seed, "fresh noise"))
+    directions = half_whitened @ projection + 1e-6 * fresh
+    noise: Tensor = F.normalize(directions, dim=1) * fresh.norm(dim=1, keepdim=True)
+    return noise.float()
+
+
+def spread_noise(central: Tensor, classes: Tensor, per_class: int, seed: int, spread: float = SPREAD) -> Tensor:
+    """(m, noise_dim) -> (m, per_class, noise_dim): first the centre, then mixtures of it with fresh noise.
+
+    sqrt(1 - spread) centre + sqrt(spread) fresh keeps the variance of N(0, I). A class's fresh noise depends on the
+    class's index alone, not on which other classes are present.
+    """
+    own = torch.stack(
+        [
+            torch.randn(per_class - 1, central.shape[1], generator=stream(seed, "spread", class_index))
+            for class_index in classes.tolist()
+        ]
+    )
+    mixed = math.sqrt(1.0 - spread) * central[:, None] + math.sqrt(spread) * own
+    return torch.cat([central[:, None], mixed], dim=1)

@@ -1,0 +1,61 @@
+"""The few-shot task: k labelled images a class for training, all test images of those classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ktl.data.dataset import Dataset, Split
+from ktl.errors import DataError, UsageError
+from ktl.seeds import derive
+
+
+@dataclass(frozen=True)
+class FewShotTask:
+    """Images uint8 (n, c, size, size); labels (n,) int64, indices into class_names."""
+
+    class_names: list[str]
+    shot_images: Tensor
+    shot_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+def draw_task(dataset: Dataset, *, shots: int, ways: int | None, seed: int) -> FewShotTask:
+    """Draws `ways` classes (all if None) and `shots` train images of each, by seed; keeps the data set's class order.
+
+    Raises UsageError for shots < 1 or ways outside 2..classes, DataError for a class with fewer images than shots.
+    """
+    total = len(dataset.class_names)
+    if shots < 1:
+        raise UsageError(f"--shots is {shots}: at least 1 labelled image a class is needed")
+    if ways is not None and not 2 <= ways <= total:
+        raise UsageError(f"--ways is {ways}: {dataset.name} has {total} classes, so give 2 to {total}")
+    rng = np.random.default_rng(derive(seed, "task"))
+    classes = np.arange(total) if ways is None else np.sort(rng.choice(total, ways, replace=False))
+    chosen = np.concatenate([_draw_shots(dataset, int(c), shots, rng) for c in classes])
+    tested = np.flatnonzero(np.isin(dataset.test.labels, classes))
+    return FewShotTask(
+        [dataset.class_names[c] for c in classes],
+        *_read(dataset.train, chosen, classes),
+        *_read(dataset.test, tested, classes),
+    )
+
+
+def _draw_shots(dataset: Dataset, class_index: int, shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    held = np.flatnonzero(dataset.train.labels == class_index)
+    if len(held) < shots:
+        name = dataset.class_names[class_index]
+        raise DataError(
+            f"class {name!r} has {len(held)} train images, fewer than --shots {shots}; add images or lower it"
+        )
+    return rng.choice(held, shots, replace=False)
+
+
+def _read(split: Split, index: NDArray[np.int64], classes: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    images = torch.from_numpy(split.images[index]).permute(0, 3, 1, 2).contiguous()
+    return images, torch.from_numpy(np.searchsorted(classes, split.labels[index]))

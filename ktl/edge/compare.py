@@ -1,0 +1,39 @@
+"""The main job's question: does the cloud's help raise accuracy over the same training without it?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ktl.config import RunConfig
+from ktl.edge.connection import CloudConnection
+from ktl.edge.run import Observer, RunResult, train_edge
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the same data with the same seed and recipe, one with a cloud's pairs and one without."""
+
+    ktl: RunResult
+    local: RunResult
+
+    @property
+    def gain(self) -> float:
+        """Test accuracy that the cloud's help added, -1..1."""
+        return self.ktl.evaluation.accuracy - self.local.evaluation.accuracy
+
+
+def train_beside_local(
+    config: RunConfig,
+    out: Path,
+    connection: CloudConnection,
+    *,
+    resume: bool = False,
+    observer: Observer = Observer(),
+    local_observer: Observer = Observer(),
+) -> Comparison:
+    """`train_edge` into `out`, then the same without a cloud into `out/local-only`. Raises as `train_edge` does."""
+    ktl = train_edge(config, out, connection, resume=resume, observer=observer)
+    alone = replace(config, local_only=True, rounds=1)
+    local = train_edge(alone, out / "local-only", resume=resume, observer=local_observer)
+    return Comparison(ktl, local)

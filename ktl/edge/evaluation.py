@@ -1,0 +1,45 @@
+"""How well a model does on the test images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ktl.data.transforms import to_network
+
+BATCH = 500
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """confusion (C, C) int64: rows are true classes, columns predicted ones."""
+
+    confusion: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """Share of test images classified right, 0..1."""
+        return int(self.confusion.diagonal().sum()) / int(self.confusion.sum())
+
+    @property
+    def class_accuracy(self) -> list[float]:
+        """The same for each class (every class of a task has test images)."""
+        right, tested = self.confusion.diagonal().tolist(), self.confusion.sum(dim=1).tolist()
+        return [r / t for r, t in zip(right, tested, strict=True)]
+
+
+@torch.no_grad()
+def predict_classes(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    """uint8 images (n, c, h, w) -> predicted class indices (n,): the ETF vector with the largest cosine."""
+    model.eval()
+    batches = [model(to_network(batch.to(device))).argmax(dim=1).cpu() for batch in images.split(BATCH)]
+    return torch.cat(batches)
+
+
+def evaluate(model: nn.Module, images: Tensor, labels: Tensor, num_classes: int, device: torch.device) -> Evaluation:
+    """Classifies uint8 images (n, c, h, w) with labels (n,)."""
+    predicted = predict_classes(model, images, device)
+    cells = torch.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    return Evaluation(cells.reshape(num_classes, num_classes))

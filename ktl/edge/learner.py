@@ -1,0 +1,217 @@
+"""The edge's training: shots, pairs, and a state that can be saved after any step and gone on from to the same bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
+from ktl.config import RunConfig, TrainingConfig
+from ktl.data.fewshot import FewShotTask
+from ktl.data.transforms import random_view, to_network
+from ktl.edge.evaluation import Evaluation, evaluate
+from ktl.edge.schedule import Stage, rate_factor, stages
+from ktl.errors import CheckpointError, UsageError
+from ktl.etf import arcface_loss
+from ktl.models.edge_model import build_model
+from ktl.pairs import ImageVectorPairs, concatenate
+from ktl.prototypes import Prototypes, class_prototypes
+from ktl.seeds import initialising, stream
+from ktl.transfer import TASKS
+
+
+@dataclass
+class RoundLosses:
+    """Sums over a round's steps, from which its mean losses are reported."""
+
+    shot_sum: float = 0.0
+    shot_steps: int = 0
+    pair_sum: float = 0.0
+    pair_steps: int = 0
+
+    def means(self) -> dict[str, float | None]:
+        """Mean loss on the shots and on the pairs; None where there was no such step."""
+        return {
+            "shot_loss": self.shot_sum / self.shot_steps if self.shot_steps else None,
+            "pair_loss": self.pair_sum / self.pair_steps if self.pair_steps else None,
+        }
+
+
+class EdgeLearner:
+    """A model, its shots, and the pairs received so far.
+
+    Every random choice of a step comes from a stream named by the seed, round and step, so the weights after k
+    steps are a function of (task, config, pairs, k).
+    """
+
+    def __init__(self, task: FewShotTask, config: RunConfig, etf_seed: int) -> None:
+        self.task = task
+        self.config = config
+        self.device = torch.device(config.device)
+        self.model = build_model(
+            config.model,
+            channels=task.shot_images.shape[1],
+            image_size=task.shot_images.shape[2],
+            classes=len(task.class_names),
+            seed=config.seed,
+            etf_seed=etf_seed,
+        ).to(self.device)
+        self.model.to(memory_format=torch.channels_last)
+        self.round = 0
+        self.round_step = 0
+        self.losses = RoundLosses()
+        self._pairs: list[ImageVectorPairs] = []
+        self._transfer: nn.Module | None = None
+        self._optimizers: dict[str, torch.optim.Optimizer] = {}
+        self._make_optimizers()
+
+    def prototypes(self) -> Prototypes:
+        """Class prototypes of the shots under the present model, in eval mode. FedKTL section 3.2."""
+        self.model.eval()
+        with torch.no_grad():
+            embeddings = self.model.embed(to_network(self.task.shot_images.to(self.device))).cpu()
+        return class_prototypes(embeddings, self.task.shot_labels)
+
+    def receive(self, pairs: ImageVectorPairs) -> None:
+        """Takes a round's pairs; earlier ones are kept too unless the task starts anew each round."""
+        anew = self.config.transfer.anew_each_round
+        self._pairs = [pairs] if anew else [*self._pairs, pairs]
+        if self._transfer is None or anew:
+            with initialising(self.config.seed, "transfer"):
+                task = TASKS.load(self.config.transfer.task)(
+                    self.model.extractor.feature_dim, self._pairs[0].vectors, self.config.transfer
+                )
+            self._transfer = task.to(self.device)
+            self._make_optimizers()
+
+    def train_round(self, on_step: Callable[[Stage, int, float], None], should_stop: Callable[[], bool]) -> bool:
+        """Does the rest of the current round's steps; returns whether it got to the end before `should_stop()`.
+
+        `on_step` gets the stage, the steps done in it, and the last loss.
+        """
+        self.model.train()
+        pairs = concatenate(self._pairs) if self._pairs else None
+        start = 0
+        for stage in stages(self.config, self.round, len(self.task.shot_labels)):
+            while self.round_step < start + stage.steps:
+                if should_stop():
+                    return False
+                step = self.round_step - start
+                loss = self._step(stage, step, pairs)
+                self.round_step += 1
+                on_step(stage, step + 1, loss)
+            start += stage.steps
+        return True
+
+    def finish_round(self) -> None:
+        """Moves on to the next round."""
+        self.round += 1
+        self.round_step = 0
+        self.losses = RoundLosses()
+
+    def evaluate(self) -> Evaluation:
+        """On all test images of the task."""
+        task = self.task
+        return evaluate(self.model, task.test_images, task.test_labels, len(task.class_names), self.device)
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and optimizer state by name; `round`, `round_step` and `losses` are the caller's to keep."""
+        tensors = prefixed("model", self.model.state_dict())
+        if self._transfer is not None:
+            tensors |= prefixed("transfer", self._transfer.state_dict())
+        for name, optimizer in self._optimizers.items():
+            tensors |= prefixed(f"optimizer {name}", optimizer_tensors(optimizer))
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Goes on from what `state` returned; the pairs must have been received again before."""
+        self.restore_model(tensors)
+        if self._transfer is not None and (weights := under("transfer", tensors)):
+            self._transfer.load_state_dict(weights)
+        for name, optimizer in self._optimizers.items():
+            restore_optimizer(optimizer, under(f"optimizer {name}", tensors))
+
+    def restore_model(self, tensors: dict[str, Tensor]) -> None:
+        """The model's weights alone, to evaluate it. Raises CheckpointError if they are another model's."""
+        try:
+            self.model.load_state_dict(under("model", tensors))
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise CheckpointError(f"the checkpoint's weights do not fit model {self.config.model}: {reason}") from error
+
+    def _step(self, stage: Stage, step: int, pairs: ImageVectorPairs | None) -> float:
+        config = self.config
+        rng = stream(config.seed, "round", self.round, stage.name, step)
+        optimizer = self._optimizers[stage.name]
+        factor = rate_factor(config.training.schedule, (stage.first + step) / stage.total)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        loss = torch.zeros((), device=self.device)
+        if stage.name == "shots":
+            loss = self._shot_loss(step, rng)
+            self.losses.shot_sum += loss.item()
+            self.losses.shot_steps += 1
+        if pairs is not None:
+            warming = stage.name == "warm-up"
+            batch = config.transfer.warmup_batch if warming else config.transfer.joint_batch
+            pair_loss = self._pair_loss(pairs, batch, rng)
+            self.losses.pair_sum += pair_loss.item()
+            self.losses.pair_steps += 1
+            loss = pair_loss if warming else loss + config.transfer.weight * pair_loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(
+            (p for g in optimizer.param_groups for p in g["params"]), config.training.gradient_norm
+        )
+        optimizer.step()
+        return float(loss.item())
+
+    def _shot_loss(self, step: int, rng: torch.Generator) -> Tensor:
+        training = self.config.training
+        index = self._shot_index(step)
+        images = self._network_input(self.task.shot_images[index], rng)
+        labels = self.task.shot_labels[index].to(self.device)
+        cosines = self.model(images)
+        return arcface_loss(cosines, labels, margin=training.margin, scale=training.scale, smoothing=training.smoothing)
+
+    def _shot_index(self, step: int) -> Tensor:
+        """The shots of a step: each epoch passes once over all of them, in batches of almost equal size."""
+        shots = len(self.task.shot_labels)
+        batches = math.ceil(shots / self.config.training.batch)
+        order = torch.randperm(shots, generator=stream(self.config.seed, "round", self.round, "epoch", step // batches))
+        return order.chunk(batches)[step % batches]
+
+    def _pair_loss(self, pairs: ImageVectorPairs, batch: int, rng: torch.Generator) -> Tensor:
+        assert self._transfer is not None  # made when the pairs were received
+        index = torch.randperm(len(pairs), generator=rng)[:batch]
+        features = self.model.extractor(self._network_input(pairs.images[index], rng))
+        loss: Tensor = self._transfer(features, pairs.vectors[index].to(self.device))
+        return loss
+
+    def _network_input(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        images = random_view(images, rng) if self.config.training.augment else to_network(images)
+        return images.to(self.device, memory_format=torch.channels_last)
+
+    def _make_optimizers(self) -> None:
+        """One optimizer a stage; a new one has no state, so the first call after a change of tasks starts them anew."""
+        training, transfer = self.config.training, self.config.transfer
+        task = [] if self._transfer is None else [*self._transfer.parameters()]
+        extractor, head = [*self.model.extractor.parameters()], [*self.model.classifier.parameters()]
+        body_rate = training.learning_rate * (1.0 if self._transfer is None else transfer.body_rate)
+        shots = [(extractor, body_rate), (head + task, training.learning_rate)]
+        self._optimizers = {"shots": _optimizer(training, shots)}
+        if task:
+            self._optimizers["warm-up"] = _optimizer(training, [(extractor + task, transfer.learning_rate)])
+
+
+def _optimizer(training: TrainingConfig, groups: list[tuple[list[nn.Parameter], float]]) -> torch.optim.Optimizer:
+    parameters = [{"params": params, "lr": rate, "initial_lr": rate} for params, rate in groups]
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, weight_decay=training.weight_decay, fused=True)
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parameters, weight_decay=training.weight_decay)
+    raise UsageError(f"unknown optimizer {training.optimizer!r}: choose one of adamw, sgd")

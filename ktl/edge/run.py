@@ -1,0 +1,257 @@
+"""One edge's run as a folder: it can be watched, killed at any moment, gone on with, and compared."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ktl.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from ktl.config import PAIRS, RunConfig, load_config, save_config
+from ktl.data import load_dataset
+from ktl.data.fewshot import FewShotTask, draw_task
+from ktl.edge.connection import CloudConnection
+from ktl.edge.evaluation import Evaluation
+from ktl.edge.export import export_onnx
+from ktl.edge.learner import EdgeLearner, RoundLosses
+from ktl.edge.schedule import Stage
+from ktl.errors import CheckpointError, KtlError, UsageError
+from ktl.pairs import ImageVectorPairs
+from ktl.wire import (
+    SessionReply,
+    SessionRequest,
+    decode_message,
+    decode_pairs,
+    encode_message,
+    encode_prototypes,
+)
+
+CHECKPOINT_SECONDS = 10.0
+
+Row = dict[str, Any]
+
+
+class Interrupted(KtlError):
+    """The run was asked to stop; its state is saved."""
+
+
+@dataclass(frozen=True)
+class Observer:
+    """What a caller may watch: every training step, every finished round; and how it says stop."""
+
+    on_step: Callable[[int, Stage, int, float], None] = lambda round_index, stage, step, loss: None
+    on_round: Callable[[Row], None] = lambda row: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """rows: one a round, as in metrics.jsonl; evaluation: of the final model."""
+
+    out: Path
+    rows: list[Row]
+    evaluation: Evaluation
+
+
+def train_edge(
+    config: RunConfig,
+    out: Path,
+    connection: CloudConnection | None = None,
+    *,
+    resume: bool = False,
+    observer: Observer = Observer(),
+) -> RunResult:
+    """Trains one edge, with a cloud's help or (`config.local_only`) without, into the run directory `out`.
+
+    The folder gets config.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx and, under wire/, every
+    payload sent and received. With `resume` a run goes on where it was; the result is the same to the bit as if it had
+    never stopped. Raises UsageError if `out` holds a run that was not to be resumed, Interrupted after `should_stop`.
+    """
+    if config.local_only == (connection is not None):
+        raise UsageError("a run needs a cloud connection, unless it is local_only: then it must have none")
+    checkpoint = out / "checkpoint.safetensors"
+    if (out / "config.json").exists():
+        if not resume:
+            raise UsageError(f"{out} already holds a run: go on with --resume {out} or name another --out")
+        if load_config(out / "config.json", RunConfig) != config:
+            raise UsageError(f"{out} holds a run with other settings: resume it with its own, or name another --out")
+    torch.set_num_threads(config.threads)
+    task = _draw(config)
+    session = _Session(config, task, out / "wire", connection)
+    learner = EdgeLearner(task, config, session.etf_seed)
+    out.mkdir(parents=True, exist_ok=True)
+    save_config(config, out / "config.json")
+    (out / "labels.json").write_text(json.dumps(task.class_names, indent=2) + "\n")
+    run = _Run(config, out, learner, session, observer)
+    if checkpoint.exists():
+        run.restore(checkpoint)
+    return run.to_the_end()
+
+
+def evaluate_run(out: Path) -> tuple[Evaluation, list[str]]:
+    """Evaluates a run's saved model on its own test images; returns class names too. Raises CheckpointError."""
+    config = load_config(out / "config.json", RunConfig)
+    torch.set_num_threads(config.threads)
+    tensors, _ = load_checkpoint(out / "checkpoint.safetensors")
+    task = _draw(config)
+    learner = EdgeLearner(task, config, etf_seed=config.seed)
+    learner.restore_model(tensors)
+    return learner.evaluate(), task.class_names
+
+
+def _draw(config: RunConfig) -> FewShotTask:
+    dataset = load_dataset(config.data.source, config.data.image_size)
+    return draw_task(dataset, shots=config.data.shots, ways=config.data.ways, seed=config.seed)
+
+
+class _Session:
+    """The edge's end of its session: what was exchanged lies in wire/, so no round is ever asked for twice."""
+
+    def __init__(self, config: RunConfig, task: FewShotTask, folder: Path, connection: CloudConnection | None) -> None:
+        self.folder = folder
+        self.connection = connection
+        self.opening = (0, 0)
+        self.etf_seed = config.seed
+        if connection is None:
+            return
+        classes = len(task.class_names)
+        self.request = SessionRequest(
+            num_classes=classes,
+            image_size=task.shot_images.shape[2],
+            channels=task.shot_images.shape[1],
+            pairs_per_class=config.cloud.pairs_per_class or max(1, PAIRS // classes),
+            alignment=config.cloud.alignment,
+            image_format=config.cloud.image_format,
+            seed=config.seed,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        sent = encode_message(self.request)
+        received = connection.open(sent, [self._sent(r).read_bytes() for r in self._answered_rounds()])
+        self.reply = decode_message(received, SessionReply)
+        self.etf_seed = self.reply.etf_seed
+        self.opening = (len(sent), len(received))
+
+    def pairs(self, round_index: int, learner: EdgeLearner) -> ImageVectorPairs | None:
+        """The pairs of a round: from wire/ if they have come already, else from the cloud. None without a cloud."""
+        if self.connection is None:
+            return None
+        sent, received = self._sent(round_index), self._received(round_index)
+        if not received.exists():
+            prototypes = encode_prototypes(learner.prototypes())
+            answer = self.connection.exchange(prototypes)
+            write_atomically(sent, prototypes)
+            write_atomically(received, answer)
+        return decode_pairs(received.read_bytes(), self.request, self.reply.latent_dim)
+
+    def bytes_exchanged(self, round_index: int) -> tuple[int, int]:
+        """Payload bytes up and down in a round; the first includes the session's opening."""
+        if self.connection is None:
+            return 0, 0
+        up, down = self.opening if round_index == 0 else (0, 0)
+        return up + self._sent(round_index).stat().st_size, down + self._received(round_index).stat().st_size
+
+    def _answered_rounds(self) -> list[int]:
+        rounds: list[int] = []
+        while self._received(len(rounds)).exists():
+            rounds.append(len(rounds))
+        return rounds
+
+    def _sent(self, round_index: int) -> Path:
+        return self.folder / f"round-{round_index + 1:03d}-prototypes.safetensors"
+
+    def _received(self, round_index: int) -> Path:
+        return self.folder / f"round-{round_index + 1:03d}-pairs.safetensors"
+
+
+class _Run:
+    """The loop over rounds, and the checkpoint: the one source of truth that metrics.jsonl is written from."""
+
+    def __init__(
+        self, config: RunConfig, out: Path, learner: EdgeLearner, session: _Session, observer: Observer
+    ) -> None:
+        self.config = config
+        self.out = out
+        self.learner = learner
+        self.session = session
+        self.observer = observer
+        self.rows: list[Row] = []
+        self.seconds = 0.0  # of the current round, over all its starts
+        self._clock = self._saved = time.monotonic()
+
+    def restore(self, checkpoint: Path) -> None:
+        tensors, progress = load_checkpoint(checkpoint)
+        try:
+            self.learner.round, self.learner.round_step = progress["round"], progress["round_step"]
+            self.learner.losses = RoundLosses(**progress["losses"])
+            self.rows, self.seconds = progress["rows"], progress["seconds"]
+            for r in range(min(self.learner.round + 1, self.config.rounds)):
+                if r < self.learner.round or self.learner.round_step > 0:
+                    self._receive(r)
+            self.learner.restore(tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"{checkpoint} does not fit this run ({reason}); start the run anew") from error
+
+    def to_the_end(self) -> RunResult:
+        learner = self.learner
+        self._clock = self._saved = time.monotonic()
+        while learner.round < self.config.rounds:
+            if learner.round_step == 0:
+                self._receive(learner.round)
+            if not learner.train_round(self._after_step, self.observer.should_stop):
+                self._save()
+                raise Interrupted(
+                    f"stopped in round {learner.round + 1}; go on with: ktl edge train --resume {self.out}"
+                )
+            self._finish_round()
+        evaluation = learner.evaluate()
+        export_onnx(learner.model, self.config.training.scale, learner.task.test_images, self.out / "model.onnx")
+        return RunResult(self.out, self.rows, evaluation)
+
+    def _receive(self, round_index: int) -> None:
+        pairs = self.session.pairs(round_index, self.learner)
+        if pairs is not None:
+            self.learner.receive(pairs)
+
+    def _after_step(self, stage: Stage, step: int, loss: float) -> None:
+        self.observer.on_step(self.learner.round, stage, step, loss)
+        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self._save()
+
+    def _finish_round(self) -> None:
+        learner = self.learner
+        accuracy = learner.evaluate().accuracy
+        up, down = self.session.bytes_exchanged(learner.round)
+        self._take_time()
+        row = {"round": learner.round + 1, "test_accuracy": accuracy} | learner.losses.means()
+        row |= {"seconds": round(self.seconds, 3), "bytes_up": up, "bytes_down": down}
+        self.rows.append(row)
+        self.seconds = 0.0
+        learner.finish_round()
+        self._save()
+        self.observer.on_round(row)
+
+    def _take_time(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self._clock
+        self._clock = now
+
+    def _save(self) -> None:
+        self._take_time()
+        learner = self.learner
+        progress = {
+            "round": learner.round,
+            "round_step": learner.round_step,
+            "losses": vars(learner.losses),
+            "rows": self.rows,
+            "seconds": self.seconds,
+        }
+        save_checkpoint(self.out / "checkpoint.safetensors", learner.state(), progress)
+        lines = "".join(json.dumps(row) + "\n" for row in self.rows)
+        write_atomically(self.out / "metrics.jsonl", lines.encode())
+        self._saved = time.monotonic()

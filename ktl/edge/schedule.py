@@ -1,0 +1,46 @@
+"""When an edge does what: the stages of each round and the learning rate of each step, as functions of the config."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ktl.config import RunConfig
+from ktl.errors import UsageError
+
+WARM_SHARE = 0.25  # of a one-cycle that rises
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training steps; `first` and `total` place its steps on its learning-rate schedule."""
+
+    name: str  # "warm-up" on the pairs, or "shots" (beside the pairs, if there are any)
+    steps: int
+    first: int
+    total: int
+
+
+def stages(config: RunConfig, round_index: int, num_shots: int) -> list[Stage]:
+    """The stages of round 0, 1, ... of an edge with `num_shots` labelled images in all."""
+    training = config.training
+    if training.steps is None:
+        steps = [training.epochs * math.ceil(num_shots / training.batch)] * config.rounds
+    elif training.steps < config.rounds:
+        raise UsageError(f"{training.steps} steps over {config.rounds} rounds: give at least one step a round")
+    else:
+        bounds = [training.steps * r // config.rounds for r in range(config.rounds + 1)]
+        steps = [end - start for start, end in pairwise(bounds)]
+    shots = Stage("shots", steps[round_index], sum(steps[:round_index]), sum(steps))
+    warmup = 0 if config.local_only or round_index > 0 else config.transfer.warmup_steps
+    return [Stage("warm-up", warmup, 0, warmup), shots] if warmup else [shots]
+
+
+def rate_factor(schedule: str, progress: float) -> float:
+    """The learning rate at `progress` in [0, 1), relative to its peak: half cosines up and down, or always 1."""
+    if schedule == "constant":
+        return 1.0
+    if progress < WARM_SHARE:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / WARM_SHARE)) / 2
+    return (1 + math.cos(math.pi * (progress - WARM_SHARE) / (1 - WARM_SHARE))) / 2

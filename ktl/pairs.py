@@ -1,0 +1,48 @@
+"""Image-vector pairs: what a cloud sends back, and what an edge's auxiliary task learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ktl.errors import DataError
+
+
+@dataclass(frozen=True)
+class ImageVectorPairs:
+    """Generated images and the latents that they were drawn from.
+
+    images (n, c, size, size) uint8; vectors (n, H) float32; classes (n,) int64, the class around whose aligned
+    prototype a latent lies. Several pairs may share a class.
+    """
+
+    images: Tensor
+    vectors: Tensor
+    classes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def validate(self, num_classes: int) -> None:
+        """Raises DataError, naming the first value that is wrong."""
+        n = len(self.classes)
+        if self.images.ndim != 4 or self.vectors.ndim != 2 or len(self.images) != n or len(self.vectors) != n:
+            shapes = f"images {tuple(self.images.shape)}, vectors {tuple(self.vectors.shape)}, {n} classes"
+            raise DataError(f"image-vector pairs disagree: {shapes}")
+        if n and not torch.isfinite(self.vectors).all():
+            raise DataError("a vector of the image-vector pairs is not finite")
+        if n and (int(self.classes.min()) < 0 or int(self.classes.max()) >= num_classes):
+            bad = next(c for c in self.classes.tolist() if not 0 <= c < num_classes)
+            raise DataError(f"class index {bad} is outside 0..{num_classes - 1}")
+
+
+def concatenate(parts: Sequence[ImageVectorPairs]) -> ImageVectorPairs:
+    """All pairs of several downloads, in order."""
+    return ImageVectorPairs(
+        torch.cat([part.images for part in parts]),
+        torch.cat([part.vectors for part in parts]),
+        torch.cat([part.classes for part in parts]),
+    )
