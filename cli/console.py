@@ -10,8 +10,9 @@ from types import FrameType
 
 from rich.console import Console
 
-output = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+# paths and class names are printed as they are, even those that look like Rich's markup
+output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def in_bytes(count: int) -> str:

@@ -40,11 +40,11 @@ def train(
     alignment: Annotated[str, typer.Option(help=" | ".join(ALIGNMENTS.names()))] = CloudConfig.alignment,
     transfer: Annotated[str, typer.Option(help=" | ".join(TASKS.names()))] = "image-vector",
     pairs_per_class: Annotated[
-        int | None, typer.Option(help="Image-vector pairs a class and round.", show_default="700 pairs in all")
+        int | None, typer.Option(min=1, help="Image-vector pairs a class and round.", show_default="700 pairs in all")
     ] = CloudConfig.pairs_per_class,
     model: Annotated[str, typer.Option(help=" | ".join(MODELS.names()))] = RunConfig.model,
     image_size: Annotated[
-        int | None, typer.Option(help="Pixels, square.", show_default="the data's own; 32 for folders")
+        int | None, typer.Option(min=1, help="Pixels, square.", show_default="the data's own; 32 for folders")
     ] = DataConfig.image_size,
     recipe: Annotated[str, typer.Option(help=" | ".join(RECIPES))] = "tuned",
     steps: Annotated[
@@ -153,13 +153,13 @@ def predict(
     for prediction in Predictor(run).predict(images):
         if prediction.error is not None:
             failed = True
-            errors.print(prediction.error, markup=False)
+            errors.print(prediction.error)
         elif as_json:
             shown = {"file": str(prediction.file), "label": prediction.label, "probability": prediction.probability}
             print(json.dumps(shown))
         else:
             assert prediction.probability is not None  # there is one where there is no error
-            output.print(f"{prediction.file}: {prediction.label} ({in_percent(prediction.probability)})", markup=False)
+            output.print(f"{prediction.file}: {prediction.label} ({in_percent(prediction.probability)})")
     if failed:
         raise typer.Exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from importlib.metadata import version
 from typing import Annotated
 
@@ -50,10 +51,11 @@ def main() -> None:
         app()
     except Exception as error:
         if _debug:
-            raise
+            traceback.print_exc()
         known = isinstance(error, KtlError)
         text = str(error) if known else f"unexpected {type(error).__name__}: {error}; --debug shows where"
-        errors.print(f"[red]error:[/] {text}" if errors.is_terminal else f"error: {text}", markup=errors.is_terminal)
+        errors.print("error:", style="red", end=" ")
+        errors.print(" ".join(text.splitlines()))
         sys.exit(exit_code(error))
 
 

@@ -1,0 +1,64 @@
+"""ktl: train tiny image classifiers on edge devices from a few labelled images, with a cloud's image generator.
+
+The public API; everything is imported when it is first used, so that `import ktl` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ktl.cloud.embedded import EmbeddedCloud
+    from ktl.cloud.knowledge import KnowledgeCloud
+    from ktl.config import CloudConfig, DataConfig, RunConfig, TrainingConfig, TransferConfig
+    from ktl.data import load_dataset
+    from ktl.data.fewshot import draw_task
+    from ktl.edge.compare import train_beside_local
+    from ktl.edge.learner import EdgeLearner
+    from ktl.edge.predict import Predictor
+    from ktl.edge.run import train_edge
+    from ktl.errors import KtlError
+    from ktl.generators import load_generator
+
+_HOMES = {
+    "CloudConfig": "ktl.config",
+    "DataConfig": "ktl.config",
+    "EdgeLearner": "ktl.edge.learner",
+    "EmbeddedCloud": "ktl.cloud.embedded",
+    "KnowledgeCloud": "ktl.cloud.knowledge",
+    "KtlError": "ktl.errors",
+    "Predictor": "ktl.edge.predict",
+    "RunConfig": "ktl.config",
+    "TrainingConfig": "ktl.config",
+    "TransferConfig": "ktl.config",
+    "draw_task": "ktl.data.fewshot",
+    "load_dataset": "ktl.data",
+    "load_generator": "ktl.generators",
+    "train_beside_local": "ktl.edge.compare",
+    "train_edge": "ktl.edge.run",
+}
+
+__all__ = [
+    "CloudConfig",
+    "DataConfig",
+    "EdgeLearner",
+    "EmbeddedCloud",
+    "KnowledgeCloud",
+    "KtlError",
+    "Predictor",
+    "RunConfig",
+    "TrainingConfig",
+    "TransferConfig",
+    "draw_task",
+    "load_dataset",
+    "load_generator",
+    "train_beside_local",
+    "train_edge",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ktl' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

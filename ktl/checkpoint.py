@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises CheckpointError when the disk is full or the folder cannot be written; the old file is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # one name, so that a killed process leaves at most one
     try:
         with open(temporary, "wb") as file:
             file.write(content)
@@ -28,7 +29,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise CheckpointError(
             f"cannot write {path}: {error.strerror or error}; what was saved last is intact: free space and resume"
         ) from error
@@ -49,7 +51,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})["ktl"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        if not isinstance(metadata, dict):
+            raise ValueError("its metadata is no table")
+    except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged or no ktl checkpoint ({error}); start the run anew") from error
     return tensors, metadata
 
@@ -72,9 +76,13 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Puts back what `optimizer_tensors` returned."""
+    """Puts back what `optimizer_tensors` returned, in each parameter's memory layout: fused optimizers rely on it."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split("/")
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, entry in optimizer.state.items():
+        for key, value in entry.items():
+            if value.shape == parameter.shape:
+                entry[key] = torch.empty_like(parameter).copy_(value)

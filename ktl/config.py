@@ -34,7 +34,7 @@ class TrainingConfig:
     steps: int | None = 600  # over all rounds; None trains `epochs` in each round instead
     epochs: int = 1
     augment: bool = True
-    scale: float = 16.0  # ArcFace s
+    scale: float = 8.0  # ArcFace s
     margin: float = 0.0  # ArcFace m, radians
     smoothing: float = 0.1
     gradient_norm: float = 100.0
@@ -128,8 +128,10 @@ TRANSFERS = {
 
 
 def save_config(config: Any, path: Path) -> None:
-    """Writes a config as JSON."""
-    path.write_text(json.dumps(asdict(config), indent=2) + "\n")
+    """Writes a config as JSON, whole or not at all. Raises CheckpointError when it cannot be written."""
+    from ktl.checkpoint import write_atomically  # imports torch
+
+    write_atomically(path, (json.dumps(asdict(config), indent=2) + "\n").encode())
 
 
 def load_config(path: Path, kind: type[Config]) -> Config:

@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from reprlib import repr as shown  # a stranger's value in an error text stays short
 from typing import Any, TypeVar
 
 import numpy as np
@@ -88,14 +89,21 @@ def decode_message(payload: bytes, kind: type[Message]) -> Message:
         raise WireError(f"a session message of {len(payload)} bytes: at most {MOST_JSON_BYTES} are read")
     try:
         values = json.loads(payload)
-        _check_version(values.pop("version", None))
-        message = kind(**values)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise WireError(f"a damaged session message ({error}); send it again") from error
-    for field in fields(message):
-        value = getattr(message, field.name)
-        if type(value).__name__ != field.type:  # annotations are strings here; bool is no int
-            raise WireError(f"{field.name} is {value!r}: expected {field.type}")
+    if not isinstance(values, dict):
+        raise WireError(f"a session message is {shown(values)}: expected a table; send it again")
+    _check_version(values.pop("version", None))
+    expected = {field.name: field.type for field in fields(kind)}
+    if set(values) != set(expected):
+        odd = sorted(set(values) ^ set(expected))
+        raise WireError(f"{shown(odd)} missing or unknown in a session message: expected {', '.join(expected)}")
+    for name, value in values.items():
+        if type(value).__name__ != expected[name]:  # annotations are strings here; bool is no int
+            raise WireError(f"{name} is {shown(value)}: expected {expected[name]}")
+        if isinstance(value, str) and not value.isprintable():  # it goes to terminals and logs
+            raise WireError(f"{name} is {shown(value)}: expected printable text")
+    message = kind(**values)
     message.validate()
     return message
 
@@ -188,13 +196,16 @@ def _decode_image(file: bytes, index: int, request: SessionRequest) -> NDArray[n
             if image.size != (size, size):  # known from the header: nothing is decoded yet
                 raise WireError(f"image {index} is {image.size[0]} x {image.size[1]} pixels, not {size} x {size}")
             pixels = np.asarray(image.convert("L" if request.channels == 1 else "RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except WireError:
+        raise
+    except Exception as error:  # Pillow's decoders raise anything, IndexError and struct.error included
         raise WireError(f"image {index} of the pairs cannot be decoded ({error}); download them again") from error
     return pixels.reshape(size, size, request.channels)
 
 
 def _save(arrays: Mapping[str, NDArray[Any]], kind: str) -> bytes:
-    return save(dict(arrays), metadata={"ktl": kind, "version": str(VERSION)})
+    # one metadata entry: safetensors writes several in no fixed order, and equal contents should be equal bytes
+    return save(dict(arrays), metadata={"ktl": f"{kind}/{VERSION}"})
 
 
 def _load(
@@ -204,17 +215,19 @@ def _load(
     if len(payload) > most_bytes:
         raise WireError(f"{kind} of {len(payload)} bytes: at most {most_bytes} are read")
     header = _header(payload, kind)
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or metadata.get("ktl") != kind:
+    metadata = header.pop("__metadata__", None)
+    label = metadata.get("ktl") if isinstance(metadata, dict) else None
+    found_kind, _, version = label.partition("/") if isinstance(label, str) else ("", "", "")
+    if found_kind != kind:
         raise WireError(f"the payload does not say that it holds {kind}; is it from ktl?")
-    _check_version(metadata.get("version"))
+    _check_version(version)
     if set(header) != set(expected):
-        raise WireError(f"{kind} hold {sorted(header)}: expected {sorted(expected)}")
+        raise WireError(f"{kind} hold {shown(sorted(header))}: expected {sorted(expected)}")
     for name, (dtype, shape) in expected.items():
         found = header[name].get("shape") if isinstance(header[name], dict) else None
         if not isinstance(found, list) or header[name].get("dtype") != dtype or not _fits(found, shape):
             wanted = " x ".join("n" if length is None else str(length) for length in shape)
-            raise WireError(f"{name} of the {kind} is {header[name]}: expected {dtype}, {wanted}"[:300])
+            raise WireError(f"{name} of the {kind} is {shown(header[name])}: expected {dtype}, {wanted}")
     try:
         return load(payload)
     except (SafetensorError, ValueError) as error:
@@ -242,17 +255,17 @@ def _fits(found: list[Any], shape: tuple[int | None, ...]) -> bool:
 
 def _check_version(version: Any) -> None:
     if str(version) != str(VERSION):
-        raise WireError(f"wire version {version!r} is not supported: this ktl speaks version {VERSION}")
+        raise WireError(f"wire version {shown(version)} is not supported: this ktl speaks version {VERSION}")
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
-        raise WireError(f"{name} is {value}: must be between {low} and {high}")
+        raise WireError(f"{name} is {shown(value)}: must be between {low} and {high}")
 
 
 def _one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     if value not in choices:
-        raise WireError(f"{name} is {value!r}: choose one of {', '.join(map(str, choices))}")
+        raise WireError(f"{name} is {shown(value)}: choose one of {', '.join(map(str, choices))}")
 
 
 def _int64(array: NDArray[Any]) -> Tensor:

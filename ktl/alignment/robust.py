@@ -19,7 +19,7 @@ from ktl.generators.base import ImageGenerator
 from ktl.prototypes import Prototypes, class_sums
 from ktl.seeds import stream
 
-SPREAD = 0.5  # share of a latent's noise variance that is its own rather than its class's
+SPREAD = 0.8  # share of a latent's noise variance that is its own rather than its class's
 
 
 class RobustAlignment:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ktl.data.bundle import load_bundle, load_embedded
 from ktl.data.dataset import Dataset
 from ktl.data.folder import load_folder
+from ktl.data.images import SMALLEST_SIDE
 from ktl.data.vision import SOURCES, load_vision
 from ktl.errors import UsageError
 
@@ -16,9 +17,11 @@ EMBEDDED = {"fashion-mnist": "10 kinds of clothing, 28 x 28 grey, 40 train + 100
 def load_dataset(source: str, image_size: int | None = None) -> Dataset:
     """Opens a data set: an embedded name, a torchvision name, an .npz bundle, or a folder of class folders.
 
-    `image_size` in pixels; None keeps the data's own (32 for folders). Raises UsageError for an unknown source and
-    DataError for data that cannot be used.
+    `image_size` in pixels; None keeps the data's own (32 for folders). Raises UsageError for an unknown source
+    or size and DataError for data that cannot be used.
     """
+    if image_size is not None and image_size < SMALLEST_SIDE:
+        raise UsageError(f"--image-size is {image_size}: at least {SMALLEST_SIDE} pixels are needed")
     if source in EMBEDDED:
         return load_embedded(source, image_size)
     if source in SOURCES:

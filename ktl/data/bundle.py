@@ -15,6 +15,7 @@ from ktl.data.images import Images
 from ktl.errors import DataError
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+MOST_CLASSES = 1000
 
 
 def load_embedded(name: str, image_size: int | None) -> Dataset:
@@ -37,11 +38,15 @@ def load_bundle(path: Path, image_size: int | None, name: str | None = None) -> 
             raise DataError(
                 f"y_{split} of {path} must be {len(images)} integers from 0, not {labels.dtype} {labels.shape}"
             )
+        if labels.max() >= MOST_CLASSES:
+            raise DataError(f"y_{split} of {path} has label {labels.max()}: at most {MOST_CLASSES - 1} is read")
         splits.append((images, labels.astype(np.int64)))
-    size = image_size or splits[0][0].shape[1]
-    count = 1 + max(int(labels.max(initial=0)) for _, labels in splits)
-    names = [str(n) for n in arrays["class_names"]] if "class_names" in arrays else [str(i) for i in range(count)]
     (train_images, train_labels), (test_images, test_labels) = splits
+    if train_images.shape[3] != test_images.shape[3]:
+        channels = f"{train_images.shape[3]} and {test_images.shape[3]} channels"
+        raise DataError(f"x_train and x_test of {path} have {channels}; save both as grey or both as RGB")
+    size = image_size or train_images.shape[1]
+    names = _names(arrays, 1 + int(max(train_labels.max(), test_labels.max())), path)
     return Dataset(
         name=name or path.stem,
         class_names=names,
@@ -53,15 +58,26 @@ def load_bundle(path: Path, image_size: int | None, name: str | None = None) -> 
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is damaged or no .npz file; save it by numpy.savez_compressed")
     try:
         with np.load(path, allow_pickle=False) as bundle:
             arrays = {key: bundle[key] for key in bundle.files if key in (*ARRAYS, "class_names")}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy's and zipfile's readers raise anything, MemoryError and zlib.error included
         raise DataError(f"cannot read {path}: {error}; save it by numpy.savez_compressed without objects") from error
     missing = [key for key in ARRAYS if key not in arrays]
     if missing:
         raise DataError(f"{path} lacks the arrays {', '.join(missing)}; a bundle has {', '.join(ARRAYS)}")
     return arrays
+
+
+def _names(arrays: dict[str, NDArray[Any]], count: int, path: Path) -> list[str]:
+    if "class_names" not in arrays:
+        return [str(index) for index in range(count)]
+    names = arrays["class_names"]
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise DataError(f"class_names of {path} must be a list of str, not {names.dtype} {names.shape}")
+    return [str(name) for name in names]
 
 
 def _images(array: NDArray[Any], label: str) -> Images:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,12 +18,7 @@ def read_collection(path: Path, size: int) -> Images:
 
     A tar file is read in place; nothing is extracted. Raises DataError when there is no image, or one is unreadable.
     """
-    if path.is_dir():
-        images = _from_folder(path, size)
-    elif path.is_file() and tarfile.is_tarfile(path):
-        images = _from_tar(path, size)
-    else:
-        raise DataError(f"{path} is neither a folder nor a tar file; give one that holds images")
+    images = _from_folder(path, size) if path.is_dir() else _from_tar(path, size)
     if not images:
         raise DataError(f"{path} holds no image ({', '.join(sorted(EXTENSIONS))}); give a folder or tar file with some")
     return np.stack(images)
@@ -33,11 +30,24 @@ def _from_folder(path: Path, size: int) -> list[Images]:
 
 
 def _from_tar(path: Path, size: int) -> list[Images]:
-    with tarfile.open(path) as tar:
-        members = [m for m in tar if m.isfile() and PurePosixPath(m.name).suffix.lower() in EXTENSIONS]
-        images = []
-        for member in sorted(members, key=lambda m: m.name):
-            stream = tar.extractfile(member)
-            assert stream is not None  # isfile() above
-            images.append(read_image(stream, size, channels=3, name=f"{path}:{member.name}"))
-        return images
+    images = []
+    try:
+        with tarfile.open(path) as tar:
+            members = [m for m in tar if m.isfile() and PurePosixPath(m.name).suffix.lower() in EXTENSIONS]
+            _check_end(tar)
+            for member in sorted(members, key=lambda m: m.name):
+                stream = tar.extractfile(member)
+                assert stream is not None  # isfile() above
+                images.append(read_image(stream, size, channels=3, name=f"{path}:{member.name}"))
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path} is neither a folder nor a whole tar file ({reason}); give one with images") from error
+    return images
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raises ReadError unless the archive's end was reached: iteration also stops, silently, at a damaged header."""
+    assert tar.fileobj is not None  # it is open
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("its end is missing")

@@ -21,9 +21,11 @@ def load_folder(path: Path, image_size: int | None, channels: int = 3) -> Datase
     Raises DataError for an empty or missing class folder, naming it.
     """
     size = image_size or DEFAULT_SIZE
-    if (path / "train").is_dir():
-        if not (path / "test").is_dir():
-            raise DataError(f"{path} has train/ but no test/; add test/ or put the classes directly into {path}")
+    splits = [split for split in ("train", "test") if (path / split).is_dir()]
+    if len(splits) == 1:
+        other = "test" if splits == ["train"] else "train"
+        raise DataError(f"{path} has {splits[0]}/ but no {other}/; add it or put the classes directly into {path}")
+    if splits:
         train, test = _class_files(path / "train"), _class_files(path / "test")
         odd = sorted(set(train) ^ set(test))
         if odd:

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ktl.errors import DataError
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no other: EPS would start Ghostscript
 SMALLEST_SIDE = 4  # pixels; a smaller file is a placeholder, not a photograph
 MOST_PIXELS = 100_000_000  # refused before decoding: a decompression bomb
 
@@ -27,7 +28,7 @@ def read_image(source: Path | IO[bytes], size: int, channels: int, name: str | N
     """
     label = name or str(source)
     try:
-        with Image.open(source) as image:
+        with Image.open(source, formats=FORMATS) as image:
             width, height = image.size
             if min(width, height) < SMALLEST_SIDE:
                 raise DataError(
@@ -38,11 +39,13 @@ def read_image(source: Path | IO[bytes], size: int, channels: int, name: str | N
                     f"{label} is {width} x {height} pixels: over {MOST_PIXELS:,} in all; scale it down first"
                 )
             image.load()
-            upright = ImageOps.exif_transpose(image)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+            upright = flatten(ImageOps.exif_transpose(image))
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's decoders raise anything, IndexError and struct.error included
         reason = "no image format that is known" if isinstance(error, UnidentifiedImageError) else str(error)
         raise DataError(f"cannot read the image {label}: {reason}; remove or replace it") from error
-    return fit_image(flatten(upright), size, channels)
+    return fit_image(upright, size, channels)
 
 
 def flatten(image: Image.Image) -> Image.Image:
@@ -59,6 +62,8 @@ def flatten(image: Image.Image) -> Image.Image:
 def _to_8_bit(values: NDArray[np.generic]) -> Images:
     """16-bit integers to 8 bits by their high byte; floats and 32-bit values by their own range."""
     wide = values.astype(np.float64)
+    if not np.isfinite(wide).all():
+        raise ValueError("a pixel is not finite")
     if np.issubdtype(values.dtype, np.integer) and wide.min() >= 0 and wide.max() <= 65535:
         wide = wide / 257.0
     else:

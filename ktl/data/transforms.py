@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 PADDING = 4  # pixels that a random crop may shift by, as is usual at 32 x 32
+SMALLEST_CROP = 0.3  # of the area
+LIGHT = 0.4  # largest change of brightness and contrast
 
 
 def to_network(images: Tensor) -> Tensor:
@@ -31,9 +33,38 @@ def random_shift(images: Tensor, rng: torch.Generator, padding: int = PADDING) -
     return padded[sample[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def random_view(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Flip and shift of uint8 images (n, c, h, w), as float32 in [-1, 1]."""
+def random_crop(images: Tensor, rng: torch.Generator, smallest: float = SMALLEST_CROP) -> Tensor:
+    """Zooms into a random square of each float image (n, c, h, w): a share of `smallest` to 1 of its area."""
+    n = len(images)
+    side = torch.empty(n).uniform_(smallest, 1.0, generator=rng).sqrt()
+    centre = (torch.rand(n, 2, generator=rng) * 2.0 - 1.0) * (1.0 - side)[:, None]
+    turn = torch.zeros(n, 2, 3)
+    turn[:, 0, 0] = turn[:, 1, 1] = side
+    turn[:, :, 2] = centre
+    grid = F.affine_grid(turn.to(images.device), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def random_light(images: Tensor, rng: torch.Generator, strength: float = LIGHT) -> Tensor:
+    """Changes brightness, contrast and each channel's gain of float images in [-1, 1] by up to `strength`."""
+    n, channels = images.shape[:2]
+    shape = (n, channels, 1, 1)
+    brightness = torch.empty(n, 1, 1, 1).uniform_(-strength, strength, generator=rng)
+    contrast = torch.empty(n, 1, 1, 1).uniform_(1.0 - strength, 1.0 + strength, generator=rng)
+    gain = torch.empty(shape).uniform_(1.0 - strength / 2, 1.0 + strength / 2, generator=rng)
+    factor, offset = (contrast * gain).to(images.device), brightness.to(images.device)
+    mean = images.mean(dim=(2, 3), keepdim=True)
+    return ((images - mean) * factor + mean + offset).clamp(-1.0, 1.0)
+
+
+def weak_view(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Flip and shift of uint8 images (n, c, h, w), as float32 in [-1, 1]: for labelled images."""
     return to_network(random_shift(random_flip(images, rng), rng))
+
+
+def strong_view(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Flip, zoom and change of light of uint8 images (n, c, h, w), as float32 in [-1, 1]: for a contrast."""
+    return random_light(random_crop(to_network(random_flip(images, rng)), rng), rng)
 
 
 def fit_batch(images: Tensor, size: int, channels: int) -> Tensor:

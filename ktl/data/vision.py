@@ -42,10 +42,12 @@ def load_vision(name: str, image_size: int | None) -> Dataset:
         chosen = {"train": split == "train"} if by == "train" else {"split": split}
         try:
             source = kind(data_folder(), download=True, **chosen)
-        except (OSError, RuntimeError) as error:
-            folder = data_folder()
+        except ImportError as error:
+            raise DataError(f"{name} needs {error.name}: pip install {error.name}") from error
+        except Exception as error:  # torchvision's readers raise anything, AssertionError included
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(
-                f"cannot download {name} ({error}); check the network, or put its files into {folder}"
+                f"cannot get {name} ({reason}); check the network and the files in {data_folder()}"
             ) from error
         splits.append(Split(VisionImages(source, size, channels), _labels(source)))
     names = getattr(source, "classes", None) or [str(i) for i in range(int(splits[0].labels.max()) + 1)]

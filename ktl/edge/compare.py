@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ktl.config import RunConfig
 from ktl.edge.connection import CloudConnection
-from ktl.edge.run import Observer, RunResult, train_edge
+from ktl.edge.run import Interrupted, Observer, RunResult, train_edge
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ def train_beside_local(
 ) -> Comparison:
     """`train_edge` into `out`, then the same without a cloud into `out/local-only`. Raises as `train_edge` does."""
     ktl = train_edge(config, out, connection, resume=resume, observer=observer)
-    alone = replace(config, local_only=True, rounds=1)
-    local = train_edge(alone, out / "local-only", resume=resume, observer=local_observer)
+    training = replace(config.training, epochs=config.training.epochs * config.rounds)  # as many in its one round
+    alone = replace(config, local_only=True, rounds=1, training=training)
+    try:
+        local = train_edge(alone, out / "local-only", resume=resume, observer=local_observer)
+    except Interrupted as error:
+        raise Interrupted(f"stopped in the run without a cloud; go on with: ktl edge train --resume {out}") from error
     return Comparison(ktl, local)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from ktl.config import RunConfig, TrainingConfig
 from ktl.data.fewshot import FewShotTask
-from ktl.data.transforms import random_view, to_network
+from ktl.data.transforms import strong_view, to_network, weak_view
 from ktl.edge.evaluation import Evaluation, evaluate
 from ktl.edge.schedule import Stage, rate_factor, stages
 from ktl.errors import CheckpointError, UsageError
@@ -22,6 +22,8 @@ from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.prototypes import Prototypes, class_prototypes
 from ktl.seeds import initialising, stream
 from ktl.transfer import TASKS
+
+View = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass
@@ -64,6 +66,7 @@ class EdgeLearner:
         self.round = 0
         self.round_step = 0
         self.losses = RoundLosses()
+        self._stages = [stages(config, r, len(task.shot_labels)) for r in range(config.rounds)]
         self._pairs: list[ImageVectorPairs] = []
         self._transfer: nn.Module | None = None
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
@@ -96,7 +99,7 @@ class EdgeLearner:
         self.model.train()
         pairs = concatenate(self._pairs) if self._pairs else None
         start = 0
-        for stage in stages(self.config, self.round, len(self.task.shot_labels)):
+        for stage in self._stages[self.round]:
             while self.round_step < start + stage.steps:
                 if should_stop():
                     return False
@@ -173,7 +176,7 @@ class EdgeLearner:
     def _shot_loss(self, step: int, rng: torch.Generator) -> Tensor:
         training = self.config.training
         index = self._shot_index(step)
-        images = self._network_input(self.task.shot_images[index], rng)
+        images = self._network_input(self.task.shot_images[index], weak_view, rng)
         labels = self.task.shot_labels[index].to(self.device)
         cosines = self.model(images)
         return arcface_loss(cosines, labels, margin=training.margin, scale=training.scale, smoothing=training.smoothing)
@@ -188,12 +191,13 @@ class EdgeLearner:
     def _pair_loss(self, pairs: ImageVectorPairs, batch: int, rng: torch.Generator) -> Tensor:
         assert self._transfer is not None  # made when the pairs were received
         index = torch.randperm(len(pairs), generator=rng)[:batch]
-        features = self.model.extractor(self._network_input(pairs.images[index], rng))
+        images = self._network_input(pairs.images[index], strong_view, rng)
+        features = self.model.extractor(images)
         loss: Tensor = self._transfer(features, pairs.vectors[index].to(self.device))
         return loss
 
-    def _network_input(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        images = random_view(images, rng) if self.config.training.augment else to_network(images)
+    def _network_input(self, images: Tensor, view: View, rng: torch.Generator) -> Tensor:
+        images = view(images, rng) if self.config.training.augment else to_network(images)
         return images.to(self.device, memory_format=torch.channels_last)
 
     def _make_optimizers(self) -> None:

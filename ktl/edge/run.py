@@ -84,9 +84,12 @@ def train_edge(
     task = _draw(config)
     session = _Session(config, task, out / "wire", connection)
     learner = EdgeLearner(task, config, session.etf_seed)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{out} cannot be a run directory ({error.strerror}): name another --out") from error
     save_config(config, out / "config.json")
-    (out / "labels.json").write_text(json.dumps(task.class_names, indent=2) + "\n")
+    write_atomically(out / "labels.json", (json.dumps(task.class_names, indent=2) + "\n").encode())
     run = _Run(config, out, learner, session, observer)
     if checkpoint.exists():
         run.restore(checkpoint)
@@ -129,7 +132,6 @@ class _Session:
             image_format=config.cloud.image_format,
             seed=config.seed,
         )
-        folder.mkdir(parents=True, exist_ok=True)
         sent = encode_message(self.request)
         received = connection.open(sent, [self._sent(r).read_bytes() for r in self._answered_rounds()])
         self.reply = decode_message(received, SessionReply)
@@ -144,6 +146,7 @@ class _Session:
         if not received.exists():
             prototypes = encode_prototypes(learner.prototypes())
             answer = self.connection.exchange(prototypes)
+            self.folder.mkdir(exist_ok=True)
             write_atomically(sent, prototypes)
             write_atomically(received, answer)
         return decode_pairs(received.read_bytes(), self.request, self.reply.latent_dim)
@@ -196,6 +199,7 @@ class _Run:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{checkpoint} does not fit this run ({reason}); start the run anew") from error
+        self._write_metrics()  # a kill may have come after the checkpoint's last row and before this
 
     def to_the_end(self) -> RunResult:
         learner = self.learner
@@ -252,6 +256,9 @@ class _Run:
             "seconds": self.seconds,
         }
         save_checkpoint(self.out / "checkpoint.safetensors", learner.state(), progress)
+        self._write_metrics()
+        self._saved = time.monotonic()
+
+    def _write_metrics(self) -> None:
         lines = "".join(json.dumps(row) + "\n" for row in self.rows)
         write_atomically(self.out / "metrics.jsonl", lines.encode())
-        self._saved = time.monotonic()

@@ -49,8 +49,9 @@ class StyleGAN2Generator:
 def save_stylegan2(path: Path, network: StyleGAN2, *, licence: str) -> None:
     """Writes the weights in float16 with their configuration; `load_stylegan2` reads them back."""
     tensors = {name: tensor.to(torch.float16).contiguous() for name, tensor in network.state_dict().items()}
-    metadata = {"format": FORMAT, "config": json.dumps(asdict(network.config)), "licence": licence}
-    write_atomically(path, save(tensors, metadata=metadata))
+    about = {"format": FORMAT, "config": asdict(network.config), "licence": licence}
+    # one metadata entry: safetensors writes several in no fixed order, and equal weights should be equal files
+    write_atomically(path, save(tensors, metadata={"ktl": json.dumps(about)}))
 
 
 def load_stylegan2(path: Path, name: str) -> StyleGAN2Generator:
@@ -59,12 +60,12 @@ def load_stylegan2(path: Path, name: str) -> StyleGAN2Generator:
         raise CheckpointError(f"there is no generator file {path}; give 'builtin' or a .safetensors that ktl wrote")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            about = json.loads((file.metadata() or {}).get("ktl", "{}"))
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a dict
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
+        if about.get("format") != FORMAT:
+            raise ValueError(f"its format is {about.get('format')!r}, expected {FORMAT!r}")
         with torch.device("meta"):
-            network = StyleGAN2(StyleGAN2Config(**json.loads(metadata["config"])))
+            network = StyleGAN2(StyleGAN2Config(**about["config"]))
         network.load_state_dict(tensors, assign=True)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
@@ -72,4 +73,4 @@ def load_stylegan2(path: Path, name: str) -> StyleGAN2Generator:
             f"{path} is no generator that ktl can read: {reason}; convert or train it anew"
         ) from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return StyleGAN2Generator(network, name=name, licence=metadata.get("licence", "not stated"), fingerprint=digest)
+    return StyleGAN2Generator(network, name=name, licence=about["licence"], fingerprint=digest)

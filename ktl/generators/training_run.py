@@ -15,6 +15,8 @@ from ktl.generators.samples import sample_grid
 from ktl.generators.stylegan import load_stylegan2, save_stylegan2
 from ktl.generators.training import GeneratorTrainer, Row
 
+SIZES = (8, 16, 32, 64, 128)  # pixels
+
 
 def train_generator(
     source: Path,
@@ -36,6 +38,8 @@ def train_generator(
     checkpoint = out / "checkpoint.safetensors"
     if checkpoint.exists() and not resume:
         raise UsageError(f"{out} already holds a training; go on with --resume or name another --out")
+    if size not in SIZES:
+        raise UsageError(f"--size is {size}: choose one of {', '.join(map(str, SIZES))}")
     trainer = GeneratorTrainer(read_collection(source, size), config)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []

@@ -1,0 +1,235 @@
+"""`ktl edge train`, `evaluate` and `predict`: what they print, what they write, and how they refuse."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+from ktl_cli import progress
+from PIL import Image
+from rich.console import Console
+
+from ktl.edge.schedule import Stage
+
+Ktl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+@pytest.fixture(scope="module")
+def pictures(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The test images as PNG files, class after class."""
+    folder = tmp_path_factory.mktemp("pictures")
+    images = np.load(small_bundle)["x_test"]
+    files = [folder / f"{index:02d}.png" for index in range(len(images))]
+    for file, image in zip(files, images, strict=True):
+        Image.fromarray(image).save(file)
+    return files
+
+
+def test_the_final_table_sets_ktl_beside_local_only(training: subprocess.CompletedProcess[str], trained: Path) -> None:
+    rows, [alone] = rows_of(trained), rows_of(trained / "local-only")
+    heading, with_cloud, without, gain, run, following = (line.split() for line in training.stdout.splitlines())
+    assert heading == ["test", "accuracy", "seconds", "up", "down"]
+    assert (with_cloud[0], with_cloud[1]) == ("KTL", percent(rows[-1]["test_accuracy"]))
+    assert (without[:2], without[2]) == (["local", "only"], percent(alone["test_accuracy"]))
+    points = 100 * (rows[-1]["test_accuracy"] - alone["test_accuracy"])
+    assert gain == ["gain", f"{points:+.1f}", "points"]
+    up, down = sum(row["bytes_up"] for row in rows), sum(row["bytes_down"] for row in rows)
+    assert with_cloud[3:] == [str(up), "B", f"{down / 1000:.1f}", "kB"]
+    assert without[4:] == ["0", "B", "0", "B"]
+    assert run == ["run:", str(trained)]
+    assert following[:5] == ["next:", "ktl", "edge", "evaluate", str(trained)]
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(
+    training: subprocess.CompletedProcess[str], trained: Path
+) -> None:
+    first, last = rows_of(trained)
+    expected = [
+        r"KTL 1/2 warm-up: 10 steps",
+        r"KTL 1/2 shots: 10 steps",
+        rf"KTL 1/2: test accuracy {percent(first['test_accuracy'])}, loss on shots {first['shot_loss']:.3f}, .* s",
+        r"KTL 2/2 shots: 10 steps",
+        rf"KTL 2/2: test accuracy {percent(last['test_accuracy'])}, .*, {last['bytes_up']} B up, .* kB down, \d+ s",
+        r"local only 1/1 shots: 20 steps",
+        r"local only 1/1: test accuracy [\d.]+%, loss on shots [\d.]+, \d+ s",
+    ]
+    lines = training.stderr.splitlines()
+    assert len(lines) == len(expected)
+    assert all(re.fullmatch(pattern, line) for pattern, line in zip(expected, lines, strict=True)), training.stderr
+
+
+def test_json_agrees_with_the_metrics(ktl: Ktl, trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    ended = ktl("edge", "train", "--resume", run, "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    [line] = ended.stdout.splitlines()
+    rows, [alone] = rows_of(run), rows_of(run / "local-only")
+    assert json.loads(line) == {
+        "run": str(run),
+        "test_accuracy": rows[-1]["test_accuracy"],
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "bytes_up": sum(row["bytes_up"] for row in rows),
+        "bytes_down": sum(row["bytes_down"] for row in rows),
+        "local_only": {
+            "test_accuracy": alone["test_accuracy"],
+            "seconds": round(alone["seconds"], 1),
+            "bytes_up": 0,
+            "bytes_down": 0,
+        },
+        "gain": rows[-1]["test_accuracy"] - alone["test_accuracy"],
+    }
+    assert rows == rows_of(trained)
+
+
+def test_local_only_trains_without_a_cloud_into_a_numbered_folder(
+    ktl: Ktl, small_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "colours-3shot-seed4").mkdir(parents=True)
+    command = f"edge train --local-only --shots 3 --seed 4 --steps 2 --threads 1 --data {small_bundle}"
+    ended = ktl(*command.split())
+    assert ended.returncode == 0
+    assert [line.split("  ")[0].strip() for line in ended.stdout.splitlines()[:2]] == ["", "local only"]
+    assert "KTL" not in ended.stdout + ended.stderr
+    folder = Path("runs") / "colours-3shot-seed4-2"
+    assert f"run: {folder}" in ended.stdout.splitlines()
+    assert rows_of(folder)[0]["bytes_down"] == 0
+    assert not (folder / "wire").exists()
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, force_interactive=True, width=100)
+    monkeypatch.setattr(progress, "errors", terminal)
+    with progress.RunProgress(quiet=False) as shown:
+        observer = shown.observer("KTL", 2, Event())
+        for step in range(1, 26):
+            observer.on_step(1, Stage("shots", 40, 0, 40), step, 0.5)
+        time.sleep(0.3)  # the bar is redrawn ten times a second
+        row = {"round": 2, "test_accuracy": 0.75, "shot_loss": 0.5, "pair_loss": None, "seconds": 3.2}
+        observer.on_round(row)
+    text = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", terminal.file.getvalue())
+    assert re.search(r"KTL 2/2 shots ━+ 20/40 +loss 0\.500", text)
+    assert "40 steps" not in text
+    assert "KTL 2/2: test accuracy 75.0%, loss on shots 0.500, 3 s" in text
+
+
+def test_evaluate_agrees_with_the_last_row(ktl: Ktl, trained: Path) -> None:
+    accuracy = rows_of(trained)[-1]["test_accuracy"]
+    record = json.loads(ktl("edge", "evaluate", trained, "--json").stdout)
+    confusion = np.array(record["confusion"])
+    assert record["accuracy"] == accuracy == confusion.trace() / confusion.sum()
+    assert confusion.sum(axis=1).tolist() == [20, 20, 20]
+    assert list(record["class_accuracy"].values()) == (confusion.diagonal() / 20).tolist()
+    title, heading, *lines = ktl("edge", "evaluate", trained).stdout.splitlines()
+    assert title.strip() == f"test accuracy {percent(accuracy)}"
+    assert heading.split() == ["class", "accuracy", "most", "often", "taken", "for"]
+    for index, (line, name) in enumerate(zip(lines, ["blue", "green", "red"], strict=True)):
+        wrong = confusion[index] * (np.arange(3) != index)
+        taken = [["blue", "green", "red"][wrong.argmax()], f"({wrong.max()}", "of", "20)"] if wrong.any() else []
+        assert line.split() == [name, percent(confusion[index, index] / 20), *taken]
+
+
+def test_predict_agrees_with_evaluate(ktl: Ktl, trained: Path, pictures: list[Path]) -> None:
+    confusion = json.loads(ktl("edge", "evaluate", trained, "--json").stdout)["confusion"]
+    ended = ktl("edge", "predict", trained, *pictures, "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    records = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [record["file"] for record in records] == [str(file) for file in pictures]
+    cells = np.zeros((3, 3), dtype=int)
+    for index, record in enumerate(records):
+        cells[index // 20, ["blue", "green", "red"].index(record["label"])] += 1
+    assert cells.tolist() == confusion
+    plain = ktl("edge", "predict", trained, pictures[0]).stdout
+    assert plain == f"{pictures[0]}: {records[0]['label']} ({percent(records[0]['probability'])})\n"
+
+
+def test_predict_reports_an_unreadable_file_and_goes_on(
+    ktl: Ktl, trained: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "[bold]broken:dog:.png"
+    broken.write_text("no picture")
+    ended = ktl("edge", "predict", trained, pictures[0], broken, pictures[1])
+    assert ended.returncode == 1
+    assert [line.split(": ")[0] for line in ended.stdout.splitlines()] == [str(pictures[0]), str(pictures[1])]
+    assert ended.stderr == f"cannot read the image {broken}: no image format that is known; remove or replace it\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--alignment", "perfect", "unknown alignment 'perfect': choose one of robust, published"),
+        ("--transfer", "magic", "unknown transfer 'magic': choose one of image-vector, mse"),
+        ("--model", "cnn5", "unknown model 'cnn5': choose one of cnn4"),
+        ("--recipe", "secret", "unknown recipe 'secret': choose one of tuned, published"),
+        ("--device", "abacus", "unknown device 'abacus': choose one of cpu, cuda, mps"),
+        ("--generator", "builtout", "unknown generator 'builtout': give 'builtin' or the path of a .safetensors .*"),
+        ("--data", "nowhere", "no data set 'nowhere': give a folder, an .npz file, or one of fashion-mnist, mnist, .*"),
+        ("--shots", "0", "--shots is 0: at least 1 labelled image a class is needed"),
+        ("--ways", "99", "--ways is 99: colours has 3 classes, so give 2 to 3"),
+        ("--rounds", "0", "--rounds is 0: at least 1 is needed"),
+        ("--rounds", "21", "20 steps over 21 rounds: give at least one step a round"),
+        ("--seed", "-1", "--seed is -1: give 0 to 2147483647"),
+        ("--image-size", "8", "model cnn4 needs images of at least 16 x 16, not 8: set --image-size 32"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line_and_exit_code_2(
+    ktl: Ktl, options: list[str], tmp_path: Path, option: str, value: str, message: str
+) -> None:
+    ended = ktl("edge", "train", *options, "--out", tmp_path / "run", option, value)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert re.fullmatch(f"error: {message}\n", ended.stderr), ended.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_shots_than_there_are_images_fail_with_the_class(ktl: Ktl, options: list[str], tmp_path: Path) -> None:
+    ended = ktl("edge", "train", *options, "--out", tmp_path / "run", "--shots", "11")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert re.fullmatch(r"error: class 'blue' has 10 train images, fewer than --shots 11; .*\n", ended.stderr)
+
+
+def test_a_missing_generator_file_is_named(ktl: Ktl, options: list[str], tmp_path: Path) -> None:
+    ended = ktl("edge", "train", *options, "--generator", tmp_path / "gone.safetensors", "--out", tmp_path / "run")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert re.fullmatch(rf"error: there is no generator file {tmp_path}/gone\.safetensors; .*\n", ended.stderr)
+
+
+def test_an_out_that_holds_a_run_is_refused(ktl: Ktl, options: list[str], trained: Path) -> None:
+    ended = ktl("edge", "train", *options, "--out", trained)
+    message = f"error: {trained} already holds a run: go on with --resume {trained} or name another --out\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", message)
+
+
+def test_resuming_a_folder_without_a_run_is_refused(ktl: Ktl, tmp_path: Path) -> None:
+    for command in (["train", "--resume", tmp_path], ["evaluate", tmp_path]):
+        ended = ktl("edge", *command)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == f"error: there is no run at {tmp_path}: config.json is missing\n"
+    predicted = ktl("edge", "predict", tmp_path, tmp_path / "a.png")
+    assert (predicted.returncode, predicted.stdout) == (1, "")
+    assert re.fullmatch(rf"error: {tmp_path} holds no finished run: .*\n", predicted.stderr)
+
+
+def test_resuming_from_a_damaged_checkpoint_is_refused(ktl: Ktl, trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "checkpoint.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00damaged!")
+    ended = ktl("edge", "train", "--resume", run)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert re.fullmatch(rf"error: {run}/checkpoint\.safetensors is damaged or no ktl checkpoint .*\n", ended.stderr)

@@ -1,0 +1,129 @@
+"""The console script itself: how fast it answers, and how errors leave it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Ktl = Callable[..., subprocess.CompletedProcess[str]]
+
+SLOW_IMPORTS = {"torch", "torchvision", "onnx", "onnxscript", "diffusers", "transformers", "flwr", "ray"}
+
+
+def imported_by(command: list[str]) -> set[str]:
+    """The top-level modules that a console script imports, by Python's own record."""
+    ended = subprocess.run([sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True)
+    return set(re.findall(r"^import time:.*\| +(\w+)$", ended.stderr, flags=re.MULTILINE))
+
+
+def test_help_is_fast_and_imports_nothing_heavy(script: str) -> None:
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        ended = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - start)
+        assert {"datasets", "models", "edge", "generator"} <= set(ended.stdout.split())
+    assert min(seconds) <= 0.5
+    modules = imported_by([script, "--help"])
+    assert {"typer", "ktl_cli"} <= modules
+    assert modules.isdisjoint(SLOW_IMPORTS)
+
+
+def test_predict_imports_no_torch(script: str, trained: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16), (140, 105, 110)).save(tmp_path / "red.png")
+    modules = imported_by([script, "edge", "predict", str(trained), str(tmp_path / "red.png")])
+    assert {"onnxruntime", "PIL", "ktl"} <= modules
+    assert modules.isdisjoint(SLOW_IMPORTS)
+
+
+def test_version_is_that_of_the_package(ktl: Ktl) -> None:
+    ended = ktl("--version")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"ktl {version('ktl')}\n", "")
+
+
+@pytest.mark.parametrize("command", [["--help"], ["edge", "--help"], ["generator", "--help"]])
+def test_help_goes_to_standard_output(ktl: Ktl, command: list[str]) -> None:
+    ended = ktl(*command)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Usage: ktl" in ended.stdout
+
+
+def test_training_help_shows_the_choices_and_defaults(ktl: Ktl) -> None:
+    text = re.sub(r"[│\s]+", " ", ktl("edge", "train", "--help").stdout)
+    for option, default in {
+        "--shots": "2",
+        "--rounds": "1",
+        "--alignment": "robust",
+        "--data": "fashion-mnist",
+    }.items():
+        assert re.search(rf"{option} [^[]*\[default: {default}\]", text), option
+    assert "robust | published" in text
+    assert "image-vector | mse" in text
+    assert "tuned | published" in text
+
+
+def test_an_error_is_one_line_and_a_traceback_comes_with_debug_only(ktl: Ktl) -> None:
+    message = "error: unknown model 'cnn5': choose one of cnn4"
+    plain = ktl("edge", "train", "--model", "cnn5")
+    assert (plain.returncode, plain.stdout, plain.stderr) == (2, "", f"{message}\n")
+    debug = ktl("--debug", "edge", "train", "--model", "cnn5")
+    assert debug.returncode == 2
+    assert debug.stderr.startswith("Traceback (most recent call last):\n")
+    assert debug.stderr.endswith(f"\n{message}\n")
+    assert ktl("edge", "train", "--model", "cnn5").stderr == plain.stderr
+
+
+def test_an_error_in_colour_shows_brackets_and_colons_as_they_are(script: str) -> None:
+    command = [script, "edge", "train", "--model", "[/red]:dog:[bold]"]
+    environment = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert ended.returncode == 2
+    assert "\x1b[31m" in ended.stderr
+    text = re.sub(r"\x1b\[[0-9;]*m", "", ended.stderr)
+    assert text == "error: unknown model '[/red]:dog:[bold]': choose one of cnn4\n"
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_too(ktl: Ktl, trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"device": "abacus"}))
+    ended = ktl("edge", "evaluate", run)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert re.fullmatch(r"error: unexpected RuntimeError: .*abacus.*; --debug shows where\n", ended.stderr)
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong"),
+    [
+        ("edge train --steps 0", "--steps"),
+        ("edge train --pairs-per-class 0", "--pairs-per-class"),
+        ("edge train --image-size -5", "--image-size"),
+        ("edge train --shots two", "--shots"),
+        ("edge tarin", "tarin"),
+        ("--verbose", "--verbose"),
+    ],
+)
+def test_a_malformed_command_line_is_a_usage_error(ktl: Ktl, command: str, wrong: str) -> None:
+    ended = ktl(*command.split())
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("Usage: ktl")
+    assert wrong in ended.stderr
+
+
+def test_a_data_set_that_is_no_archive_is_named_in_one_line(ktl: Ktl, tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    ended = ktl("edge", "train", "--local-only", "--data", tmp_path / "one.npz", "--out", tmp_path / "run")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert re.fullmatch(rf"error: .*{re.escape(str(tmp_path / 'one.npz'))}.*\n", ended.stderr)

@@ -1,0 +1,46 @@
+"""What tests of several rooms share: a generator and a data set so small that a whole run takes a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ktl.generators.stylegan import StyleGAN2Generator, load_stylegan2, save_stylegan2
+from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from ktl.seeds import initialising
+
+COLOURS = {"blue": (105, 110, 140), "green": (105, 140, 110), "red": (140, 105, 110)}
+NOISE = 40.0  # of each pixel
+TINT = 12.0  # of a whole image: enough that a classifier takes some for another class
+
+
+@pytest.fixture(scope="session")
+def tiny_generator_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A StyleGAN2 of 16 x 16 pixels with 16 latents and random weights, as ktl saves it."""
+    path = tmp_path_factory.mktemp("generator") / "tiny.safetensors"
+    with initialising(0, "tiny generator"):
+        network = StyleGAN2(StyleGAN2Config(z_dim=16, w_dim=16, resolution=16, channel_max=16))
+    save_stylegan2(path, network, licence="CC0-1.0")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_generator(tiny_generator_file: Path) -> StyleGAN2Generator:
+    return load_stylegan2(tiny_generator_file, name="tiny")
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An .npz data set: 3 classes of coloured noise, 16 x 16 RGB, 10 train and 20 test images each."""
+    path = tmp_path_factory.mktemp("data") / "colours.npz"
+    rng = np.random.default_rng(0)
+    arrays = {"class_names": np.array(list(COLOURS))}
+    for split, count in (("train", 10), ("test", 20)):
+        labels = np.repeat(np.arange(len(COLOURS)), count)
+        colours = np.array(list(COLOURS.values()))[labels] + rng.normal(0, TINT, (len(labels), 3))
+        pixels = colours[:, None, None, :] + rng.normal(0, NOISE, (len(labels), 16, 16, 3))
+        arrays |= {f"x_{split}": pixels.clip(0, 255).astype(np.uint8), f"y_{split}": labels}
+    np.savez_compressed(path, **arrays)
+    return path

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from ktl.errors import WireError
+from ktl.pairs import ImageVectorPairs
+from ktl.prototypes import Prototypes
+from ktl.wire import (
+    MOST_HEADER_BYTES,
+    MOST_PAIR_BYTES,
+    MOST_PROTOTYPE_BYTES,
+    SessionRequest,
+    decode_pairs,
+    decode_prototypes,
+    encode_pairs,
+    encode_prototypes,
+)
+
+CLASSES, SIZE, LATENT_DIM = 4, 16, 8
+REQUEST = SessionRequest(CLASSES, SIZE, 3, pairs_per_class=2, alignment="robust", image_format="png", seed=7)
+GREY_REQUEST = SessionRequest(CLASSES, SIZE, 1, pairs_per_class=2, alignment="robust", image_format="png", seed=7)
+
+Decoder = Callable[[bytes], object]
+
+
+def prototypes_of(payload: bytes) -> Prototypes:
+    return decode_prototypes(payload, CLASSES)
+
+
+def pairs_of(payload: bytes) -> ImageVectorPairs:
+    return decode_pairs(payload, REQUEST, LATENT_DIM)
+
+
+def some_prototypes() -> Prototypes:
+    vectors = torch.nn.functional.normalize(torch.randn(3, CLASSES, generator=torch.Generator().manual_seed(0)))
+    return Prototypes(vectors, torch.tensor([0, 2, 3]), torch.tensor([5, 1, 2_000_000]))
+
+
+def some_pairs(channels: int = 3) -> ImageVectorPairs:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (3, channels, SIZE, SIZE), generator=rng, dtype=torch.uint8)
+    vectors = torch.randn(3, LATENT_DIM, generator=rng).half().float()
+    return ImageVectorPairs(images, vectors, torch.tensor([1, 1, 3]))
+
+
+PAYLOADS = [
+    pytest.param(prototypes_of, encode_prototypes(some_prototypes()), id="prototypes"),
+    pytest.param(pairs_of, encode_pairs(some_pairs(), "png"), id="png pairs"),
+    pytest.param(pairs_of, encode_pairs(some_pairs(), "webp"), id="webp pairs"),
+]
+
+
+def with_header(header: bytes, body: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(header)) + header + body
+
+
+def refusal(decode: Decoder, payload: bytes) -> str:
+    with pytest.raises(WireError) as refused:
+        decode(payload)
+    text = str(refused.value)
+    assert "\n" not in text
+    assert 10 < len(text) < 400
+    return text
+
+
+def test_prototypes_survive_to_within_a_254th_of_each_rows_maximum() -> None:
+    sent = some_prototypes()
+    received = prototypes_of(encode_prototypes(sent))
+    bound = sent.vectors.abs().amax(dim=1, keepdim=True) / 254 * 1.001
+    assert ((received.vectors - sent.vectors).abs() <= bound).all()
+    assert torch.equal(received.classes, sent.classes)
+    assert torch.equal(received.counts, sent.counts)
+
+
+def test_a_zero_prototype_stays_zero() -> None:
+    sent = Prototypes(torch.zeros(1, CLASSES), torch.tensor([1]), torch.tensor([2]))
+    assert torch.equal(prototypes_of(encode_prototypes(sent)).vectors, sent.vectors)
+
+
+@pytest.mark.parametrize("session", [REQUEST, GREY_REQUEST], ids=["colour", "grey"])
+def test_png_pairs_and_half_precision_vectors_survive_exactly(session: SessionRequest) -> None:
+    sent = some_pairs(session.channels)
+    received = decode_pairs(encode_pairs(sent, "png"), session, LATENT_DIM)
+    assert torch.equal(received.images, sent.images)
+    assert torch.equal(received.vectors, sent.vectors)
+    assert torch.equal(received.classes, sent.classes)
+
+
+@pytest.mark.parametrize("session", [REQUEST, GREY_REQUEST], ids=["colour", "grey"])
+def test_webp_pairs_survive_nearly(session: SessionRequest) -> None:
+    ramp = torch.arange(SIZE, dtype=torch.uint8) * 15
+    images = ramp.expand(1, session.channels, SIZE, SIZE).contiguous()
+    sent = ImageVectorPairs(images, torch.zeros(1, LATENT_DIM), torch.tensor([0]))
+    received = decode_pairs(encode_pairs(sent, "webp"), session, LATENT_DIM)
+    assert received.images.shape == images.shape
+    assert (received.images.float() - images.float()).abs().max() <= 16
+
+
+def test_no_pairs_at_all_keep_their_shape() -> None:
+    none = ImageVectorPairs(
+        torch.empty(0, 3, SIZE, SIZE, dtype=torch.uint8), torch.empty(0, LATENT_DIM), torch.empty(0, dtype=torch.int64)
+    )
+    received = pairs_of(encode_pairs(none, "png"))
+    assert received.images.shape == (0, 3, SIZE, SIZE)
+    assert received.vectors.shape == (0, LATENT_DIM)
+
+
+@pytest.mark.parametrize(("decode", "payload"), PAYLOADS)
+def test_a_payload_cut_short_at_any_byte_is_refused(decode: Decoder, payload: bytes) -> None:
+    for length in range(len(payload)):
+        refusal(decode, payload[:length])
+
+
+@pytest.mark.parametrize(("decode", "payload"), PAYLOADS)
+def test_random_bit_flips_give_a_valid_object_or_a_wire_error(decode: Decoder, payload: bytes) -> None:
+    accepted: list[object] = []
+    refused: list[str] = []
+    for seed in range(600):
+        rng = random.Random(seed)
+        damaged = bytearray(payload)
+        for _ in range(rng.randint(1, 4)):
+            damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        try:
+            accepted.append(decode(bytes(damaged)))
+        except WireError as error:
+            refused.append(str(error))
+    assert accepted
+    for result in accepted:
+        assert isinstance(result, Prototypes | ImageVectorPairs)
+        result.validate(CLASSES)
+        assert result.vectors.dtype == torch.float32
+    assert refused
+    assert all("\n" not in text and len(text) < 400 for text in refused)
+
+
+@pytest.mark.parametrize(("decode", "payload"), PAYLOADS)
+def test_bytes_after_the_end_are_refused(decode: Decoder, payload: bytes) -> None:
+    assert "send them again" in refusal(decode, payload + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("decode", "limit"),
+    [(prototypes_of, MOST_PROTOTYPE_BYTES), (pairs_of, MOST_PAIR_BYTES)],
+    ids=["prototypes", "pairs"],
+)
+def test_an_oversized_payload_is_refused_with_both_sizes(decode: Decoder, limit: int) -> None:
+    text = refusal(decode, bytes(limit + 1))
+    assert f"{limit + 1} bytes" in text
+    assert f"at most {limit} are read" in text
+
+
+@pytest.mark.parametrize("length", [10 * 10**9, 2**64 - 1, MOST_HEADER_BYTES + 1])
+def test_a_header_that_claims_more_than_came_is_refused(length: int) -> None:
+    assert f"claim a header of {length} bytes" in refusal(prototypes_of, struct.pack("<Q", length) + b"{}")
+
+
+def test_arrays_that_claim_ten_gigabytes_are_refused() -> None:
+    rows = 10 * 10**9 // CLASSES
+    header = (
+        '{"__metadata__":{"ktl":"prototypes/1"},'
+        f'"vectors":{{"dtype":"I8","shape":[{rows},{CLASSES}],"data_offsets":[0,{rows * CLASSES}]}},'
+        '"scales":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},'
+        '"classes":{"dtype":"I32","shape":[0],"data_offsets":[0,0]},'
+        '"counts":{"dtype":"I32","shape":[0],"data_offsets":[0,0]}}'
+    )
+    assert "damaged or cut short" in refusal(prototypes_of, with_header(header.encode()))
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (b"{", "header of the prototypes is damaged"),
+        (b"\xff\xfe\xfd", "header of the prototypes is damaged"),
+        (b"[1]", "is no table"),
+        (b"{}", "does not say that it holds prototypes"),
+        (b'{"__metadata__":["ktl"]}', "does not say that it holds prototypes"),
+        (b'{"__metadata__":{"ktl":"prototypes"}}', "wire version '' is not supported"),
+        (b"[" * 30_000 + b"]" * 30_000, "header of the prototypes is damaged"),
+        (b'{"__metadata__":{"ktl":"prototypes/1"}}', "expected ['classes', 'counts', 'scales', 'vectors']"),
+    ],
+)
+def test_a_header_that_is_no_header_is_refused(header: bytes, reason: str) -> None:
+    assert reason in refusal(prototypes_of, with_header(header))
+
+
+@pytest.mark.parametrize("place", ['"ktl":"prototypes/1"},"vectors":NEST', '"ktl":NEST},"vectors":1'])
+def test_values_nested_deep_in_a_header_are_refused_in_short(place: str) -> None:
+    for depth in range(1, 1_200):
+        nest = "[" * depth + "]" * depth
+        header = '{"__metadata__":{' + place.replace("NEST", nest)
+        refusal(prototypes_of, with_header((header + ',"scales":1,"classes":1,"counts":1}').encode()))
+
+
+def test_another_version_is_refused_with_both_versions() -> None:
+    arrays = {"vectors": np.zeros((1, CLASSES), np.int8)}
+    text = refusal(prototypes_of, save(arrays, metadata={"ktl": "prototypes/2"}))
+    assert text == "wire version '2' is not supported: this ktl speaks version 1"
+
+
+def test_pairs_are_no_prototypes() -> None:
+    assert "does not say that it holds prototypes" in refusal(prototypes_of, encode_pairs(some_pairs(), "png"))
+
+
+def prototypes_with(**changed: NDArray[Any] | None) -> bytes:
+    arrays: dict[str, NDArray[Any] | None] = {
+        "vectors": np.full((2, CLASSES), 60, np.int8),
+        "scales": np.full(2, 0.008, np.float32),
+        "classes": np.array([0, 1], np.int32),
+        "counts": np.array([2, 2], np.int32),
+    }
+    kept = {name: array for name, array in (arrays | changed).items() if array is not None}
+    return save(kept, metadata={"ktl": "prototypes/1"})
+
+
+def test_the_prototypes_that_the_next_tests_change_are_valid() -> None:
+    assert torch.allclose(prototypes_of(prototypes_with()).vectors, torch.full((2, CLASSES), 0.48))
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"scales": np.array([0.008, np.nan], np.float32)}, "prototype of class 1 is not finite"),
+        ({"scales": np.array([np.inf, 0.008], np.float32)}, "prototype of class 0 is not finite"),
+        ({"scales": np.array([0.008, 1e30], np.float32)}, "prototype of class 1 has length"),
+        ({"scales": np.array([0.008, 0.02], np.float32)}, "prototype of class 1 has length 2.4, not 1"),
+        ({"scales": np.full(3, 0.008, np.float32)}, "3 scales for 2 prototypes"),
+        ({"scales": np.full((2, 1), 0.008, np.float32)}, "scales of the prototypes is"),
+        ({"vectors": np.full((2, CLASSES), 60, np.int16)}, "expected I8, n x 4"),
+        ({"vectors": np.full((2, CLASSES + 1), 60, np.int8)}, "expected I8, n x 4"),
+        ({"vectors": np.full(8, 60, np.int8)}, "expected I8, n x 4"),
+        ({"vectors": np.full((3, CLASSES), 60, np.int8), "scales": np.ones(3, np.float32)}, "3 vectors, 2 classes"),
+        ({"vectors": None}, "['classes', 'counts', 'scales']: expected ['classes', 'counts', 'scales', 'vectors']"),
+        ({"images": np.zeros(1, np.uint8)}, "'images'"),
+        ({"classes": np.array([0, -1], np.int32)}, "class index -1 is outside 0..3"),
+        ({"classes": np.array([0, CLASSES], np.int32)}, "class index 4 is outside 0..3"),
+        ({"classes": np.array([1, 1], np.int32)}, "class index 1 appears twice"),
+        ({"classes": np.array([0, 1], np.int64)}, "expected I32, n"),
+        ({"classes": np.arange(5, dtype=np.int32)}, "5 prototypes in a session of 4 classes"),
+        ({"counts": np.array([2, 0], np.int32)}, "a class of 0 samples"),
+        ({"counts": np.array([2, -3], np.int32)}, "a class of -3 samples"),
+        ({"counts": np.array([2, 2, 2], np.int32)}, "3 counts"),
+        (
+            {
+                "vectors": np.zeros((0, CLASSES), np.int8),
+                "scales": np.zeros(0, np.float32),
+                "classes": np.zeros(0, np.int32),
+                "counts": np.zeros(0, np.int32),
+            },
+            "0 vectors, 0 classes",
+        ),
+    ],
+)
+def test_wrong_prototypes_are_refused(changed: dict[str, NDArray[Any]], reason: str) -> None:
+    assert reason in refusal(prototypes_of, prototypes_with(**changed))
+
+
+def test_a_header_of_a_thousand_strange_names_is_named_in_short() -> None:
+    strange = {f"name\n{i}": np.zeros(0, np.uint8) for i in range(900)}
+    assert r"'name\n0'" in refusal(prototypes_of, prototypes_with(**strange))
+
+
+@pytest.mark.parametrize("encode", [encode_prototypes, lambda _: encode_pairs(some_pairs(), "png")])
+def test_equal_contents_are_equal_bytes(encode: Callable[[Prototypes], bytes]) -> None:
+    assert len({encode(some_prototypes()) for _ in range(20)}) == 1
