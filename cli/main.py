@@ -48,7 +48,7 @@ def options(
 def main() -> None:
     """Runs the command line. Exit codes: 0 done, 2 usage, 130 interrupted (state saved), 1 any other failure."""
     try:
-        app()
+        app(prog_name="ktl")
     except Exception as error:
         if _debug:
             traceback.print_exc()

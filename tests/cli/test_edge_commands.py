@@ -126,7 +126,7 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
         row = {"round": 2, "test_accuracy": 0.75, "shot_loss": 0.5, "pair_loss": None, "seconds": 3.2}
         observer.on_round(row)
     text = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", terminal.file.getvalue())
-    assert re.search(r"KTL 2/2 shots ━+ 20/40 +loss 0\.500", text)
+    assert re.search(r"KTL 2/2 shots [━╸╺]+ +20/40 +loss 0\.500", text)
     assert "40 steps" not in text
     assert "KTL 2/2: test accuracy 75.0%, loss on shots 0.500, 3 s" in text
 

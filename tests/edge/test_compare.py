@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.config import RECIPES, TRANSFERS, RunConfig, TrainingConfig, load_config
 from ktl.edge.compare import Comparison, train_beside_local
-from ktl.edge.run import Interrupted, Observer
+from ktl.edge.evaluation import Evaluation
+from ktl.edge.run import Interrupted, Observer, RunResult
 from ktl.edge.schedule import Stage
 
 
-def test_the_gain_is_the_difference_of_the_two_accuracies(finished: Comparison) -> None:
-    with_cloud, alone = finished.ktl.rows[-1]["test_accuracy"], finished.local.rows[-1]["test_accuracy"]
-    assert with_cloud != alone
-    assert finished.gain == with_cloud - alone
+def test_the_gain_is_the_difference_of_the_two_accuracies() -> None:
+    def result(right: int, wrong: int) -> RunResult:
+        return RunResult(Path("run"), [], Evaluation(torch.tensor([[right, wrong], [wrong, right]])))
+
+    assert Comparison(result(8, 2), result(5, 5)).gain == pytest.approx(0.3)
+    assert Comparison(result(5, 5), result(8, 2)).gain == pytest.approx(-0.3)
 
 
 def test_the_local_run_exchanges_nothing_and_learns_no_pairs(finished: Comparison) -> None:

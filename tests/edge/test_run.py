@@ -113,7 +113,7 @@ def test_an_upload_holds_prototypes_counts_and_class_indices_and_nothing_else(fi
         payload = upload.read_bytes()
         (length,) = struct.unpack("<Q", payload[:8])
         header = json.loads(payload[8 : 8 + length])
-        assert header.pop("__metadata__") == {"ktl": "prototypes", "version": "1"}
+        assert header.pop("__metadata__") == {"ktl": "prototypes/1"}
         assert {name: (entry["dtype"], entry["shape"]) for name, entry in header.items()} == {
             "vectors": ("I8", [3, 3]),
             "scales": ("F32", [3]),
