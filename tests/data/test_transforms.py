@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ktl.data.transforms import fit_batch, random_flip, random_shift, weak_view, to_network
+from ktl.data.transforms import fit_batch, random_flip, random_shift, to_network, weak_view
 from ktl.seeds import stream
 
 
