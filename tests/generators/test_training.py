@@ -81,7 +81,7 @@ def test_a_size_that_the_network_cannot_have_is_refused(photographs: Path, tmp_p
 
 
 def test_no_images_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="neither a folder nor a tar file"):
+    with pytest.raises(DataError, match="neither a folder nor a whole tar file"):
         train_generator(tmp_path / "absent", tmp_path / "out", CONFIG, size=16)
 
 
