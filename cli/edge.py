@@ -11,7 +11,16 @@ import typer
 from rich.table import Table
 
 from ktl.alignment import ALIGNMENTS
-from ktl.config import RECIPES, TRANSFERS, CloudConfig, DataConfig, RunConfig, TrainingConfig, load_config
+from ktl.config import (
+    PAIRS,
+    RECIPES,
+    TRANSFERS,
+    CloudConfig,
+    DataConfig,
+    RunConfig,
+    TrainingConfig,
+    load_config,
+)
 from ktl.errors import UsageError
 from ktl.models import MODELS
 from ktl.transfer import TASKS
@@ -40,15 +49,24 @@ def train(
     alignment: Annotated[str, typer.Option(help=" | ".join(ALIGNMENTS.names()))] = CloudConfig.alignment,
     transfer: Annotated[str, typer.Option(help=" | ".join(TASKS.names()))] = "image-vector",
     pairs_per_class: Annotated[
-        int | None, typer.Option(min=1, help="Image-vector pairs a class and round.", show_default="700 pairs in all")
+        int | None,
+        typer.Option(min=1, help="Most image-vector pairs a class and round.", show_default=f"{PAIRS} pairs in all"),
     ] = CloudConfig.pairs_per_class,
+    download_budget: Annotated[
+        int, typer.Option(help="Most bytes down, over all rounds; sets how many pairs come.")
+    ] = CloudConfig.download_budget,
     model: Annotated[str, typer.Option(help=" | ".join(MODELS.names()))] = RunConfig.model,
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Pixels, square.", show_default="the data's own; 32 for folders")
     ] = DataConfig.image_size,
     recipe: Annotated[str, typer.Option(help=" | ".join(RECIPES))] = "tuned",
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps on the shots.", show_default=str(TrainingConfig.steps))
+        int | None,
+        typer.Option(
+            min=1,
+            help="Training steps on the shots.",
+            show_default=f"{TrainingConfig.epochs} epochs, at least {TrainingConfig.least_steps} steps",
+        ),
     ] = None,
     warmup_steps: Annotated[
         int | None, typer.Option(min=0, help="Steps on the pairs before.", show_default="by --transfer")
@@ -61,6 +79,9 @@ def train(
     ] = None,
     local_only: Annotated[bool, typer.Option("--local-only", help="Train without a cloud.")] = RunConfig.local_only,
     device: Annotated[str, typer.Option(help="cpu | cuda | mps")] = RunConfig.device,
+    precision: Annotated[
+        str, typer.Option(help="auto | bfloat16 | float32: of the extractor's arithmetic in training.")
+    ] = RunConfig.precision,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = RunConfig.threads,
     as_json: AsJson = False,
 ) -> None:
@@ -79,10 +100,11 @@ def train(
             rounds=rounds,
             training=training if steps is None else replace(training, steps=steps),
             transfer=task if warmup_steps is None else replace(task, warmup_steps=warmup_steps),
-            cloud=CloudConfig(generator, ALIGNMENTS.check(alignment), pairs_per_class),
+            cloud=CloudConfig(generator, ALIGNMENTS.check(alignment), pairs_per_class, download_budget),
             local_only=local_only,
             seed=seed,
             device=_device(device),
+            precision=precision,
             threads=threads,
         )
         folder = out or _new_folder(config)

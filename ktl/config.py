@@ -31,10 +31,11 @@ class TrainingConfig:
     weight_decay: float = 0.01
     schedule: str = "one-cycle"
     batch: int = 32
-    steps: int | None = 600  # over all rounds; None trains `epochs` in each round instead
-    epochs: int = 1
+    steps: int | None = None  # over all rounds; if None, `epochs` but at least `least_steps`
+    least_steps: int = 600  # over all rounds
+    epochs: int | None = 40  # over all rounds; one in each round if None
     augment: bool = True
-    scale: float = 8.0  # ArcFace s
+    scale: float = 4.0  # ArcFace s
     margin: float = 0.0  # ArcFace m, radians
     smoothing: float = 0.1
     gradient_norm: float = 100.0
@@ -45,13 +46,13 @@ class TransferConfig:
     """How an edge learns from image-vector pairs. The defaults are `image-vector`'s; `TRANSFERS` has the others."""
 
     task: str = "image-vector"
-    warmup_steps: int = 600  # on the pairs alone, before the shots
-    warmup_batch: int = 128
+    warmup_steps: int = 1200  # on the pairs alone, before the shots
+    warmup_batch: int = 256
     joint_batch: int = 64  # pairs beside each batch of shots
     weight: float = 1.0  # mu, of the auxiliary loss beside the shots' loss
     temperature: float = 0.2
     learning_rate: float = 1e-3  # in the warm-up
-    body_rate: float = 1 / 3  # learning rate of a warmed-up extractor, relative to the head's, on the shots
+    body_rate: float = 1.0  # learning rate of a warmed-up extractor, relative to the head's, on the shots
     anew_each_round: bool = False  # the task's own weights start anew and only a round's own pairs are used
 
 
@@ -61,7 +62,8 @@ class CloudConfig:
 
     generator: str = "builtin"
     alignment: str = "robust"
-    pairs_per_class: int | None = None  # as many as make PAIRS in all if None
+    pairs_per_class: int | None = None  # a round; as many as make PAIRS in all if None
+    download_budget: int = 1_430_000  # bytes, over all rounds: the published scheme's for 100 classes, as raw floats
     image_format: str = "webp"
 
 
@@ -78,6 +80,7 @@ class RunConfig:
     local_only: bool = False
     seed: int = 0
     device: str = "cpu"
+    precision: str = "auto"  # of the extractor's arithmetic in training; see ktl/edge/precision.py
     threads: int = 2
 
     def __post_init__(self) -> None:
@@ -85,6 +88,9 @@ class RunConfig:
             raise UsageError(f"--rounds is {self.rounds}: at least 1 is needed")
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"--seed is {self.seed}: give 0 to {2**31 - 1}")
+        if self.cloud.download_budget < LEAST_DOWNLOAD * self.rounds:
+            least = LEAST_DOWNLOAD * self.rounds
+            raise UsageError(f"--download-budget is {self.cloud.download_budget}: give at least {least:,} bytes")
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,8 @@ class GeneratorTrainingConfig:
     seed: int = 0
 
 
-PAIRS = 700  # in one download, unless a number a class is asked for
+LEAST_DOWNLOAD = 20_000  # bytes a round: a session's opening and a few pairs
+PAIRS = 2000  # in one download at most, unless a number a class is asked for
 
 RECIPES = {
     "tuned": TrainingConfig(),
@@ -113,7 +120,8 @@ RECIPES = {
         weight_decay=0.0,
         schedule="constant",
         batch=10,
-        steps=None,
+        least_steps=0,
+        epochs=None,
         augment=False,
         scale=64.0,
         margin=0.5,
@@ -123,7 +131,9 @@ RECIPES = {
 
 TRANSFERS = {
     "image-vector": TransferConfig(),
-    "mse": TransferConfig(task="mse", warmup_steps=0, joint_batch=10, weight=50.0, body_rate=1.0, anew_each_round=True),
+    "contrastive": TransferConfig(task="contrastive"),
+    "image-vector+contrastive": TransferConfig(task="image-vector+contrastive"),
+    "mse": TransferConfig(task="mse", warmup_steps=0, joint_batch=10, weight=50.0, anew_each_round=True),
 }
 
 

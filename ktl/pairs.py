@@ -26,6 +26,10 @@ class ImageVectorPairs:
     def __len__(self) -> int:
         return len(self.classes)
 
+    def first(self, count: int) -> ImageVectorPairs:
+        """The first `count` pairs."""
+        return ImageVectorPairs(self.images[:count], self.vectors[:count], self.classes[:count])
+
     def validate(self, num_classes: int) -> None:
         """Raises DataError, naming the first value that is wrong."""
         n = len(self.classes)

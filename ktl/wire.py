@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from reprlib import repr as shown  # a stranger's value in an error text stays short
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from safetensors.numpy import load, save
 from torch import Tensor
 
 from ktl.errors import DataError, WireError
-from ktl.pairs import ImageVectorPairs
+from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.prototypes import Prototypes
 
 VERSION = 1
@@ -35,6 +35,8 @@ MOST_PROTOTYPE_BYTES = 8 * 2**20
 MOST_PAIR_BYTES = 256 * 2**20
 MOST_JSON_BYTES = 16 * 2**10
 MOST_HEADER_BYTES = 64 * 2**10
+PAIRS_HEADER_BYTES = 512  # the safetensors header of pairs is shorter
+BYTES_PER_LENGTH_AND_CLASS = 8
 WEBP_QUALITY = 80
 
 Message = TypeVar("Message", "SessionRequest", "SessionReply")
@@ -47,7 +49,8 @@ class SessionRequest:
     num_classes: int
     image_size: int
     channels: int  # 1 or 3
-    pairs_per_class: int
+    pairs_per_class: int  # at most, a round
+    download_bytes: int  # that a round's pairs may take at most
     alignment: str
     image_format: str  # "webp" or "png"
     seed: int
@@ -57,6 +60,7 @@ class SessionRequest:
         _within("num_classes", self.num_classes, 2, MOST_CLASSES)
         _within("image_size", self.image_size, 4, MOST_IMAGE_SIZE)
         _within("pairs_per_class", self.pairs_per_class, 1, MOST_PAIRS_PER_CLASS)
+        _within("download_bytes", self.download_bytes, 1, MOST_PAIR_BYTES)
         _within("seed", self.seed, 0, 2**63 - 1)
         _one_of("channels", self.channels, (1, 3))
         _one_of("image_format", self.image_format, ("webp", "png"))
@@ -143,9 +147,28 @@ def decode_prototypes(payload: bytes, num_classes: int) -> Prototypes:
     return prototypes
 
 
-def encode_pairs(pairs: ImageVectorPairs, image_format: str) -> bytes:
-    """Pairs with images as WebP (lossy, the default) or PNG (exact) files one after the other, vectors as float16."""
-    files = [_encode_image(image, image_format) for image in pairs.images]
+def encode_pairs(batches: Iterable[ImageVectorPairs], image_format: str, most_bytes: int = MOST_PAIR_BYTES) -> bytes:
+    """Pairs with images as WebP (lossy, the default) or PNG (exact) files one after the other, vectors as float16.
+
+    Takes pairs in order while the payload is at most `most_bytes`, and no more batches than that. Raises WireError if
+    not even one pair fits.
+    """
+    files: list[bytes] = []
+    taken: list[ImageVectorPairs] = []
+    room = most_bytes - PAIRS_HEADER_BYTES
+    for batch in batches:
+        encoded = [_encode_image(image, image_format) for image in batch.images]
+        per_pair = BYTES_PER_LENGTH_AND_CLASS + 2 * batch.vectors.shape[1]
+        spent = np.cumsum([len(file) + per_pair for file in encoded])
+        fitting = int((spent <= room).sum())
+        files += encoded[:fitting]
+        taken.append(batch.first(fitting))
+        if fitting < len(batch):
+            break
+        room -= int(spent[-1]) if fitting else 0
+    pairs = concatenate(taken)
+    if not files:
+        raise WireError(f"a download of {most_bytes:,} bytes holds no image-vector pair: raise --download-budget")
     arrays: dict[str, NDArray[Any]] = {
         "images": np.frombuffer(b"".join(files), dtype=np.uint8),
         "lengths": np.array([len(file) for file in files], dtype=np.int32),

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ktl.wire import (
     MOST_HEADER_BYTES,
     MOST_PAIR_BYTES,
     MOST_PROTOTYPE_BYTES,
+    PAIRS_HEADER_BYTES,
     SessionRequest,
     decode_pairs,
     decode_prototypes,
@@ -26,8 +28,26 @@ from ktl.wire import (
 )
 
 CLASSES, SIZE, LATENT_DIM = 4, 16, 8
-REQUEST = SessionRequest(CLASSES, SIZE, 3, pairs_per_class=2, alignment="robust", image_format="png", seed=7)
-GREY_REQUEST = SessionRequest(CLASSES, SIZE, 1, pairs_per_class=2, alignment="robust", image_format="png", seed=7)
+REQUEST = SessionRequest(
+    CLASSES,
+    SIZE,
+    3,
+    pairs_per_class=2,
+    download_bytes=1_000_000,
+    alignment="robust",
+    image_format="png",
+    seed=7,
+)
+GREY_REQUEST = SessionRequest(
+    CLASSES,
+    SIZE,
+    1,
+    pairs_per_class=2,
+    download_bytes=1_000_000,
+    alignment="robust",
+    image_format="png",
+    seed=7,
+)
 
 Decoder = Callable[[bytes], object]
 
@@ -54,8 +74,8 @@ def some_pairs(channels: int = 3) -> ImageVectorPairs:
 
 PAYLOADS = [
     pytest.param(prototypes_of, encode_prototypes(some_prototypes()), id="prototypes"),
-    pytest.param(pairs_of, encode_pairs(some_pairs(), "png"), id="png pairs"),
-    pytest.param(pairs_of, encode_pairs(some_pairs(), "webp"), id="webp pairs"),
+    pytest.param(pairs_of, encode_pairs([some_pairs()], "png"), id="png pairs"),
+    pytest.param(pairs_of, encode_pairs([some_pairs()], "webp"), id="webp pairs"),
 ]
 
 
@@ -89,7 +109,7 @@ def test_a_zero_prototype_stays_zero() -> None:
 @pytest.mark.parametrize("session", [REQUEST, GREY_REQUEST], ids=["colour", "grey"])
 def test_png_pairs_and_half_precision_vectors_survive_exactly(session: SessionRequest) -> None:
     sent = some_pairs(session.channels)
-    received = decode_pairs(encode_pairs(sent, "png"), session, LATENT_DIM)
+    received = decode_pairs(encode_pairs([sent], "png"), session, LATENT_DIM)
     assert torch.equal(received.images, sent.images)
     assert torch.equal(received.vectors, sent.vectors)
     assert torch.equal(received.classes, sent.classes)
@@ -100,18 +120,43 @@ def test_webp_pairs_survive_nearly(session: SessionRequest) -> None:
     ramp = torch.arange(SIZE, dtype=torch.uint8) * 15
     images = ramp.expand(1, session.channels, SIZE, SIZE).contiguous()
     sent = ImageVectorPairs(images, torch.zeros(1, LATENT_DIM), torch.tensor([0]))
-    received = decode_pairs(encode_pairs(sent, "webp"), session, LATENT_DIM)
+    received = decode_pairs(encode_pairs([sent], "webp"), session, LATENT_DIM)
     assert received.images.shape == images.shape
     assert (received.images.float() - images.float()).abs().max() <= 16
 
 
-def test_no_pairs_at_all_keep_their_shape() -> None:
-    none = ImageVectorPairs(
-        torch.empty(0, 3, SIZE, SIZE, dtype=torch.uint8), torch.empty(0, LATENT_DIM), torch.empty(0, dtype=torch.int64)
+def pairs_like(count: int) -> ImageVectorPairs:
+    one = some_pairs().first(1)
+    return ImageVectorPairs(
+        *(tensor.expand(count, *tensor.shape[1:]) for tensor in (one.images, one.vectors, one.classes))
     )
-    received = pairs_of(encode_pairs(none, "png"))
-    assert received.images.shape == (0, 3, SIZE, SIZE)
-    assert received.vectors.shape == (0, LATENT_DIM)
+
+
+@pytest.mark.parametrize("budget", [3_000, 5_000, 50_000])
+def test_pairs_fill_a_budget_and_never_exceed_it(budget: int) -> None:
+    request = replace(REQUEST, pairs_per_class=1000)
+    payload = encode_pairs([pairs_like(3)] * 100, "png", budget)
+    received = decode_pairs(payload, request, LATENT_DIM)
+    one_more = len(payload) / len(received)  # bytes of a pair, and its share of the header
+    assert budget - one_more - PAIRS_HEADER_BYTES < len(payload) <= budget
+    assert 1 < len(received) < 300
+
+
+def test_no_more_batches_are_drawn_than_a_budget_holds() -> None:
+    drawn = []
+
+    def batches() -> Iterator[ImageVectorPairs]:
+        for number in range(100):
+            drawn.append(number)
+            yield pairs_like(3)
+
+    received = decode_pairs(encode_pairs(batches(), "png", 10_000), replace(REQUEST, pairs_per_class=1000), LATENT_DIM)
+    assert len(drawn) == len(received) // 3 + 1 < 10
+
+
+def test_a_budget_too_small_for_one_pair_is_refused_with_the_option_to_raise() -> None:
+    with pytest.raises(WireError, match="a download of 700 bytes holds no image-vector pair: raise --download-budget"):
+        encode_pairs([some_pairs()], "png", 700)
 
 
 @pytest.mark.parametrize(("decode", "payload"), PAYLOADS)
@@ -207,7 +252,7 @@ def test_another_version_is_refused_with_both_versions() -> None:
 
 
 def test_pairs_are_no_prototypes() -> None:
-    assert "does not say that it holds prototypes" in refusal(prototypes_of, encode_pairs(some_pairs(), "png"))
+    assert "does not say that it holds prototypes" in refusal(prototypes_of, encode_pairs([some_pairs()], "png"))
 
 
 def prototypes_with(**changed: NDArray[Any] | None) -> bytes:
@@ -268,6 +313,6 @@ def test_a_header_of_a_thousand_strange_names_is_named_in_short() -> None:
     assert r"'name\n0'" in refusal(prototypes_of, prototypes_with(**strange))
 
 
-@pytest.mark.parametrize("encode", [encode_prototypes, lambda _: encode_pairs(some_pairs(), "png")])
+@pytest.mark.parametrize("encode", [encode_prototypes, lambda _: encode_pairs([some_pairs()], "png")])
 def test_equal_contents_are_equal_bytes(encode: Callable[[Prototypes], bytes]) -> None:
     assert len({encode(some_prototypes()) for _ in range(20)}) == 1

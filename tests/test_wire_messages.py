@@ -12,7 +12,14 @@ from ktl.errors import WireError
 from ktl.wire import MOST_JSON_BYTES, SessionReply, SessionRequest, decode_message, encode_message
 
 REQUEST = SessionRequest(
-    num_classes=10, image_size=28, channels=1, pairs_per_class=70, alignment="robust", image_format="webp", seed=3
+    num_classes=10,
+    image_size=28,
+    channels=1,
+    pairs_per_class=70,
+    download_bytes=1_000_000,
+    alignment="robust",
+    image_format="webp",
+    seed=3,
 )
 REPLY = SessionReply(etf_seed=3, latent_dim=64, generator="builtin", licence="Apache-2.0 © Zoë", fingerprint="5f3a")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,16 @@ from ktl.errors import WireError
 from ktl.wire import SessionRequest, decode_pairs
 
 SIZE, LATENT_DIM = 16, 8
-REQUEST = SessionRequest(4, SIZE, 3, pairs_per_class=1, alignment="robust", image_format="png", seed=0)
+REQUEST = SessionRequest(
+    4,
+    SIZE,
+    3,
+    pairs_per_class=1,
+    download_bytes=1_000_000,
+    alignment="robust",
+    image_format="png",
+    seed=0,
+)
 
 
 def image_file(mode: str = "RGB", size: tuple[int, int] = (SIZE, SIZE), image_format: str = "PNG") -> bytes:
@@ -54,6 +64,12 @@ def test_the_pairs_that_the_next_tests_change_are_valid() -> None:
     pairs = decode_pairs(payload([image_file(), image_file()]), REQUEST, LATENT_DIM)
     assert torch.equal(pairs.images, torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8))
     assert torch.equal(pairs.vectors, torch.ones(2, LATENT_DIM))
+
+
+def test_no_pairs_at_all_keep_their_shape() -> None:
+    pairs = decode_pairs(payload([]), REQUEST, LATENT_DIM)
+    assert pairs.images.shape == (0, 3, SIZE, SIZE)
+    assert pairs.vectors.shape == (0, LATENT_DIM)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +135,6 @@ def test_an_image_with_an_empty_chunk_behind_the_pixels_is_refused(name: bytes) 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 3), ("RGBA", 3), ("P", 3), ("RGB", 1), ("LA", 1)])
 def test_an_image_of_another_mode_arrives_with_the_sessions_channels(mode: str, channels: int) -> None:
-    request = SessionRequest(4, SIZE, channels, 1, "robust", "png", 0)
+    request = replace(REQUEST, channels=channels)
     pairs = decode_pairs(payload([image_file(mode)]), request, LATENT_DIM)
     assert torch.equal(pairs.images, torch.zeros(1, channels, SIZE, SIZE, dtype=torch.uint8))

@@ -30,4 +30,4 @@ class EmbeddedCloud:
             raise UsageError("the session is not open: call open() before exchange()")
         request = self._cloud.request
         pairs = self._cloud.pairs([decode_prototypes(prototypes, request.num_classes)])
-        return encode_pairs(pairs, request.image_format)
+        return encode_pairs(pairs, request.image_format, request.download_bytes)

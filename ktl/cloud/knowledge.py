@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from ktl.generators.base import ImageGenerator
 from ktl.pairs import ImageVectorPairs
 from ktl.prototypes import Prototypes
 from ktl.wire import SessionReply, SessionRequest
+
+DRAWN_AT_ONCE = 128  # images
 
 
 class KnowledgeCloud:
@@ -37,17 +40,25 @@ class KnowledgeCloud:
             fingerprint=generator.fingerprint,
         )
 
-    def pairs(self, prototypes: Sequence[Prototypes]) -> ImageVectorPairs:
-        """One round: aligns the prototypes of the edges that took part, and draws `pairs_per_class` images a class."""
-        return self._draw(*self._align(prototypes))
+    def pairs(self, prototypes: Sequence[Prototypes]) -> Iterator[ImageVectorPairs]:
+        """One round: aligns the prototypes of the edges that took part, and draws at most `pairs_per_class` a class.
+
+        Drawn batch by batch as they are asked for, first each class's aligned centroid, then each one's second latent
+        and so on: wherever a download's budget cuts them off, the classes have shares that differ by one pair at most.
+        """
+        latents, classes = (tensor.split(DRAWN_AT_ONCE) for tensor in self._align(prototypes))
+        return (self._draw(*batch) for batch in zip(latents, classes, strict=True))
 
     def skip(self, prototypes: Sequence[Prototypes]) -> None:
         """Takes a round that was answered earlier into the alignment's state, without drawing its images again."""
         self._align(prototypes)
 
     def _align(self, prototypes: Sequence[Prototypes]) -> tuple[Tensor, Tensor]:
-        aligned = self.alignment.align(prototypes, self.generator, self.request.pairs_per_class)
-        return aligned.latents.flatten(0, 1), aligned.classes.repeat_interleave(self.request.pairs_per_class)
+        held = len(torch.cat([edge.classes for edge in prototypes]).unique())
+        fitting = math.ceil(self.request.download_bytes / (2 * self.generator.latent_dim) / held)  # by vectors alone
+        per_class = min(self.request.pairs_per_class, fitting)
+        aligned = self.alignment.align(prototypes, self.generator, per_class)
+        return aligned.latents.transpose(0, 1).flatten(0, 1), aligned.classes.repeat(per_class)
 
     @torch.no_grad()
     def _draw(self, latents: Tensor, classes: Tensor) -> ImageVectorPairs:

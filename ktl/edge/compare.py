@@ -34,7 +34,7 @@ def train_beside_local(
 ) -> Comparison:
     """`train_edge` into `out`, then the same without a cloud into `out/local-only`. Raises as `train_edge` does."""
     ktl = train_edge(config, out, connection, resume=resume, observer=observer)
-    training = replace(config.training, epochs=config.training.epochs * config.rounds)  # as many in its one round
+    training = replace(config.training, epochs=config.training.epochs or config.rounds)  # as many in its one round
     alone = replace(config, local_only=True, rounds=1, training=training)
     try:
         local = train_edge(alone, out / "local-only", resume=resume, observer=local_observer)

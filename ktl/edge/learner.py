@@ -14,6 +14,7 @@ from ktl.config import RunConfig, TrainingConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.data.transforms import strong_view, to_network, weak_view
 from ktl.edge.evaluation import Evaluation, evaluate
+from ktl.edge.precision import training_dtype
 from ktl.edge.schedule import Stage, rate_factor, stages
 from ktl.errors import CheckpointError, UsageError
 from ktl.etf import arcface_loss
@@ -22,6 +23,7 @@ from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.prototypes import Prototypes, class_prototypes
 from ktl.seeds import initialising, stream
 from ktl.transfer import TASKS
+from ktl.transfer.base import AuxiliaryTask
 
 View = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -54,6 +56,7 @@ class EdgeLearner:
         self.task = task
         self.config = config
         self.device = torch.device(config.device)
+        self._dtype = training_dtype(config.precision, self.device)
         self.model = build_model(
             config.model,
             channels=task.shot_images.shape[1],
@@ -68,7 +71,7 @@ class EdgeLearner:
         self.losses = RoundLosses()
         self._stages = [stages(config, r, len(task.shot_labels)) for r in range(config.rounds)]
         self._pairs: list[ImageVectorPairs] = []
-        self._transfer: nn.Module | None = None
+        self._transfer: AuxiliaryTask | None = None
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
         self._make_optimizers()
 
@@ -178,7 +181,7 @@ class EdgeLearner:
         index = self._shot_index(step)
         images = self._network_input(self.task.shot_images[index], weak_view, rng)
         labels = self.task.shot_labels[index].to(self.device)
-        cosines = self.model(images)
+        cosines = self.model.classifier(self._features(images))
         return arcface_loss(cosines, labels, margin=training.margin, scale=training.scale, smoothing=training.smoothing)
 
     def _shot_index(self, step: int) -> Tensor:
@@ -191,10 +194,16 @@ class EdgeLearner:
     def _pair_loss(self, pairs: ImageVectorPairs, batch: int, rng: torch.Generator) -> Tensor:
         assert self._transfer is not None  # made when the pairs were received
         index = torch.randperm(len(pairs), generator=rng)[:batch]
-        images = self._network_input(pairs.images[index], strong_view, rng)
-        features = self.model.extractor(images)
+        views = [self._network_input(pairs.images[index], strong_view, rng) for _ in range(self._transfer.views)]
+        features = [self._features(images) for images in views]
         loss: Tensor = self._transfer(features, pairs.vectors[index].to(self.device))
         return loss
+
+    def _features(self, images: Tensor) -> Tensor:
+        """float32, but computed in the training's precision: heads and losses stay exact."""
+        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
+            features: Tensor = self.model.extractor(images)
+        return features.float()
 
     def _network_input(self, images: Tensor, view: View, rng: torch.Generator) -> Tensor:
         images = view(images, rng) if self.config.training.augment else to_network(images)

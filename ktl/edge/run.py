@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from ktl.wire import (
 )
 
 CHECKPOINT_SECONDS = 10.0
+OPENING_BYTES = 2_000  # of the download budget, kept for the reply that opens a session
 
 Row = dict[str, Any]
 
@@ -127,7 +129,8 @@ class _Session:
             num_classes=classes,
             image_size=task.shot_images.shape[2],
             channels=task.shot_images.shape[1],
-            pairs_per_class=config.cloud.pairs_per_class or max(1, PAIRS // classes),
+            pairs_per_class=config.cloud.pairs_per_class or math.ceil(PAIRS / classes),
+            download_bytes=(config.cloud.download_budget - OPENING_BYTES) // config.rounds,
             alignment=config.cloud.alignment,
             image_format=config.cloud.image_format,
             seed=config.seed,

@@ -25,13 +25,12 @@ class Stage:
 def stages(config: RunConfig, round_index: int, num_shots: int) -> list[Stage]:
     """The stages of round 0, 1, ... of an edge with `num_shots` labelled images in all."""
     training = config.training
-    if training.steps is None:
-        steps = [training.epochs * math.ceil(num_shots / training.batch)] * config.rounds
-    elif training.steps < config.rounds:
-        raise UsageError(f"{training.steps} steps over {config.rounds} rounds: give at least one step a round")
-    else:
-        bounds = [training.steps * r // config.rounds for r in range(config.rounds + 1)]
-        steps = [end - start for start, end in pairwise(bounds)]
+    epochs = training.epochs or config.rounds
+    total = training.steps or max(training.least_steps, epochs * math.ceil(num_shots / training.batch))
+    if total < config.rounds:
+        raise UsageError(f"{total} steps over {config.rounds} rounds: give at least one step a round")
+    bounds = [total * r // config.rounds for r in range(config.rounds + 1)]
+    steps = [end - start for start, end in pairwise(bounds)]
     shots = Stage("shots", steps[round_index], sum(steps[:round_index]), sum(steps))
     warmup = 0 if config.local_only or round_index > 0 else config.transfer.warmup_steps
     return [Stage("warm-up", warmup, 0, warmup), shots] if warmup else [shots]

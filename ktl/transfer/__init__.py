@@ -9,6 +9,14 @@ TASKS = Registry(
             "ktl.transfer.image_vector:ImageVectorContrast",
             "contrast between images and their latents over the batch, before and beside the shots",
         ),
+        "contrastive": (
+            "ktl.transfer.contrastive:ViewContrast",
+            "contrast between two views of each image; latents play no part",
+        ),
+        "image-vector+contrastive": (
+            "ktl.transfer.contrastive:ImageVectorAndViewContrast",
+            "the sum of both contrasts",
+        ),
         "mse": (
             "ktl.transfer.mse:LatentRegression",
             "the paper's mean squared error to the latent, kept for comparison",

@@ -15,7 +15,14 @@ from ktl.seeds import stream
 from ktl.wire import SessionReply, SessionRequest, decode_message, decode_pairs, encode_message, encode_prototypes
 
 REQUEST = SessionRequest(
-    num_classes=3, image_size=16, channels=3, pairs_per_class=4, alignment="robust", image_format="webp", seed=3
+    num_classes=3,
+    image_size=16,
+    channels=3,
+    pairs_per_class=4,
+    download_bytes=1_000_000,
+    alignment="robust",
+    image_format="webp",
+    seed=3,
 )
 ALIGNMENTS = pytest.mark.parametrize("alignment", ["robust", "published"])
 
@@ -76,7 +83,7 @@ def test_the_payloads_are_those_of_the_wire(tiny_generator: StyleGAN2Generator) 
     reply = decode_message(opening, SessionReply)
     assert (reply.generator, reply.etf_seed) == ("tiny", 3)
     pairs = decode_pairs(download, REQUEST, reply.latent_dim)
-    assert pairs.classes.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert pairs.classes.tolist() == [0, 1, 2] * 4
     assert pairs.images.shape == (12, 3, 16, 16)
 
 

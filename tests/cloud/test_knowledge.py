@@ -10,13 +10,27 @@ import torch
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.errors import UsageError
 from ktl.generators.stylegan import StyleGAN2Generator
+from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.prototypes import Prototypes, class_prototypes
 from ktl.seeds import stream
 from ktl.wire import SessionRequest, decode_pairs, encode_pairs
 
 REQUEST = SessionRequest(
-    num_classes=4, image_size=16, channels=3, pairs_per_class=5, alignment="robust", image_format="png", seed=7
+    num_classes=4,
+    image_size=16,
+    channels=3,
+    pairs_per_class=5,
+    download_bytes=1_000_000,
+    alignment="robust",
+    image_format="png",
+    seed=7,
 )
+
+
+def draw(cloud: KnowledgeCloud, prototypes: list[Prototypes]) -> ImageVectorPairs:
+    return concatenate(list(cloud.pairs(prototypes)))
+
+
 ALIGNMENTS = pytest.mark.parametrize("alignment", ["robust", "published"])
 
 
@@ -31,17 +45,36 @@ def test_every_class_with_a_prototype_gets_as_many_pairs_as_were_asked_for(
     tiny_generator: StyleGAN2Generator, alignment: str
 ) -> None:
     cloud = KnowledgeCloud(tiny_generator, replace(REQUEST, alignment=alignment))
-    pairs = cloud.pairs([prototypes_of([0, 2, 3])])
-    assert pairs.classes.tolist() == [0] * 5 + [2] * 5 + [3] * 5
+    pairs = draw(cloud, [prototypes_of([0, 2, 3])])
+    assert pairs.classes.tolist() == [0, 2, 3] * 5  # a prefix of any length serves all classes alike
     assert (pairs.images.shape, pairs.images.dtype) == ((15, 3, 16, 16), torch.uint8)
     assert (pairs.vectors.shape, pairs.vectors.dtype) == ((15, 16), torch.float32)
+
+
+def test_images_are_drawn_as_they_are_taken(tiny_generator: StyleGAN2Generator) -> None:
+    drawn = []
+
+    class Counting(StyleGAN2Generator):
+        def images(self, latents: torch.Tensor) -> torch.Tensor:
+            drawn.append(len(latents))
+            return super().images(latents)
+
+    generator = Counting(tiny_generator.network, name="counting", licence="", fingerprint="")
+    batches = KnowledgeCloud(generator, replace(REQUEST, pairs_per_class=100)).pairs([prototypes_of([0, 1, 2, 3])])
+    assert drawn == []
+    assert [len(next(batches).images), len(next(batches).images)] == drawn == [128, 128]
+
+
+def test_no_more_latents_are_aligned_than_the_budget_can_hold(tiny_generator: StyleGAN2Generator) -> None:
+    request = replace(REQUEST, pairs_per_class=1000, download_bytes=32 * 40)  # 16 float16 numbers a latent
+    assert len(draw(KnowledgeCloud(tiny_generator, request), [prototypes_of([0, 1, 2, 3])])) == 40
 
 
 @ALIGNMENTS
 def test_the_images_are_those_of_the_vectors_that_arrive(tiny_generator: StyleGAN2Generator, alignment: str) -> None:
     request = replace(REQUEST, alignment=alignment)
-    pairs = KnowledgeCloud(tiny_generator, request).pairs([prototypes_of([0, 1, 2, 3])])
-    arrived = decode_pairs(encode_pairs(pairs, "png"), request, tiny_generator.latent_dim)
+    pairs = draw(KnowledgeCloud(tiny_generator, request), [prototypes_of([0, 1, 2, 3])])
+    arrived = decode_pairs(encode_pairs([pairs], "png"), request, tiny_generator.latent_dim)
     with torch.no_grad():
         assert torch.equal(tiny_generator.images(arrived.vectors), arrived.images)
     assert torch.equal(arrived.vectors, pairs.vectors)
@@ -49,7 +82,7 @@ def test_the_images_are_those_of_the_vectors_that_arrive(tiny_generator: StyleGA
 
 @ALIGNMENTS
 def test_the_pairs_of_a_class_differ(tiny_generator: StyleGAN2Generator, alignment: str) -> None:
-    pairs = KnowledgeCloud(tiny_generator, replace(REQUEST, alignment=alignment)).pairs([prototypes_of([0, 1, 2, 3])])
+    pairs = draw(KnowledgeCloud(tiny_generator, replace(REQUEST, alignment=alignment)), [prototypes_of([0, 1, 2, 3])])
     for c in range(4):
         assert len(pairs.vectors[pairs.classes == c].unique(dim=0)) == 5
         assert len(pairs.images[pairs.classes == c].flatten(1).unique(dim=0)) == 5
@@ -57,8 +90,8 @@ def test_the_pairs_of_a_class_differ(tiny_generator: StyleGAN2Generator, alignme
 
 def test_a_grey_session_gets_the_luma_of_the_colour_images(tiny_generator: StyleGAN2Generator) -> None:
     prototypes = [prototypes_of([0, 1, 2, 3])]
-    colour = KnowledgeCloud(tiny_generator, REQUEST).pairs(prototypes)
-    grey = KnowledgeCloud(tiny_generator, replace(REQUEST, channels=1)).pairs(prototypes)
+    colour = draw(KnowledgeCloud(tiny_generator, REQUEST), prototypes)
+    grey = draw(KnowledgeCloud(tiny_generator, replace(REQUEST, channels=1)), prototypes)
     assert grey.images.shape == (20, 1, 16, 16)
     red, green, blue = colour.images.double().unbind(dim=1)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
@@ -69,8 +102,8 @@ def test_a_grey_session_gets_the_luma_of_the_colour_images(tiny_generator: Style
 @pytest.mark.parametrize("size", [8, 28])
 def test_images_come_in_the_size_that_was_asked_for(tiny_generator: StyleGAN2Generator, size: int) -> None:
     prototypes = [prototypes_of([0, 1])]
-    own = KnowledgeCloud(tiny_generator, REQUEST).pairs(prototypes)
-    resized = KnowledgeCloud(tiny_generator, replace(REQUEST, image_size=size)).pairs(prototypes)
+    own = draw(KnowledgeCloud(tiny_generator, REQUEST), prototypes)
+    resized = draw(KnowledgeCloud(tiny_generator, replace(REQUEST, image_size=size)), prototypes)
     assert resized.images.shape == (10, 3, size, size)
     own_means, resized_means = own.images.float().mean(dim=(2, 3)), resized.images.float().mean(dim=(2, 3))
     assert (own_means - resized_means).abs().max() < 6.0
@@ -79,8 +112,8 @@ def test_images_come_in_the_size_that_was_asked_for(tiny_generator: StyleGAN2Gen
 @ALIGNMENTS
 def test_prototypes_of_several_edges_are_pooled(tiny_generator: StyleGAN2Generator, alignment: str) -> None:
     request = replace(REQUEST, alignment=alignment)
-    pairs = KnowledgeCloud(tiny_generator, request).pairs(
-        [prototypes_of([0, 1], seed=1), prototypes_of([1, 3], seed=2)]
+    pairs = draw(
+        KnowledgeCloud(tiny_generator, request), [prototypes_of([0, 1], seed=1), prototypes_of([1, 3], seed=2)]
     )
     assert pairs.classes.unique().tolist() == [0, 1, 3]
     assert len(pairs) == 15
@@ -94,9 +127,9 @@ def test_a_skipped_round_leaves_the_session_where_an_answered_one_would(
     rounds = [[prototypes_of([0, 1, 2, 3], seed)] for seed in range(3)]
     answered, skipped = KnowledgeCloud(tiny_generator, request), KnowledgeCloud(tiny_generator, request)
     for prototypes in rounds[:2]:
-        answered.pairs(prototypes)
+        draw(answered, prototypes)
         skipped.skip(prototypes)
-    expected, got = answered.pairs(rounds[2]), skipped.pairs(rounds[2])
+    expected, got = draw(answered, rounds[2]), draw(skipped, rounds[2])
     assert torch.equal(got.vectors, expected.vectors)
     assert torch.equal(got.images, expected.images)
 

@@ -16,15 +16,24 @@ from ktl.edge.learner import EdgeLearner
 from ktl.edge.schedule import Stage
 from ktl.errors import CheckpointError, UsageError
 from ktl.generators.stylegan import StyleGAN2Generator
-from ktl.pairs import ImageVectorPairs
+from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.wire import SessionRequest
 
 
 @pytest.fixture(scope="module")
 def pairs(small_task: FewShotTask, tiny_generator: StyleGAN2Generator) -> ImageVectorPairs:
-    request = SessionRequest(3, 16, 3, pairs_per_class=8, alignment="robust", image_format="webp", seed=0)
+    request = SessionRequest(
+        3,
+        16,
+        3,
+        pairs_per_class=8,
+        download_bytes=1_000_000,
+        alignment="robust",
+        image_format="webp",
+        seed=0,
+    )
     prototypes = EdgeLearner(small_task, RunConfig(), etf_seed=0).prototypes()
-    return KnowledgeCloud(tiny_generator, request).pairs([prototypes])
+    return concatenate(list(KnowledgeCloud(tiny_generator, request).pairs([prototypes])))
 
 
 def train(learner: EdgeLearner, *, stop_after: int | None = None) -> list[tuple[str, float]]:
@@ -60,7 +69,7 @@ def test_the_warm_up_lowers_the_loss_on_the_pairs(small_task: FewShotTask, pairs
 
 @pytest.mark.parametrize("recipe", ["tuned", "published"])
 def test_every_shot_is_seen_once_in_each_epoch(small_task: FewShotTask, recipe: str) -> None:
-    training = replace(RECIPES[recipe], steps=None, epochs=1, batch=5, augment=False, learning_rate=0.0)
+    training = replace(RECIPES[recipe], steps=None, least_steps=0, epochs=1, batch=5, augment=False, learning_rate=0.0)
     learner = EdgeLearner(small_task, RunConfig(local_only=True, training=training), etf_seed=0)
     losses = [loss for _, loss in train(learner)]
     whole = replace(training, batch=12)
@@ -86,7 +95,7 @@ def test_without_a_cloud_its_settings_change_nothing(small_task: FewShotTask) ->
         local_only=True,
         training=training,
         transfer=TRANSFERS["mse"],
-        cloud=CloudConfig("elsewhere.safetensors", "published", 3, "png"),
+        cloud=CloudConfig("elsewhere.safetensors", "published", 3, 50_000, "png"),
     )
     unlike = EdgeLearner(small_task, other, etf_seed=0)
     assert train(plain) == train(unlike)
