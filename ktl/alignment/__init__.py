@@ -9,6 +9,10 @@ ALIGNMENTS = Registry(
             "ktl.alignment.robust:RobustAlignment",
             "closed form through the generator's own mapping: latents are valid by construction",
         ),
+        "random": (
+            "ktl.alignment.random:RandomLatents",
+            "fresh latents whatever the prototypes: the measure of what alignment adds",
+        ),
         "published": (
             "ktl.alignment.published:PublishedAlignment",
             "the paper's trained feature transformer (MMD + MSE), kept for comparison",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ktl.data.transforms import to_network
 
-BATCH = 500
+BATCH = 200
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ktl.checkpoint import write_atomically
 from ktl.errors import CheckpointError
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from ktl.seeds import initialising
 
 FORMAT = "ktl-stylegan2-1"
 BATCH = 64  # images at a time: enough to keep two cores busy, small enough for a cache
@@ -64,7 +65,7 @@ def load_stylegan2(path: Path, name: str) -> StyleGAN2Generator:
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a dict
         if about.get("format") != FORMAT:
             raise ValueError(f"its format is {about.get('format')!r}, expected {FORMAT!r}")
-        with torch.device("meta"):
+        with initialising(0, "replaced below"):  # not torch's meta device: its first use imports 150 MB
             network = StyleGAN2(StyleGAN2Config(**about["config"]))
         network.load_state_dict(tensors, assign=True)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:

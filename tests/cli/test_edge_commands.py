@@ -175,7 +175,7 @@ def test_predict_reports_an_unreadable_file_and_goes_on(
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--alignment", "perfect", "unknown alignment 'perfect': choose one of robust, published"),
+        ("--alignment", "perfect", "unknown alignment 'perfect': choose one of robust, random, published"),
         ("--transfer", "magic", "unknown transfer 'magic': choose one of image-vector, mse"),
         ("--model", "cnn5", "unknown model 'cnn5': choose one of cnn4"),
         ("--recipe", "secret", "unknown recipe 'secret': choose one of tuned, published"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -25,6 +26,14 @@ def imported_by(command: list[str]) -> set[str]:
     """The top-level modules that a console script imports, by Python's own record."""
     ended = subprocess.run([sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True)
     return set(re.findall(r"^import time:.*\| +(\w+)$", ended.stderr, flags=re.MULTILINE))
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(script: str) -> None:
+    command = [script, "generator", "show"]  # loads torch, whose OpenMP prints its settings
+    for asked, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        environment = os.environ | {"OMP_DISPLAY_ENV": "true"} | ({"OMP_WAIT_POLICY": asked} if asked else {})
+        ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        assert re.findall(r"OMP_WAIT_POLICY *= *'?(\w+)", ended.stderr) == [expected]
 
 
 def test_help_is_fast_and_imports_nothing_heavy(script: str) -> None:
@@ -68,8 +77,8 @@ def test_training_help_shows_the_choices_and_defaults(ktl: Ktl) -> None:
         "--data": "fashion-mnist",
     }.items():
         assert re.search(rf"{option} [^[]*\[default: {default}\]", text), option
-    assert "robust | published" in text
-    assert "image-vector | mse" in text
+    assert "robust | random | published" in text
+    assert "image-vector | contrastive | image-vector+contrastive | mse" in text
     assert "tuned | published" in text
 
 

@@ -99,7 +99,7 @@ def test_a_round_before_the_opening_is_refused(tiny_generator: StyleGAN2Generato
         ({"pairs_per_class": 0}, "pairs_per_class is 0: must be between 1 and"),
         ({"channels": 4}, "channels is 4: choose one of 1, 3"),
         ({"image_format": "gif"}, "image_format is 'gif': choose one of webp, png"),
-        ({"alignment": "perfect"}, "unknown alignment 'perfect': choose one of robust, published"),
+        ({"alignment": "perfect"}, "unknown alignment 'perfect': choose one of robust, random, published"),
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused(

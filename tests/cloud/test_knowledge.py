@@ -141,5 +141,5 @@ def test_the_reply_tells_the_seed_and_the_generator(tiny_generator: StyleGAN2Gen
 
 
 def test_an_unknown_alignment_is_refused_with_the_choices(tiny_generator: StyleGAN2Generator) -> None:
-    with pytest.raises(UsageError, match="unknown alignment 'perfect': choose one of robust, published"):
+    with pytest.raises(UsageError, match="unknown alignment 'perfect': choose one of robust, random, published"):
         KnowledgeCloud(tiny_generator, replace(REQUEST, alignment="perfect"))

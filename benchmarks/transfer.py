@@ -1,0 +1,176 @@
+"""What the cloud's help adds: local-only, the published scheme and every candidate, paired by seed, as markdown tables.
+
+Run: python benchmarks/transfer.py run CELLS --out results.jsonl [--part 0/2]   then   ... table --out results.jsonl
+
+CELLS is a name in SUITES. A cell is one (task, arm, seed); cells that `--out` already has are skipped, so a run can be
+stopped and gone on with, and `--part i/n` lets n processes share the work. Data sets come from `--data-root`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_edge
+from ktl.config import RECIPES, TRANSFERS, CloudConfig
+
+# two-sided 95% points of Student's t by degrees of freedom
+STUDENT_T = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26, 14: 2.14, 19: 2.09}
+
+SOURCES = {"cifar100": "cifar100-20k.npz", "tiny": "tiny-imagenet-10k", "fashion": "fashion-mnist"}
+
+BASE = RunConfig()
+ARMS = {
+    "local only": replace(BASE, local_only=True),
+    "KTL (default)": BASE,
+    "published": replace(
+        BASE,
+        rounds=6,
+        training=RECIPES["published"],
+        transfer=TRANSFERS["mse"],
+        cloud=CloudConfig(alignment="published", pairs_per_class=1),
+    ),
+    "published task, tuned recipe": replace(BASE, transfer=TRANSFERS["mse"]),
+    "image-vector, before only": replace(BASE, transfer=replace(BASE.transfer, joint_batch=0)),
+    "image-vector, during only": replace(BASE, transfer=replace(BASE.transfer, warmup_steps=0)),
+    "contrastive": replace(BASE, transfer=TRANSFERS["contrastive"]),
+    "image-vector + contrastive": replace(BASE, transfer=TRANSFERS["image-vector+contrastive"]),
+    "random latents": replace(BASE, cloud=CloudConfig(alignment="random")),
+    "aligned, 2 rounds": replace(BASE, rounds=2),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One few-shot task; ways None: all classes of the data."""
+
+    data: str
+    ways: int | None
+    shots: int
+    model: str = "cnn4"
+
+    @property
+    def label(self) -> str:
+        """As a table shows it."""
+        ways = f"{self.ways}-way " if self.ways else ""
+        return f"{self.data} {ways}{self.shots}-shot" + ("" if self.model == "cnn4" else f" {self.model}")
+
+
+MAIN = [Task("cifar100", None, s) for s in (2, 9, 23)] + [Task("tiny", 50, s) for s in (2, 9)]
+MAIN += [Task("fashion", None, s) for s in (2, 9)]
+SUITES: dict[str, tuple[list[Task], list[str], int]] = {
+    "main": (MAIN, ["local only", "KTL (default)"], 5),
+    "candidates": ([Task("cifar100", None, 2), Task("fashion", None, 2)], list(ARMS), 5),
+    "sizes": (
+        [Task("cifar100", w, s) for w in (2, 5, 20) for s in (2, 9)],
+        ["local only", "KTL (default)"],
+        5,
+    ),
+}
+
+
+def measure(task: Task, arm: str, seed: int, root: Path, threads: int) -> dict[str, Any]:
+    """Runs one cell in this process: accuracy in percent, seconds, bytes, peak memory in MiB."""
+    source = SOURCES[task.data] if task.data == "fashion" else str(root / SOURCES[task.data])
+    data = DataConfig(source, shots=task.shots, ways=task.ways, image_size=32 if task.data == "tiny" else None)
+    config = replace(ARMS[arm], data=data, model=task.model, seed=seed, threads=threads)
+    started = time.monotonic()
+    with TemporaryDirectory() as folder:
+        cloud = None if config.local_only else EmbeddedCloud(load_generator("builtin"))
+        result = train_edge(config, Path(folder) / "run", cloud)
+    return {
+        "task": task.label,
+        "arm": arm,
+        "seed": seed,
+        "accuracy": 100 * result.evaluation.accuracy,
+        "seconds": round(time.monotonic() - started, 1),
+        "bytes_up": sum(row["bytes_up"] for row in result.rows),
+        "bytes_down": sum(row["bytes_down"] for row in result.rows),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def run(suite: str, out: Path, root: Path, part: tuple[int, int], threads: int, first_seed: int) -> None:
+    """Measures the cells of this part that `out` lacks, each in a process of its own, seed by seed."""
+    tasks, arms, seeds = SUITES[suite]
+    cells = [(t, a, s) for s in range(first_seed, first_seed + seeds) for t in tasks for a in arms]
+    for number, (task, arm, seed) in enumerate(cells):
+        done = {(row["task"], row["arm"], row["seed"]) for row in read(out)}
+        if number % part[1] != part[0] or (task.label, arm, seed) in done:
+            continue
+        with get_context("spawn").Pool(1) as pool:
+            row = pool.apply(measure, (task, arm, seed, root, threads))
+        with out.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(row, flush=True)
+
+
+def read(out: Path) -> list[dict[str, Any]]:
+    """The rows measured so far."""
+    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Mean and half-width of its 95% confidence interval (nan for one value)."""
+    if len(values) < 2:
+        return values[0], float("nan")
+    t = STUDENT_T[max(n for n in STUDENT_T if n <= len(values) - 1)]
+    return statistics.mean(values), t * statistics.stdev(values) / len(values) ** 0.5
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Every task and arm with its gain over local only on the same seeds."""
+    lines = [
+        "| task | arm | seeds | accuracy % | gain, points | relative | seconds | up | down | peak MiB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    local = {(row["task"], row["seed"]): row["accuracy"] for row in rows if row["arm"] == "local only"}
+    for task in dict.fromkeys(row["task"] for row in rows):
+        for arm in ARMS:
+            cell = [r for r in rows if (r["task"], r["arm"]) == (task, arm) and (task, r["seed"]) in local]
+            if not cell:
+                continue
+            mean, spread = interval([row["accuracy"] for row in cell])
+            gain, width = interval([row["accuracy"] - local[task, row["seed"]] for row in cell])
+            relative = 100 * gain / statistics.mean(local[task, row["seed"]] for row in cell)
+            gained = "" if arm == "local only" else f"{gain:+.2f} ± {width:.2f} | {relative:+.0f}%"
+            seconds, up, down = (
+                statistics.mean(row[key] for row in cell) for key in ("seconds", "bytes_up", "bytes_down")
+            )
+            peak = max(row["peak_mib"] for row in cell)
+            lines.append(
+                f"| {task} | {arm} | {len(cell)} | {mean:.2f} ± {spread:.2f} | {gained or ' | '} "
+                f"| {seconds:.0f} | {up:,.0f} | {down:,.0f} | {peak} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    runs = commands.add_parser("run")
+    runs.add_argument("suite", choices=SUITES)
+    runs.add_argument("--data-root", type=Path, default=Path("data"))
+    runs.add_argument("--part", default="0/1")
+    runs.add_argument("--threads", type=int, default=2)
+    runs.add_argument("--first-seed", type=int, default=0)
+    for command in (runs, commands.add_parser("table")):
+        command.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    if args.command == "table":
+        print(table(read(args.out)))
+    else:
+        index, parts = (int(number) for number in args.part.split("/"))
+        run(args.suite, args.out, args.data_root, (index, parts), args.threads, args.first_seed)
+
+
+if __name__ == "__main__":
+    main()
