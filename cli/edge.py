@@ -69,7 +69,13 @@ def train(
         ),
     ] = None,
     warmup_steps: Annotated[
-        int | None, typer.Option(min=0, help="Steps on the pairs before.", show_default="by --transfer")
+        int | None, typer.Option(min=0, help="Steps on the pairs before.", show_default="by task and classes")
+    ] = None,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help="Most seconds of training beside the cloud: cuts steps to fit.", show_default="none"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = RunConfig.seed,
     out: Annotated[Path | None, typer.Option(help="Run directory.", show_default="runs/<data>-<shots>shot-...")] = None,
@@ -108,7 +114,20 @@ def train(
             threads=threads,
         )
         folder = out or _new_folder(config)
+        if time_budget is not None:
+            config = _in_time(config, time_budget)
     _train(config, folder, resume=resume is not None, as_json=as_json)
+
+
+def _in_time(config: RunConfig, seconds: float) -> RunConfig:
+    from ktl.edge.pace import fit_to_time
+    from ktl.edge.run import draw
+
+    fitted = fit_to_time(config, draw(config), seconds)
+    if fitted != config:
+        steps = f"{fitted.transfer.warmup_steps} steps on the pairs, {fitted.training.steps} on the shots"
+        errors.print(f"in {seconds:g} seconds: {steps}")
+    return fitted
 
 
 def _train(config: RunConfig, folder: Path, *, resume: bool, as_json: bool) -> None:

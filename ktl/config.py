@@ -46,7 +46,7 @@ class TransferConfig:
     """How an edge learns from image-vector pairs. The defaults are `image-vector`'s; `TRANSFERS` has the others."""
 
     task: str = "image-vector"
-    warmup_steps: int = 1200  # on the pairs alone, before the shots
+    warmup_steps: int | None = None  # on the pairs alone, before the shots; by the number of classes if None
     warmup_batch: int = 256
     joint_batch: int = 64  # pairs beside each batch of shots
     weight: float = 1.0  # mu, of the auxiliary loss beside the shots' loss

@@ -69,7 +69,7 @@ class EdgeLearner:
         self.round = 0
         self.round_step = 0
         self.losses = RoundLosses()
-        self._stages = [stages(config, r, len(task.shot_labels)) for r in range(config.rounds)]
+        self._stages = [stages(config, r, len(task.shot_labels), len(task.class_names)) for r in range(config.rounds)]
         self._pairs: list[ImageVectorPairs] = []
         self._transfer: AuxiliaryTask | None = None
         self._optimizers: dict[str, torch.optim.Optimizer] = {}

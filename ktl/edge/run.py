@@ -83,7 +83,7 @@ def train_edge(
         if load_config(out / "config.json", RunConfig) != config:
             raise UsageError(f"{out} holds a run with other settings: resume it with its own, or name another --out")
     torch.set_num_threads(config.threads)
-    task = _draw(config)
+    task = draw(config)
     session = _Session(config, task, out / "wire", connection)
     learner = EdgeLearner(task, config, session.etf_seed)
     try:
@@ -103,13 +103,14 @@ def evaluate_run(out: Path) -> tuple[Evaluation, list[str]]:
     config = load_config(out / "config.json", RunConfig)
     torch.set_num_threads(config.threads)
     tensors, _ = load_checkpoint(out / "checkpoint.safetensors")
-    task = _draw(config)
+    task = draw(config)
     learner = EdgeLearner(task, config, etf_seed=config.seed)
     learner.restore_model(tensors)
     return learner.evaluate(), task.class_names
 
 
-def _draw(config: RunConfig) -> FewShotTask:
+def draw(config: RunConfig) -> FewShotTask:
+    """The few-shot task that a run of `config` learns."""
     dataset = load_dataset(config.data.source, config.data.image_size)
     return draw_task(dataset, shots=config.data.shots, ways=config.data.ways, seed=config.seed)
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ktl.config import RunConfig
+from ktl.config import RunConfig, TransferConfig
 from ktl.errors import UsageError
 
 WARM_SHARE = 0.25  # of a one-cycle that rises
@@ -22,7 +22,7 @@ class Stage:
     total: int
 
 
-def stages(config: RunConfig, round_index: int, num_shots: int) -> list[Stage]:
+def stages(config: RunConfig, round_index: int, num_shots: int, num_classes: int) -> list[Stage]:
     """The stages of round 0, 1, ... of an edge with `num_shots` labelled images in all."""
     training = config.training
     epochs = training.epochs or config.rounds
@@ -32,7 +32,7 @@ def stages(config: RunConfig, round_index: int, num_shots: int) -> list[Stage]:
     bounds = [total * r // config.rounds for r in range(config.rounds + 1)]
     steps = [end - start for start, end in pairwise(bounds)]
     shots = Stage("shots", steps[round_index], sum(steps[:round_index]), sum(steps))
-    warmup = 0 if config.local_only or round_index > 0 else config.transfer.warmup_steps
+    warmup = 0 if config.local_only or round_index > 0 else _warmup_steps(config.transfer, num_classes)
     return [Stage("warm-up", warmup, 0, warmup), shots] if warmup else [shots]
 
 
@@ -43,3 +43,8 @@ def rate_factor(schedule: str, progress: float) -> float:
     if progress < WARM_SHARE:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / WARM_SHARE)) / 2
     return (1 + math.cos(math.pi * (progress - WARM_SHARE) / (1 - WARM_SHARE))) / 2
+
+
+def _warmup_steps(transfer: TransferConfig, num_classes: int) -> int:
+    """600, and 6 a class up to 1,200: more classes are finer to tell apart, and gained from a longer warm-up."""
+    return min(600 + 6 * num_classes, 1200) if transfer.warmup_steps is None else transfer.warmup_steps
