@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -60,8 +61,8 @@ class Task:
     @property
     def label(self) -> str:
         """As a table shows it."""
-        ways = f"{self.ways}-way " if self.ways else ""
-        return f"{self.data} {ways}{self.shots}-shot" + ("" if self.model == "cnn4" else f" {self.model}")
+        ways = self.ways or {"cifar100": 100, "tiny": 200, "fashion": 10}[self.data]
+        return f"{self.data} {ways}-way {self.shots}-shot" + ("" if self.model == "cnn4" else f" {self.model}")
 
 
 MAIN = [Task("cifar100", None, s) for s in (2, 9, 23)] + [Task("tiny", 50, s) for s in (2, 9)]
@@ -101,7 +102,10 @@ def measure(task: Task, arm: str, seed: int, root: Path, threads: int) -> dict[s
 def run(suite: str, out: Path, root: Path, part: tuple[int, int], threads: int, first_seed: int) -> None:
     """Measures the cells of this part that `out` lacks, each in a process of its own, seed by seed."""
     tasks, arms, seeds = SUITES[suite]
-    cells = [(t, a, s) for s in range(first_seed, first_seed + seeds) for t in tasks for a in arms]
+    cells = []
+    for seed in range(first_seed, first_seed + seeds):
+        of_seed = [(task, arm, seed) for task in tasks for arm in arms]
+        cells += Random(seed).sample(of_seed, len(of_seed))  # mixed, so that each part gets slow and fast ones
     for number, (task, arm, seed) in enumerate(cells):
         done = {(row["task"], row["arm"], row["seed"]) for row in read(out)}
         if number % part[1] != part[0] or (task.label, arm, seed) in done:
