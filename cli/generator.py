@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,25 @@ def sample(
 
     sample_grid(load_generator(source), rows=rows, columns=columns, seed=seed).save(out, "PNG")
     output.print(f"{rows * columns} images: {out}")
+
+
+@app.command()
+def quality(
+    images: Annotated[Path, typer.Option(help="A folder or tar file of real images.")],
+    source: Source = "builtin",
+    seed: Seed = 0,
+) -> None:
+    """Tell how near a generator's images come to real ones."""
+    import torch
+
+    from ktl.data.collection import read_collection
+    from ktl.generators import load_generator
+    from ktl.generators.quality import measure_quality
+
+    generator = load_generator(source)
+    real = torch.from_numpy(read_collection(images, generator.image_size)).permute(0, 3, 1, 2)
+    for name, value in asdict(measure_quality(generator, real, seed)).items():
+        output.print(f"{name} {value:.3f}")
 
 
 @app.command()

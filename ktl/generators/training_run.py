@@ -7,13 +7,19 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from ktl.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from ktl.config import GeneratorTrainingConfig
 from ktl.data.collection import read_collection
+from ktl.data.images import Images
 from ktl.errors import UsageError
+from ktl.generators.quality import LEAST_IMAGES, MOST_IMAGES, measure_quality
 from ktl.generators.samples import sample_grid
-from ktl.generators.stylegan import load_stylegan2, save_stylegan2
+from ktl.generators.stylegan import StyleGAN2Generator, load_stylegan2, save_stylegan2
 from ktl.generators.training import GeneratorTrainer, Row
+from ktl.seeds import stream
 
 SIZES = (8, 16, 32, 64, 128)  # pixels
 
@@ -32,15 +38,17 @@ def train_generator(
     """Trains on the images of a folder or tar file and returns the path of the weights, `out/generator.safetensors`.
 
     Beside them: config.json, metrics.jsonl (a row every `config.log_every` steps), samples.png (64 images) and
-    checkpoint.safetensors, from which `resume` goes on. Raises UsageError if `out` already holds a training that was
-    not to be resumed, DataError if the images cannot be read.
+    checkpoint.safetensors, from which `resume` goes on. A twentieth of the images (2,000 at most) is held out; where
+    that makes 64 or more, rows of steps at which all is saved also tell `quality.Quality` against them. Raises
+    UsageError if `out` already holds a training that was not to be resumed, DataError if an image cannot be read.
     """
     checkpoint = out / "checkpoint.safetensors"
     if checkpoint.exists() and not resume:
         raise UsageError(f"{out} already holds a training; go on with --resume or name another --out")
     if size not in SIZES:
         raise UsageError(f"--size is {size}: choose one of {', '.join(map(str, SIZES))}")
-    trainer = GeneratorTrainer(read_collection(source, size), config)
+    images, held_out = _split(read_collection(source, size), config.seed)
+    trainer = GeneratorTrainer(images, config)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     if checkpoint.exists():
@@ -57,11 +65,22 @@ def train_generator(
         sample_grid(generator, rows=8, columns=8, seed=config.seed).save(out / "samples.png")
 
     def keep(row: Row) -> None:
+        saving = trainer.step % config.save_every == 0
+        if saving and len(held_out) >= LEAST_IMAGES:
+            average = StyleGAN2Generator(trainer.average, name=out.name, licence=licence, fingerprint="")
+            row |= asdict(measure_quality(average, held_out))
         rows.append(row)
         on_row(row)
-        if trainer.step % config.save_every == 0:
+        if saving:
             save()
 
     trainer.train(keep, should_stop)
     save()
     return out / "generator.safetensors"
+
+
+def _split(images: Images, seed: int) -> tuple[Images, Tensor]:
+    """Images to train on, and as uint8 (n, 3, size, size) those to measure with."""
+    order = torch.randperm(len(images), generator=stream(seed, "held out")).numpy()
+    count = min(len(images) // 20, MOST_IMAGES)
+    return images[order[count:]], torch.from_numpy(images[order[:count]]).permute(0, 3, 1, 2)

@@ -176,7 +176,11 @@ def test_predict_reports_an_unreadable_file_and_goes_on(
     ("option", "value", "message"),
     [
         ("--alignment", "perfect", "unknown alignment 'perfect': choose one of robust, random, published"),
-        ("--transfer", "magic", "unknown transfer 'magic': choose one of image-vector, mse"),
+        (
+            "--transfer",
+            "magic",
+            "unknown transfer 'magic': choose one of image-vector, contrastive, image-vector\+contrastive, mse",
+        ),
         ("--model", "cnn5", "unknown model 'cnn5': choose one of cnn4"),
         ("--recipe", "secret", "unknown recipe 'secret': choose one of tuned, published"),
         ("--device", "abacus", "unknown device 'abacus': choose one of cpu, cuda, mps"),
@@ -233,3 +237,23 @@ def test_resuming_from_a_damaged_checkpoint_is_refused(ktl: Ktl, trained: Path, 
     ended = ktl("edge", "train", "--resume", run)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert re.fullmatch(rf"error: {run}/checkpoint\.safetensors is damaged or no ktl checkpoint .*\n", ended.stderr)
+
+
+def test_a_time_budget_cuts_the_steps_and_the_run_remembers_them(ktl: Ktl, options: list[str], tmp_path: Path) -> None:
+    long = [option for option in options if option not in ("--steps", "20", "--warmup-steps", "10")]
+    command = ["edge", "train", *long, "--steps", 90_000, "--warmup-steps", 90_000, "--time-budget", 3]
+    ended = ktl(*command, "--out", tmp_path / "run")
+    told = re.search(r"in 3 seconds: (\d+) steps on the pairs, (\d+) on the shots", ended.stderr)
+    assert told is not None, ended.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert [config["transfer"]["warmup_steps"], config["training"]["steps"]] == [int(n) for n in told.groups()]
+    assert 2 <= config["training"]["steps"] < 90_000
+
+
+def test_the_download_budget_bounds_what_comes_down(ktl: Ktl, options: list[str], tmp_path: Path) -> None:
+    many = [*options, "--pairs-per-class", 1000]
+    ended = ktl("edge", "train", *many, "--download-budget", 60_000, "--json", "--out", tmp_path / "run")
+    assert 50_000 < json.loads(ended.stdout)["bytes_down"] <= 60_000
+    refused = ktl("edge", "train", *many, "--download-budget", 1000, "--out", tmp_path / "other")
+    assert refused.returncode == 2
+    assert refused.stderr == "error: --download-budget is 1000: give at least 40,000 bytes\n"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,21 @@ def test_training_writes_weights_that_load_and_figures_of_every_row(photographs:
         assert 0 < row["diversity"] < 20
     assert Image.open(tmp_path / "out" / "samples.png").size == (128, 128)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["size"] == 16
+
+
+def test_with_enough_images_some_are_held_out_and_measured_against_when_all_is_saved(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(20 * 64):
+        Image.fromarray(random.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+    train_generator(folder, tmp_path / "out", replace(CONFIG, log_every=1, save_every=3), size=8)
+    rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert ["distance" in row for row in rows] == [False, False, True, False, False, True]
+    for row in rows[2::3]:
+        assert row["distance"] > 0.01
+        assert 0.0 <= row["precision"] <= 1.0
+        assert 0.0 <= row["recall"] <= 1.0
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(photographs: Path, tmp_path: Path) -> None:
