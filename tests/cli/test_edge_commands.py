@@ -179,7 +179,7 @@ def test_predict_reports_an_unreadable_file_and_goes_on(
         (
             "--transfer",
             "magic",
-            "unknown transfer 'magic': choose one of image-vector, contrastive, image-vector\+contrastive, mse",
+            r"unknown transfer 'magic': choose one of image-vector, contrastive, image-vector\+contrastive, mse",
         ),
         ("--model", "cnn5", "unknown model 'cnn5': choose one of cnn4"),
         ("--recipe", "secret", "unknown recipe 'secret': choose one of tuned, published"),
