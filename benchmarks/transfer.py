@@ -137,7 +137,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     local = {(row["task"], row["seed"]): row["accuracy"] for row in rows if row["arm"] == "local only"}
-    for task in dict.fromkeys(row["task"] for row in rows):
+    order = [task.label for tasks, _, _ in SUITES.values() for task in tasks]
+    for task in sorted({row["task"] for row in rows}, key=order.index):
         for arm in ARMS:
             cell = [r for r in rows if (r["task"], r["arm"]) == (task, arm) and (task, r["seed"]) in local]
             if not cell:

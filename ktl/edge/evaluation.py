@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ktl.data.transforms import to_network
 
-BATCH = 200
+BATCH = 200  # images at a time: bounds the memory
 
 
 @dataclass(frozen=True)

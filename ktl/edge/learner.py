@@ -13,7 +13,7 @@ from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from ktl.config import RunConfig, TrainingConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.data.transforms import strong_view, to_network, weak_view
-from ktl.edge.evaluation import Evaluation, evaluate
+from ktl.edge.evaluation import BATCH, Evaluation, evaluate
 from ktl.edge.precision import training_dtype
 from ktl.edge.schedule import Stage, rate_factor, stages
 from ktl.errors import CheckpointError, UsageError
@@ -79,8 +79,9 @@ class EdgeLearner:
         """Class prototypes of the shots under the present model, in eval mode. FedKTL section 3.2."""
         self.model.eval()
         with torch.no_grad():
-            embeddings = self.model.embed(to_network(self.task.shot_images.to(self.device))).cpu()
-        return class_prototypes(embeddings, self.task.shot_labels)
+            batches = self.task.shot_images.split(BATCH)
+            embeddings = [self.model.embed(to_network(batch.to(self.device))).cpu() for batch in batches]
+        return class_prototypes(torch.cat(embeddings), self.task.shot_labels)
 
     def receive(self, pairs: ImageVectorPairs) -> None:
         """Takes a round's pairs; earlier ones are kept too unless the task starts anew each round."""
