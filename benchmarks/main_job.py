@@ -6,23 +6,13 @@ Run: python benchmarks/main_job.py [--data fashion-mnist] [--shots 2] [--seeds 5
 from __future__ import annotations
 
 import argparse
-import statistics
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from intervals import interval
+
 from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_beside_local, train_edge
-
-# two-sided 95% points of Student's t by degrees of freedom
-STUDENT_T = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26, 14: 2.14, 19: 2.09}
-
-
-def interval(values: list[float]) -> str:
-    """Mean and half-width of its 95% confidence interval."""
-    if len(values) < 2:
-        return f"{values[0]:.2f}"
-    t = STUDENT_T[max(n for n in STUDENT_T if n <= len(values) - 1)]
-    return f"{statistics.mean(values):.2f} ± {t * statistics.stdev(values) / len(values) ** 0.5:.2f}"
 
 
 def main() -> None:
@@ -56,7 +46,10 @@ def main() -> None:
             f"| {total['bytes_up']:,} | {total['bytes_down']:,} |",
             flush=True,
         )
-    cells = [interval([row[name] for row in rows]) if name in rows[0] else "" for name in ("ktl", "local", "gain")]
+    means = {name: interval([row[name] for row in rows]) for name in rows[0]}
+    cells = [
+        f"{means[name][0]:.2f} ± {means[name][1]:.2f}" if name in means else "" for name in ("ktl", "local", "gain")
+    ]
     print(f"| mean | {cells[0]} | {cells[1]} | {cells[2]} | | | | |")
 
 

@@ -20,11 +20,10 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from intervals import interval
+
 from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_edge
 from ktl.config import RECIPES, TRANSFERS, CloudConfig
-
-# two-sided 95% points of Student's t by degrees of freedom
-STUDENT_T = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26, 14: 2.14, 19: 2.09}
 
 SOURCES = {"cifar100": "cifar100-20k.npz", "tiny": "tiny-imagenet-10k", "fashion": "fashion-mnist"}
 
@@ -120,14 +119,6 @@ def run(suite: str, out: Path, root: Path, part: tuple[int, int], threads: int, 
 def read(out: Path) -> list[dict[str, Any]]:
     """The rows measured so far."""
     return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
-
-
-def interval(values: list[float]) -> tuple[float, float]:
-    """Mean and half-width of its 95% confidence interval (nan for one value)."""
-    if len(values) < 2:
-        return values[0], float("nan")
-    t = STUDENT_T[max(n for n in STUDENT_T if n <= len(values) - 1)]
-    return statistics.mean(values), t * statistics.stdev(values) / len(values) ** 0.5
 
 
 def table(rows: list[dict[str, Any]]) -> str:
