@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ktl.generators.stylegan3 import StyleGAN3Config
+from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+NAMES = ["stylegan-xl-stem-16.npz", "stylegan-xl-superres-32.npz"]
+
+
+def read(name: str) -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / name) as file:
+        return dict(file)
+
+
+def official_state(golden: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix("state/"): torch.from_numpy(v) for name, v in golden.items() if name.startswith("state/")}
+
+
+def official_config(golden: dict[str, np.ndarray]) -> StyleGANXLConfig:
+    official: dict[str, Any] = json.loads(golden["meta_json"].tobytes())["config"]
+    stem = official.get("stem", official)
+    superres = official.get("superres")
+    return StyleGANXLConfig(
+        stem=StyleGAN3Config(
+            z_dim=stem["z_dim"],
+            c_dim=stem["c_dim"],
+            w_dim=stem["w_dim"],
+            resolution=stem["img_resolution"],
+            channel_base=stem["channel_base"],
+            channel_max=stem["channel_max"],
+            mapping_layers=stem["mapping_kwargs"]["num_layers"],
+            num_layers=stem["num_layers"],
+            margin_size=stem["margin_size"],
+            conv_kernel=stem["conv_kernel"],
+            use_radial_filters=stem["use_radial_filters"],
+        ),
+        embed_dim=golden["state/mapping.embed.weight"].shape[1],
+        head=Head(superres["head_layers"], superres["up_factor"]) if superres else None,
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("truncation", [1, 0.7])
+@torch.no_grad()
+def test_latents_and_images_are_the_official_ones(name: str, truncation: float) -> None:
+    golden = read(name)
+    network = StyleGANXL(official_config(golden)).eval()
+    network.load_state_dict(official_state(golden))
+    z, labels = torch.from_numpy(golden["z"]), torch.from_numpy(golden["c"])
+    ws = network.broadcast(network.mapping(z, truncation, labels))
+    assert np.abs(ws.numpy() - golden[f"ws_psi{truncation}"]).max() < 1e-5
+    images = network(z, truncation, labels)
+    assert images.shape[-1] == network.config.resolution
+    assert np.abs(images.numpy() - golden[f"img_psi{truncation}"]).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_filters_are_designed_as_the_official_ones(name: str) -> None:
+    golden = read(name)
+    designed = StyleGANXL(official_config(golden)).state_dict()
+    official = {key: value for key, value in official_state(golden).items() if key.endswith("_filter")}
+    assert len(official) in (12, 16)
+    for key, value in official.items():
+        torch.testing.assert_close(designed[key], value, atol=1e-7, rtol=0)
