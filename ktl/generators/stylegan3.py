@@ -98,10 +98,11 @@ def bands(config: StyleGAN3Config) -> list[Band]:
     return [Band(int(c), int(s), int(r), float(f), float(h)) for c, s, r, f, h in columns]
 
 
-def layer_plans(config: StyleGAN3Config, source: Band | None = None, first_index: int = 0) -> list[LayerPlan]:
-    """The layers of `config`, the last one to RGB; the first reads `source`, or the first band itself."""
+def layer_plans(config: StyleGAN3Config, first: Band | None = None, first_index: int = 0) -> list[LayerPlan]:
+    """The layers of `config`, the last one to RGB; a `first` band replaces the computed one."""
     targets = bands(config)
-    sources = [source or targets[0], *targets[:-1]]
+    targets[0] = first or targets[0]
+    sources = [targets[0], *targets[:-1]]
     return [
         LayerPlan(
             index=first_index + i,

@@ -1,4 +1,4 @@
-"""StyleGAN-XL: StyleGAN3 grown in stages for many classes, the first a stem, the second a super-resolution head.
+"""StyleGAN-XL: StyleGAN3 for many classes, grown in stages: a stem, then super-resolution heads.
 
 Written from Sauer et al., "StyleGAN-XL: Scaling StyleGAN to Large Diverse Datasets" (SIGGRAPH 2022, arXiv 2202.00273).
 Classes enter through an embedding of an image classifier's features, and truncation pulls towards the class's own mean.
@@ -7,6 +7,7 @@ Module and parameter names are those of the official state dictionaries, so that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +20,7 @@ from ktl.generators.stylegan3 import LayerPlan, StyleGAN3Config, SynthesisNetwor
 
 @dataclass(frozen=True)
 class Head:
-    """A super-resolution stage: `layers`, without the one to RGB, that enlarge the stem's image `up_factor` times."""
+    """A super-resolution stage: `layers`, without the one to RGB, that enlarge the image `up_factor` times."""
 
     layers: int = 7
     up_factor: int = 2
@@ -27,16 +28,16 @@ class Head:
 
 @dataclass(frozen=True)
 class StyleGANXLConfig:
-    """A stem, whose c_dim counts the classes, the size of their embedding, and the stage on top of the stem if any."""
+    """A stem, whose c_dim counts the classes, the size of their embedding, and the stages on top of the stem."""
 
     stem: StyleGAN3Config = field(default_factory=lambda: StyleGAN3Config(z_dim=64, c_dim=1000, resolution=16))
     embed_dim: int = 320
-    head: Head | None = None
+    heads: tuple[Head, ...] = ()
 
     @property
     def resolution(self) -> int:
         """Pixels of the final image."""
-        return self.stem.resolution * (self.head.up_factor if self.head else 1)
+        return self.stem.resolution * math.prod(head.up_factor for head in self.heads)
 
 
 class ClassMapping(nn.Module):
@@ -55,7 +56,9 @@ class ClassMapping(nn.Module):
             self.add_module(f"fc{i}", layer)
         self.register_buffer("w_avg", torch.zeros(config.c_dim, config.w_dim))
 
-    def forward(self, z: Tensor, truncation: float, labels: Tensor) -> Tensor:
+    def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
+        if labels is None:
+            raise ValueError(f"a generator of {self.embed.num_embeddings} classes needs one-hot labels beside z")
         classes = labels.argmax(dim=1)
         w = torch.cat([normalise(z), normalise(self.embed_proj(self.embed(classes)))], dim=1)
         for i in range(self.layers):
@@ -64,23 +67,25 @@ class ClassMapping(nn.Module):
 
 
 def xl_layer_plans(config: StyleGANXLConfig) -> list[LayerPlan]:
-    """The stem's layers; with a head, its critically sampled ones give way to the head's (paper, section 3.2).
+    """The stem's layers; in each stage, the critically sampled ones give way to the head's (paper, section 3.2).
 
-    The head's bands start where the last layer that stays ends.
+    A head's bands start with the last one that stays: its first layer works at that size, its second one enlarges.
     """
-    stem = layer_plans(config.stem)
-    if config.head is None:
-        return stem
-    kept = [plan for plan in stem if not plan.is_critical]
-    last = kept[-1].target
-    head = replace(
-        config.stem,
-        resolution=config.resolution,
-        num_layers=config.head.layers,
-        first_cutoff=last.cutoff,
-        first_stopband=last.stopband,
-    )
-    return kept + layer_plans(head, source=last, first_index=len(kept) + 1)  # official names leave out one number
+    plans = layer_plans(config.stem)
+    resolution = config.stem.resolution
+    for head in config.heads:
+        resolution *= head.up_factor
+        kept = [plan for plan in plans if not plan.is_critical]
+        last = kept[-1].target
+        stage = replace(
+            config.stem,
+            resolution=resolution,
+            num_layers=head.layers,
+            first_cutoff=last.cutoff,
+            first_stopband=last.stopband,
+        )
+        plans = kept + layer_plans(stage, first=last, first_index=len(kept) + 1)  # official names skip a number
+    return plans
 
 
 class StyleGANXL(nn.Module):
@@ -99,6 +104,6 @@ class StyleGANXL(nn.Module):
         """One w (n, w_dim) for every layer: (n, layers, w_dim)."""
         return w[:, None, :].expand(-1, self.synthesis.num_ws, -1)
 
-    def forward(self, z: Tensor, truncation: float, labels: Tensor) -> Tensor:
+    def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.synthesis(self.broadcast(self.mapping(z, truncation, labels)))
         return images

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ktl.generators.stylegan3 import StyleGAN3Config
-from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig
+from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, xl_layer_plans
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 NAMES = ["stylegan-xl-stem-16.npz", "stylegan-xl-superres-32.npz"]
@@ -43,7 +43,7 @@ def official_config(golden: dict[str, np.ndarray]) -> StyleGANXLConfig:
             use_radial_filters=stem["use_radial_filters"],
         ),
         embed_dim=golden["state/mapping.embed.weight"].shape[1],
-        head=Head(superres["head_layers"], superres["up_factor"]) if superres else None,
+        heads=(Head(superres["head_layers"], superres["up_factor"]),) if superres else (),
     )
 
 
@@ -70,3 +70,23 @@ def test_filters_are_designed_as_the_official_ones(name: str) -> None:
     assert len(official) in (12, 16)
     for key, value in official.items():
         torch.testing.assert_close(designed[key], value, atol=1e-7, rtol=0)
+
+
+def test_layers_of_the_released_network_of_256_pixel_faces() -> None:
+    stem = StyleGAN3Config(resolution=32, num_layers=10, channel_base=65536, channel_max=1024)
+    plans = xl_layer_plans(StyleGANXLConfig(stem=stem, heads=(Head(4, 2), Head(4, 2), Head(4, 2))))
+    names = [plan.name for plan in plans]
+    assert len(names) == 17
+    assert {"L3_36_1024", "L9_52_1024", "L11_84_1024", "L13_148_919", "L15_276_256", "L16_256_256"} <= set(names)
+    assert names[-1] == "L17_256_3"
+
+
+@torch.no_grad()
+def test_labels_are_required_and_choose_the_mean_that_truncation_pulls_to() -> None:
+    golden = read(NAMES[0])
+    network = StyleGANXL(official_config(golden)).eval()
+    network.load_state_dict(official_state(golden))
+    z, labels = torch.zeros(7, 16), torch.eye(7)
+    torch.testing.assert_close(network.mapping(z, 0.0, labels), network.mapping.w_avg)
+    with pytest.raises(ValueError, match="7 classes needs one-hot labels"):
+        network(z)
