@@ -8,8 +8,9 @@ R is T with 1 x 1 convolutions and radial filters (and, in the released networks
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,6 +79,26 @@ class LayerPlan:
     def name(self) -> str:
         """The layer's name in official state dictionaries."""
         return f"L{self.index}_{self.target.size}_{self.target.channels}"
+
+    @classmethod
+    def from_attributes(cls, name: str, attributes: Mapping[str, Any]) -> LayerPlan:
+        """The plan of an official layer object from its attributes: no formula, so it fits any network ever released.
+
+        Raises KeyError for a missing attribute and ValueError for one of the wrong kind.
+        """
+        values = {key: np.ravel(value)[0] for key, value in attributes.items() if np.size(value)}  # sizes are pairs
+        source, target = (
+            Band(
+                channels=int(values[f"{side}_channels"]),
+                size=int(values[f"{side}_size"]),
+                sampling_rate=int(values[f"{side}_sampling_rate"]),
+                cutoff=float(values[f"{side}_cutoff"]),
+                half_width=float(values[f"{side}_half_width"]),
+            )
+            for side in ("in", "out")
+        )
+        index = int(name.removeprefix("L").split("_")[0])
+        return cls(index, source, target, bool(values["is_critically_sampled"]), bool(values["is_torgb"]))
 
 
 def bands(config: StyleGAN3Config) -> list[Band]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from ktl.generators.filters import downsample, lowpass_filter, upsample
-from ktl.generators.stylegan3 import StyleGAN3, StyleGAN3Config, bands
+from ktl.generators.stylegan3 import LayerPlan, StyleGAN3, StyleGAN3Config, layer_plans
 from ktl.seeds import initialising, stream
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -65,11 +66,47 @@ def test_filters_are_designed_as_the_official_ones(name: str) -> None:
         torch.testing.assert_close(designed[key], value, atol=1e-7, rtol=0)
 
 
-def test_bands_of_the_released_256_pixel_networks() -> None:
-    sizes = [band.size for band in bands(StyleGAN3Config(resolution=256))]
-    assert sizes == [36, 36, 36, 52, 52, 84, 84, 148, 148, 148, 276, 276, 276, 256, 256]
-    channels = [band.channels for band in bands(StyleGAN3Config(resolution=256))]
-    assert channels == [512] * 9 + [362, 256, 181, 128, 128, 3]
+def names(config: StyleGAN3Config) -> list[str]:
+    return [plan.name for plan in layer_plans(config)]
+
+
+def test_layers_of_the_released_networks() -> None:
+    sizes = [36, 36, 36, 52, 52, 84, 84, 148, 148, 148, 276, 276, 276, 256, 256]
+    channels = [512] * 9 + [362, 256, 181, 128, 128, 3]
+    expected = [f"L{i}_{size}_{count}" for i, (size, count) in enumerate(zip(sizes, channels, strict=True))]
+    assert names(StyleGAN3Config(resolution=256)) == expected
+    rotating = StyleGAN3Config(
+        resolution=128, channel_base=65536, channel_max=1024, conv_kernel=1, use_radial_filters=True
+    )
+    end = ["L8_84_1024", "L9_148_1024", "L10_148_912", "L11_148_683", "L12_148_512", "L13_128_512", "L14_128_3"]
+    assert names(rotating)[8:] == end
+    assert names(StyleGAN3Config(resolution=1024))[7:12] == [
+        "L7_276_323",
+        "L8_276_203",
+        "L9_532_128",
+        "L10_1044_81",
+        "L11_1044_51",
+    ]
+
+
+def test_only_layers_below_the_full_band_have_radial_filters() -> None:
+    network = StyleGAN3(official_config(read("stylegan3-r-32.npz")))
+    shapes = [tuple(buffer.shape) for name, buffer in network.synthesis.named_buffers() if name.endswith("down_filter")]
+    assert shapes == [(12, 12)] * 4 + [(12,)] * 2
+
+
+def test_a_layer_is_planned_alike_from_an_official_object() -> None:
+    plan = layer_plans(StyleGAN3Config(resolution=64))[5]
+    sides = (("in", plan.source), ("out", plan.target))
+    attributes: dict[str, Any] = {
+        f"{side}_{field.name}": getattr(band, field.name) for side, band in sides for field in fields(band)
+    }
+    attributes |= {"in_size": np.full(2, plan.source.size), "is_torgb": False, "padding": [3, 2, 3, 2]}
+    attributes["is_critically_sampled"] = False
+    assert LayerPlan.from_attributes(plan.name, attributes) == plan
+    del attributes["in_cutoff"]
+    with pytest.raises(KeyError, match="in_cutoff"):
+        LayerPlan.from_attributes(plan.name, attributes)
 
 
 @torch.no_grad()
