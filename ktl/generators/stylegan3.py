@@ -268,19 +268,24 @@ class SynthesisNetwork(nn.Module):
         return x * self.output_scale
 
 
+def mapping_network(config: StyleGAN3Config) -> MappingNetwork:
+    """The mapping network of `config`."""
+    return MappingNetwork(
+        z_dim=config.z_dim,
+        c_dim=config.c_dim,
+        w_dim=config.w_dim,
+        layers=config.mapping_layers,
+        lr_multiplier=config.mapping_lr_multiplier,
+    )
+
+
 class StyleGAN3(nn.Module):
     """The two networks together; `forward` takes z (n, z_dim) to images (n, 3, resolution, resolution)."""
 
     def __init__(self, config: StyleGAN3Config) -> None:
         super().__init__()
         self.config = config
-        self.mapping = MappingNetwork(
-            z_dim=config.z_dim,
-            c_dim=config.c_dim,
-            w_dim=config.w_dim,
-            layers=config.mapping_layers,
-            lr_multiplier=config.mapping_lr_multiplier,
-        )
+        self.mapping = mapping_network(config)
         self.synthesis = SynthesisNetwork(config, layer_plans(config))
 
     def broadcast(self, w: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ktl.generators.mapping import Dense, normalise
-from ktl.generators.stylegan3 import LayerPlan, StyleGAN3Config, SynthesisNetwork, layer_plans
+from ktl.generators.stylegan3 import LayerPlan, StyleGAN3Config, SynthesisNetwork, layer_plans, mapping_network
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,18 @@ def xl_layer_plans(config: StyleGANXLConfig) -> list[LayerPlan]:
 class StyleGANXL(nn.Module):
     """The two networks together: z (n, z_dim) and one-hot labels (n, c_dim) to images (n, 3, resolution, resolution).
 
+    Without classes (c_dim = 0) the mapping network is StyleGAN3's.
     `plans` replaces the layers that follow from the configuration, for networks that were grown otherwise.
     """
 
     def __init__(self, config: StyleGANXLConfig, plans: Sequence[LayerPlan] | None = None) -> None:
         super().__init__()
         self.config = config
-        self.mapping = ClassMapping(config.stem, config.embed_dim)
+        self.mapping: nn.Module
+        if config.stem.c_dim > 0:
+            self.mapping = ClassMapping(config.stem, config.embed_dim)
+        else:
+            self.mapping = mapping_network(config.stem)
         self.synthesis = SynthesisNetwork(config.stem, xl_layer_plans(config) if plans is None else plans)
 
     def broadcast(self, w: Tensor) -> Tensor:

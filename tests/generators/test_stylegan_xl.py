@@ -10,6 +10,7 @@ import torch
 
 from ktl.generators.stylegan3 import StyleGAN3Config
 from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, xl_layer_plans
+from ktl.seeds import initialising, stream
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 NAMES = ["stylegan-xl-stem-16.npz", "stylegan-xl-superres-32.npz"]
@@ -90,3 +91,12 @@ def test_labels_are_required_and_choose_the_mean_that_truncation_pulls_to() -> N
     torch.testing.assert_close(network.mapping(z, 0.0, labels), network.mapping.w_avg)
     with pytest.raises(ValueError, match="7 classes needs one-hot labels"):
         network(z)
+
+
+@torch.no_grad()
+def test_without_classes_there_is_one_mean_and_no_label() -> None:
+    stem = StyleGAN3Config(z_dim=8, w_dim=8, resolution=16, channel_max=4, num_layers=4, margin_size=2)
+    with initialising(0, "test"):
+        network = StyleGANXL(StyleGANXLConfig(stem=stem, heads=(Head(4, 2),))).eval()
+    assert network(torch.randn(2, 8, generator=stream(0, "z"))).shape == (2, 3, 32, 32)
+    assert network.mapping.w_avg.shape == (8,)
