@@ -70,7 +70,7 @@ def names(config: StyleGAN3Config) -> list[str]:
     return [plan.name for plan in layer_plans(config)]
 
 
-def test_layers_of_the_released_networks() -> None:
+def test_layers_are_named_as_the_official_code_names_them() -> None:
     sizes = [36, 36, 36, 52, 52, 84, 84, 148, 148, 148, 276, 276, 276, 256, 256]
     channels = [512] * 9 + [362, 256, 181, 128, 128, 3]
     expected = [f"L{i}_{size}_{count}" for i, (size, count) in enumerate(zip(sizes, channels, strict=True))]

@@ -73,7 +73,8 @@ def test_filters_are_designed_as_the_official_ones(name: str) -> None:
         torch.testing.assert_close(designed[key], value, atol=1e-7, rtol=0)
 
 
-def test_layers_of_the_released_network_of_256_pixel_faces() -> None:
+def test_growing_in_several_stages_names_the_layers_of_the_released_faces() -> None:
+    # the names with sizes are public; that they came from this stem and these heads is inferred from them
     stem = StyleGAN3Config(resolution=32, num_layers=10, channel_base=65536, channel_max=1024)
     plans = xl_layer_plans(StyleGANXLConfig(stem=stem, heads=(Head(4, 2), Head(4, 2), Head(4, 2))))
     names = [plan.name for plan in plans]
