@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ktl.generators.stylegan2 import LEAKY_SLOPE, StyleGAN2Config
+from ktl.generators.mapping import LEAKY_SLOPE
+from ktl.generators.stylegan2 import StyleGAN2Config
 
 
 class ResidualDown(nn.Module):

@@ -1,26 +1,30 @@
 """StyleGAN2: a mapping network and a style-modulated synthesis network, in plain torch.
 
-Written from Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (CVPR 2020, arXiv 1912.04958).
+Written from Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (CVPR 2020, arXiv 1912.04958);
+class conditioning from its successor on limited data (NeurIPS 2020, arXiv 2006.06676).
 Module and parameter names are those of the official state dictionaries, so that released weights fit.
-Only the `skip` architecture is here: each resolution adds its RGB image to the up-sampled sum of the coarser ones.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LEAKY_SLOPE = 0.2
-ACTIVATION_GAIN = math.sqrt(2.0)  # keeps the second moment of a leaky ReLU's input
+from ktl.generators.mapping import ACTIVATION_GAIN, LEAKY_SLOPE, Dense, MappingNetwork
 
 
 @dataclass(frozen=True)
 class StyleGAN2Config:
-    """Sizes of a StyleGAN2; a layer at resolution r has min(channel_base / r, channel_max) channels."""
+    """Sizes of a StyleGAN2; a layer at resolution r has min(channel_base / r, channel_max) channels.
+
+    With `c_dim` classes the mapping network also takes one-hot labels. The `architecture` is how resolutions are
+    joined: `skip` sums up-sampled RGB images, `resnet` adds a shortcut round each block, `orig` does neither.
+    """
 
     z_dim: int = 128
     w_dim: int = 128
@@ -29,6 +33,9 @@ class StyleGAN2Config:
     channel_max: int = 128
     mapping_layers: int = 2
     mapping_lr_multiplier: float = 0.05
+    c_dim: int = 0
+    conv_clamp: float | None = None  # bound on activations; networks trained in float16 have 256
+    architecture: Literal["orig", "skip", "resnet"] = "skip"
 
     def channels(self, resolution: int) -> int:
         """Number of feature maps of the layers at `resolution` pixels."""
@@ -38,51 +45,6 @@ class StyleGAN2Config:
     def resolutions(self) -> list[int]:
         """4, 8, ... up to the image size."""
         return [2**i for i in range(2, int(math.log2(self.resolution)) + 1)]
-
-
-class Dense(nn.Module):
-    """Linear layer with equalised learning rate: weights are stored at unit scale and scaled in use."""
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        lr_multiplier: float = 1.0,
-        bias_init: float = 0.0,
-        activate: bool = False,
-    ) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
-        self.bias = nn.Parameter(torch.full((out_features,), bias_init))
-        self.weight_gain = lr_multiplier / math.sqrt(in_features)
-        self.bias_gain = lr_multiplier
-        self.activate = activate
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
-        return F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN if self.activate else x
-
-
-class MappingNetwork(nn.Module):
-    """z (n, z_dim) ~ N(0, I)  ->  w (n, w_dim). `w_avg` is the running mean of w that truncation pulls towards."""
-
-    w_avg: Tensor
-
-    def __init__(self, config: StyleGAN2Config) -> None:
-        super().__init__()
-        self.layers = config.mapping_layers
-        sizes = [config.z_dim] + [config.w_dim] * self.layers
-        for i in range(self.layers):
-            layer = Dense(sizes[i], sizes[i + 1], lr_multiplier=config.mapping_lr_multiplier, activate=True)
-            self.add_module(f"fc{i}", layer)
-        self.register_buffer("w_avg", torch.zeros(config.w_dim))
-
-    def forward(self, z: Tensor, truncation: float = 1.0) -> Tensor:
-        w = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
-        for i in range(self.layers):
-            w = self.get_submodule(f"fc{i}")(w)
-        return w if truncation == 1.0 else self.w_avg.lerp(w, truncation)
 
 
 def resample_filter() -> Tensor:
@@ -125,15 +87,30 @@ def modulated_convolution(x: Tensor, weight: Tensor, style: Tensor, *, demodulat
     return out
 
 
+def clamped(x: Tensor, bound: float | None) -> Tensor:
+    """x within [-bound, bound]; x itself if there is no bound."""
+    return x if bound is None else x.clamp(-bound, bound)
+
+
 class SynthesisLayer(nn.Module):
     """Modulated 3 x 3 convolution, constant noise, bias, leaky ReLU; doubles the resolution when `up`."""
 
     resample_filter: Tensor
     noise_const: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, *, up: bool) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        resolution: int,
+        *,
+        up: bool,
+        conv_clamp: float | None = None,
+    ) -> None:
         super().__init__()
         self.up = up
+        self.conv_clamp = conv_clamp
         self.affine = Dense(w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -141,20 +118,22 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
         self.register_buffer("resample_filter", resample_filter())
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, gain: float = 1.0) -> Tensor:
         x = modulated_convolution(x, self.weight, self.affine(w), demodulate=True, transpose=self.up)
         if self.up:
             x = blur(x, self.resample_filter, padding=1, gain=4.0)
         x = x + (self.noise_const * self.noise_strength).to(x.dtype)
         x = x + self.bias.to(x.dtype)[:, None, None]
-        return F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
+        x = F.leaky_relu(x, LEAKY_SLOPE) * (ACTIVATION_GAIN * gain)
+        return clamped(x, None if self.conv_clamp is None else self.conv_clamp * gain)
 
 
 class ToRGB(nn.Module):
     """Modulated 1 x 1 convolution to the image's channels, without demodulation."""
 
-    def __init__(self, in_channels: int, w_dim: int) -> None:
+    def __init__(self, in_channels: int, w_dim: int, conv_clamp: float | None = None) -> None:
         super().__init__()
+        self.conv_clamp = conv_clamp
         self.affine = Dense(w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
@@ -163,7 +142,22 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w) * self.weight_gain
         rgb = modulated_convolution(x, self.weight, style, demodulate=False, transpose=False)
-        return rgb + self.bias.to(x.dtype)[:, None, None]
+        return clamped(rgb + self.bias.to(x.dtype)[:, None, None], self.conv_clamp)
+
+
+class Shortcut(nn.Module):
+    """The `resnet` architecture's way round a block: a 1 x 1 convolution, then up-sampling."""
+
+    resample_filter: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))
+        self.weight_gain = 1.0 / math.sqrt(in_channels)
+        self.register_buffer("resample_filter", resample_filter())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return upsample(F.conv2d(x, (self.weight * self.weight_gain).to(x.dtype)), self.resample_filter)
 
 
 class SynthesisBlock(nn.Module):
@@ -171,15 +165,21 @@ class SynthesisBlock(nn.Module):
 
     resample_filter: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int) -> None:
+    def __init__(self, config: StyleGAN2Config, in_channels: int, resolution: int) -> None:
         super().__init__()
+        out_channels, w_dim, clamp = config.channels(resolution), config.w_dim, config.conv_clamp
         self.is_first = in_channels == 0
+        self.is_residual = config.architecture == "resnet" and not self.is_first
+        self.draws = config.architecture == "skip" or resolution == config.resolution
         if self.is_first:
             self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
         else:
-            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, up=True)
-        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, up=False)
-        self.torgb = ToRGB(out_channels, w_dim)
+            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, up=True, conv_clamp=clamp)
+        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, up=False, conv_clamp=clamp)
+        if self.draws:
+            self.torgb = ToRGB(out_channels, w_dim, clamp)
+        if self.is_residual:
+            self.skip = Shortcut(in_channels, out_channels)
         self.register_buffer("resample_filter", resample_filter())
 
     @property
@@ -187,11 +187,25 @@ class SynthesisBlock(nn.Module):
         """How many w vectors the block's convolutions use up; its ToRGB shares the next block's first one."""
         return 1 if self.is_first else 2
 
-    def forward(self, x: Tensor | None, image: Tensor | None, ws: list[Tensor]) -> tuple[Tensor, Tensor]:
-        x = self.const.expand(len(ws[0]), -1, -1, -1) if x is None else self.conv0(x, ws[0])
-        x = self.conv1(x, ws[-2])
-        rgb = self.torgb(x, ws[-1])
-        return x, rgb if image is None else upsample(image, self.resample_filter) + rgb
+    def features(self, x: Tensor | None, ws: list[Tensor]) -> Tensor:
+        """x (n, c_in, r/2, r/2), none for the first block  ->  (n, c_out, r, r)."""
+        if x is None:
+            out: Tensor = self.conv1(self.const.expand(len(ws[0]), -1, -1, -1), ws[-2])
+        elif self.is_residual:
+            gain = math.sqrt(0.5)  # keeps the variance of a sum of two
+            out = self.conv1(self.conv0(x, ws[0]), ws[-2], gain) + self.skip(x) * gain
+        else:
+            out = self.conv1(self.conv0(x, ws[0]), ws[-2])
+        return out
+
+    def forward(self, x: Tensor | None, image: Tensor | None, ws: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        x = self.features(x, ws)
+        if image is not None:
+            image = upsample(image, self.resample_filter)
+        if self.draws:
+            rgb = self.torgb(x, ws[-1])
+            image = rgb if image is None else image + rgb
+        return x, image
 
 
 class SynthesisNetwork(nn.Module):
@@ -202,9 +216,8 @@ class SynthesisNetwork(nn.Module):
         self.resolutions = config.resolutions
         in_channels = 0
         for resolution in self.resolutions:
-            out_channels = config.channels(resolution)
-            self.add_module(f"b{resolution}", SynthesisBlock(in_channels, out_channels, config.w_dim, resolution))
-            in_channels = out_channels
+            self.add_module(f"b{resolution}", SynthesisBlock(config, in_channels, resolution))
+            in_channels = config.channels(resolution)
         self.num_ws = 2 * len(self.resolutions)
 
     def forward(self, ws: Tensor) -> Tensor:
@@ -226,13 +239,19 @@ class StyleGAN2(nn.Module):
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__()
         self.config = config
-        self.mapping = MappingNetwork(config)
+        self.mapping = MappingNetwork(
+            z_dim=config.z_dim,
+            c_dim=config.c_dim,
+            w_dim=config.w_dim,
+            layers=config.mapping_layers,
+            lr_multiplier=config.mapping_lr_multiplier,
+        )
         self.synthesis = SynthesisNetwork(config)
 
     def broadcast(self, w: Tensor) -> Tensor:
         """One w (n, w_dim) for every layer: (n, layers, w_dim)."""
         return w[:, None, :].expand(-1, self.synthesis.num_ws, -1)
 
-    def forward(self, z: Tensor, truncation: float = 1.0) -> Tensor:
-        images: Tensor = self.synthesis(self.broadcast(self.mapping(z, truncation)))
+    def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.synthesis(self.broadcast(self.mapping(z, truncation, labels)))
         return images

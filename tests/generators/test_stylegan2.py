@@ -10,26 +10,27 @@ import torch
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.seeds import initialising, stream
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "stylegan2-32.npz"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
-@pytest.fixture(scope="module")
-def golden() -> dict[str, np.ndarray]:
-    with np.load(GOLDEN) as file:
+def read(name: str) -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / name) as file:
         return dict(file)
 
 
-@pytest.fixture(scope="module")
-def network(golden: dict[str, np.ndarray]) -> StyleGAN2:
+def official_network(golden: dict[str, np.ndarray]) -> StyleGAN2:
     official = json.loads(golden["meta_json"].tobytes())["config"]
     config = StyleGAN2Config(
         z_dim=official["z_dim"],
+        c_dim=official["c_dim"],
         w_dim=official["w_dim"],
         resolution=official["img_resolution"],
         channel_base=official["channel_base"],
         channel_max=official["channel_max"],
         mapping_layers=official["mapping_kwargs"]["num_layers"],
         mapping_lr_multiplier=0.01,
+        conv_clamp=official["conv_clamp"],
+        architecture=official.get("architecture", "skip"),
     )
     network = StyleGAN2(config).eval()
     state = {
@@ -39,14 +40,64 @@ def network(golden: dict[str, np.ndarray]) -> StyleGAN2:
     return network
 
 
+@pytest.fixture(scope="module")
+def golden() -> dict[str, np.ndarray]:
+    return read("stylegan2-32.npz")
+
+
+@pytest.fixture(scope="module")
+def network(golden: dict[str, np.ndarray]) -> StyleGAN2:
+    return official_network(golden)
+
+
 @pytest.mark.parametrize("truncation", [1, 0.7])
+@pytest.mark.parametrize("name", ["stylegan2-32.npz", "stylegan2-16-conditional.npz"])
 @torch.no_grad()
-def test_latents_and_images_are_the_official_ones(
-    network: StyleGAN2, golden: dict[str, np.ndarray], truncation: float
-) -> None:
-    ws = network.broadcast(network.mapping(torch.from_numpy(golden["z"]), truncation))
+def test_latents_and_images_are_the_official_ones(name: str, truncation: float) -> None:
+    golden = read(name)
+    network = official_network(golden)
+    labels = torch.from_numpy(golden["c"]) if "c" in golden else None
+    ws = network.broadcast(network.mapping(torch.from_numpy(golden["z"]), truncation, labels))
     assert np.abs(ws.numpy() - golden[f"ws_psi{truncation}"]).max() < 1e-5
     assert np.abs(network.synthesis(ws).numpy() - golden[f"img_psi{truncation}"]).max() < 1e-4
+
+
+def test_a_conditional_network_asks_for_labels() -> None:
+    network = official_network(read("stylegan2-16-conditional.npz"))
+    with pytest.raises(ValueError, match="5 classes needs one-hot labels"):
+        network(torch.zeros(1, 32))
+
+
+@torch.no_grad()
+def test_bounded_activations_bound_the_image() -> None:
+    with initialising(0, "test"):
+        network = StyleGAN2(StyleGAN2Config(resolution=4, channel_base=32, channel_max=8, conv_clamp=1e-3))
+    assert network(torch.randn(2, 128, generator=stream(0, "z"))).abs().max() <= 1e-3
+
+
+@torch.no_grad()
+def test_only_the_skip_architecture_draws_at_every_resolution() -> None:
+    z = torch.randn(2, 128, generator=stream(0, "z"))
+    for architecture in ("orig", "resnet", "skip"):
+        with initialising(0, "test"):
+            network = StyleGAN2(
+                StyleGAN2Config(resolution=8, channel_base=32, channel_max=8, architecture=architecture)
+            )
+        names = set(network.state_dict())
+        assert ("synthesis.b4.torgb.weight" in names) == (architecture == "skip")
+        assert ("synthesis.b8.skip.weight" in names) == (architecture == "resnet")
+        assert network.synthesis.num_ws == 4
+        assert network(z).shape == (2, 3, 8, 8)
+
+
+@torch.no_grad()
+def test_the_residual_shortcut_alone_is_an_upsampled_projection() -> None:
+    with initialising(0, "test"):
+        network = StyleGAN2(StyleGAN2Config(resolution=8, channel_base=32, channel_max=4, architecture="resnet"))
+    shortcut = network.get_submodule("synthesis.b8.skip")
+    flat = torch.ones(1, 4, 4, 4)
+    expected = network.state_dict()["synthesis.b8.skip.weight"].sum(dim=(1, 2, 3)) / 2.0  # 1 / sqrt(4 channels)
+    torch.testing.assert_close(shortcut(flat)[0, :, 4, 4], expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

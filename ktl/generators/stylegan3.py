@@ -1,0 +1,297 @@
+"""StyleGAN3: a generator whose every layer is equivariant to translation (T) or also to rotation (R).
+
+Written from Karras et al., "Alias-Free Generative Adversarial Networks" (NeurIPS 2021, arXiv 2106.12423).
+Module and parameter names are those of the official state dictionaries, so that released weights fit.
+R is T with 1 x 1 convolutions and radial filters (and, in the released networks, twice the channels).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ktl.generators.filters import downsample, lowpass_filter, upsample
+from ktl.generators.mapping import ACTIVATION_GAIN, LEAKY_SLOPE, Dense, MappingNetwork, normalise
+
+RGB = 3
+
+
+@dataclass(frozen=True)
+class StyleGAN3Config:
+    """Sizes of a StyleGAN3; the layers' bands follow from them (paper, section 3.2). Defaults are the official ones."""
+
+    z_dim: int = 512
+    c_dim: int = 0
+    w_dim: int = 512
+    resolution: int = 256
+    channel_base: int = 32768  # a layer of cutoff f has min(channel_base / 2 f, channel_max) channels
+    channel_max: int = 512
+    mapping_layers: int = 2
+    mapping_lr_multiplier: float = 0.01
+    num_layers: int = 14  # without the one to RGB
+    num_critical: int = 2  # of these, how many at the end let the full band of the image through
+    first_cutoff: float = 2.0
+    first_stopband: float = 2.0**2.1
+    last_stopband_rel: float = 2.0**0.3  # to the last cutoff
+    margin_size: int = 10  # pixels beyond each edge, so that it is no reference for positions
+    output_scale: float = 0.25
+    conv_kernel: int = 3
+    filter_size: int = 6  # coefficients per sample of the coarser grid
+    lrelu_upsampling: int = 2
+    use_radial_filters: bool = False
+    conv_clamp: float | None = 256.0
+
+
+@dataclass(frozen=True)
+class Band:
+    """How a feature map is sampled: frequencies in cycles per image width, of which the map covers a bit more."""
+
+    channels: int
+    size: int  # pixels, margins included
+    sampling_rate: int
+    cutoff: float
+    half_width: float  # of the transition band above the cutoff
+
+    @property
+    def stopband(self) -> float:
+        """The frequency from which on nothing passes."""
+        return self.cutoff + self.half_width
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One synthesis layer: from which band to which."""
+
+    index: int
+    source: Band
+    target: Band
+    is_critical: bool
+    is_rgb: bool
+
+    @property
+    def name(self) -> str:
+        """The layer's name in official state dictionaries."""
+        return f"L{self.index}_{self.target.size}_{self.target.channels}"
+
+    @classmethod
+    def from_attributes(cls, name: str, attributes: Mapping[str, Any]) -> LayerPlan:
+        """The plan of an official layer object from its attributes: no formula, so it fits any network ever released.
+
+        Raises KeyError for a missing attribute and ValueError for one of the wrong kind.
+        """
+        values = {key: np.ravel(value)[0] for key, value in attributes.items() if np.size(value)}  # sizes are pairs
+        source, target = (
+            Band(
+                channels=int(values[f"{side}_channels"]),
+                size=int(values[f"{side}_size"]),
+                sampling_rate=int(values[f"{side}_sampling_rate"]),
+                cutoff=float(values[f"{side}_cutoff"]),
+                half_width=float(values[f"{side}_half_width"]),
+            )
+            for side in ("in", "out")
+        )
+        index = int(name.removeprefix("L").split("_")[0])
+        return cls(index, source, target, bool(values["is_critically_sampled"]), bool(values["is_torgb"]))
+
+
+def bands(config: StyleGAN3Config) -> list[Band]:
+    """The num_layers + 1 bands of the layers' outputs: cutoffs and stopbands rise geometrically (paper, equation 3)."""
+    last_cutoff = config.resolution / 2
+    last_stopband = last_cutoff * config.last_stopband_rel
+    steps = np.arange(config.num_layers + 1)
+    exponents = np.minimum(steps / (config.num_layers - config.num_critical), 1)
+    cutoffs = config.first_cutoff * (last_cutoff / config.first_cutoff) ** exponents
+    stopbands = config.first_stopband * (last_stopband / config.first_stopband) ** exponents
+    rates = np.exp2(np.ceil(np.log2(np.minimum(stopbands * 2, config.resolution))))
+    half_widths = np.maximum(stopbands, rates / 2) - cutoffs
+    sizes = rates + 2 * config.margin_size
+    sizes[-2:] = config.resolution
+    channels = np.rint(np.minimum(config.channel_base / 2 / cutoffs, config.channel_max))
+    channels[-1] = RGB
+    columns = zip(channels, sizes, rates, cutoffs, half_widths, strict=True)
+    return [Band(int(c), int(s), int(r), float(f), float(h)) for c, s, r, f, h in columns]
+
+
+def layer_plans(config: StyleGAN3Config, first: Band | None = None, first_index: int = 0) -> list[LayerPlan]:
+    """The layers of `config`, the last one to RGB; a `first` band replaces the computed one."""
+    targets = bands(config)
+    targets[0] = first or targets[0]
+    sources = [targets[0], *targets[:-1]]
+    return [
+        LayerPlan(
+            index=first_index + i,
+            source=sources[i],
+            target=targets[i],
+            is_critical=i >= config.num_layers - config.num_critical,
+            is_rgb=i == config.num_layers,
+        )
+        for i in range(len(targets))
+    ]
+
+
+class FourierInput(nn.Module):
+    """w (n, w_dim)  ->  (n, channels, size, size): waves of random frequencies, shifted and turned as w says."""
+
+    transform: Tensor
+    freqs: Tensor
+    phases: Tensor
+
+    def __init__(self, w_dim: int, band: Band) -> None:
+        super().__init__()
+        self.band = band
+        freqs = torch.randn(band.channels, 2)
+        radii = freqs.norm(dim=1, keepdim=True)
+        freqs = freqs / (radii * radii.square().exp().pow(0.25)) * band.cutoff  # about uniform within the band
+        self.weight = nn.Parameter(torch.randn(band.channels, band.channels))
+        self.affine = Dense(w_dim, 4)
+        nn.init.zeros_(self.affine.weight)
+        self.affine.bias.data[0] = 1.0  # no rotation
+        self.register_buffer("transform", torch.eye(3))  # for whoever wants to move the whole image
+        self.register_buffer("freqs", freqs)
+        self.register_buffer("phases", torch.rand(band.channels) - 0.5)
+
+    def transforms(self, w: Tensor) -> Tensor:
+        """Affine maps of the plane (n, 3, 3): the user's, then w's translation, then w's rotation."""
+        t = self.affine(w)
+        t = t / t[:, :2].norm(dim=1, keepdim=True)
+        cos, sin, x, y = t.unbind(dim=1)
+        zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+        rotation = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=1).view(-1, 3, 3)
+        translation = torch.stack([one, zero, -x, zero, one, -y, zero, zero, one], dim=1).view(-1, 3, 3)
+        return rotation @ translation @ self.transform
+
+    def forward(self, w: Tensor) -> Tensor:
+        band = self.band
+        transforms = self.transforms(w)
+        phases = self.phases + (self.freqs @ transforms[:, :2, 2:]).squeeze(2)
+        freqs = self.freqs @ transforms[:, :2, :2]
+        # a transform that magnifies may push a frequency past what the grid can carry: fade it out before
+        amplitudes = 1 - (freqs.norm(dim=2) - band.cutoff) / (band.sampling_rate / 2 - band.cutoff)
+        axis = (torch.arange(band.size, device=w.device) + 0.5 - band.size / 2) / band.sampling_rate
+        grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
+        angles = torch.einsum("hwd,ncd->nhwc", grid, freqs) + phases[:, None, None, :]
+        waves: Tensor = torch.sin(2 * math.pi * angles) * amplitudes.clamp(0, 1)[:, None, None, :]
+        return (waves @ (self.weight / math.sqrt(band.channels)).T).permute(0, 3, 1, 2)
+
+
+class AliasFreeLayer(nn.Module):
+    """Modulated convolution, then bias and leaky ReLU on a finer grid between two low-pass filters (paper, figure 4b).
+
+    x (n, source.channels, source.size, source.size)  ->  (n, target.channels, target.size, target.size). The layer to
+    RGB only convolves.
+    """
+
+    up_filter: Tensor | None
+    down_filter: Tensor | None
+    magnitude_ema: Tensor
+
+    def __init__(self, config: StyleGAN3Config, plan: LayerPlan) -> None:
+        super().__init__()
+        source, target = plan.source, plan.target
+        self.is_rgb = plan.is_rgb
+        self.conv_clamp = config.conv_clamp
+        self.kernel_size = 1 if plan.is_rgb else config.conv_kernel
+        self.affine = Dense(config.w_dim, source.channels, bias_init=1.0)
+        shape = (target.channels, source.channels, self.kernel_size, self.kernel_size)
+        self.weight = nn.Parameter(torch.randn(shape))
+        self.bias = nn.Parameter(torch.zeros(target.channels))
+        self.register_buffer("magnitude_ema", torch.ones(()))  # running mean square of the input
+
+        rate = max(source.sampling_rate, target.sampling_rate) * (1 if plan.is_rgb else config.lrelu_upsampling)
+        self.up_factor, self.down_factor = rate // source.sampling_rate, rate // target.sampling_rate
+        up_taps, down_taps = (
+            1 if factor == 1 or plan.is_rgb else factor * config.filter_size
+            for factor in (self.up_factor, self.down_factor)
+        )
+        radial = config.use_radial_filters and not plan.is_critical
+        self.register_buffer("up_filter", self._filter(up_taps, source, rate, radial=False))
+        self.register_buffer("down_filter", self._filter(down_taps, target, rate, radial=radial))
+
+        # what the grid lacks so that both filters' valid parts leave exactly target.size pixels
+        total = (target.size - 1) * self.down_factor + 1 + up_taps + down_taps - 2
+        total -= (source.size + self.kernel_size - 1) * self.up_factor
+        before = (total + self.up_factor) // 2  # centres the pixels
+        self.padding = (before, total - before)
+
+    @staticmethod
+    def _filter(taps: int, band: Band, rate: int, *, radial: bool) -> Tensor | None:
+        return None if taps == 1 else lowpass_filter(taps, band.cutoff, 2 * band.half_width, rate, radial=radial)
+
+    def convolve(self, x: Tensor, style: Tensor) -> Tensor:
+        """The modulated convolution; for all but RGB, demodulation gives the output channels unit variance."""
+        weight: Tensor = self.weight
+        gain = self.magnitude_ema.rsqrt()
+        if self.is_rgb:
+            style = style / math.sqrt(weight[0].numel())
+            scale = gain.expand(1, 1)
+        else:
+            weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
+            style = normalise(style)
+            scale = (style.square() @ weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt() * gain
+        out = F.conv2d(x * style.to(x.dtype)[:, :, None, None], weight.to(x.dtype), padding=self.kernel_size - 1)
+        return out * scale.to(x.dtype)[:, :, None, None]
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        x = self.convolve(x, self.affine(w)) + self.bias.to(x.dtype)[:, None, None]
+        x = upsample(x, self.up_filter, self.up_factor, self.padding)
+        if not self.is_rgb:
+            x = F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
+        if self.conv_clamp is not None:
+            x = x.clamp(-self.conv_clamp, self.conv_clamp)
+        return downsample(x, self.down_filter, self.down_factor)
+
+
+class SynthesisNetwork(nn.Module):
+    """ws (n, 1 + layers, w_dim), the first for the input  ->  images (n, 3, resolution, resolution), about [-1, 1]."""
+
+    def __init__(self, config: StyleGAN3Config, plans: Sequence[LayerPlan]) -> None:
+        super().__init__()
+        self.output_scale = config.output_scale
+        self.input = FourierInput(config.w_dim, plans[0].source)
+        self.layer_names = [plan.name for plan in plans]
+        for plan in plans:
+            self.add_module(plan.name, AliasFreeLayer(config, plan))
+        self.num_ws = 1 + len(plans)
+
+    def forward(self, ws: Tensor) -> Tensor:
+        first, *rest = ws.unbind(dim=1)
+        x: Tensor = self.input(first)
+        for name, w in zip(self.layer_names, rest, strict=True):
+            x = self.get_submodule(name)(x, w)
+        return x * self.output_scale
+
+
+def mapping_network(config: StyleGAN3Config) -> MappingNetwork:
+    """The mapping network of `config`."""
+    return MappingNetwork(
+        z_dim=config.z_dim,
+        c_dim=config.c_dim,
+        w_dim=config.w_dim,
+        layers=config.mapping_layers,
+        lr_multiplier=config.mapping_lr_multiplier,
+    )
+
+
+class StyleGAN3(nn.Module):
+    """The two networks together; `forward` takes z (n, z_dim) to images (n, 3, resolution, resolution)."""
+
+    def __init__(self, config: StyleGAN3Config) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping = mapping_network(config)
+        self.synthesis = SynthesisNetwork(config, layer_plans(config))
+
+    def broadcast(self, w: Tensor) -> Tensor:
+        """One w (n, w_dim) for every layer: (n, layers, w_dim)."""
+        return w[:, None, :].expand(-1, self.synthesis.num_ws, -1)
+
+    def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.synthesis(self.broadcast(self.mapping(z, truncation, labels)))
+        return images

@@ -1,0 +1,114 @@
+"""StyleGAN-XL: StyleGAN3 for many classes, grown in stages: a stem, then super-resolution heads.
+
+Written from Sauer et al., "StyleGAN-XL: Scaling StyleGAN to Large Diverse Datasets" (SIGGRAPH 2022, arXiv 2202.00273).
+Classes enter through an embedding of an image classifier's features, and truncation pulls towards the class's own mean.
+Module and parameter names are those of the official state dictionaries, so that released weights fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from ktl.generators.mapping import Dense, normalise
+from ktl.generators.stylegan3 import LayerPlan, StyleGAN3Config, SynthesisNetwork, layer_plans, mapping_network
+
+
+@dataclass(frozen=True)
+class Head:
+    """A super-resolution stage: `layers`, without the one to RGB, that enlarge the image `up_factor` times."""
+
+    layers: int = 7
+    up_factor: int = 2
+
+
+@dataclass(frozen=True)
+class StyleGANXLConfig:
+    """A stem, whose c_dim counts the classes, the size of their embedding, and the stages on top of the stem."""
+
+    stem: StyleGAN3Config = field(default_factory=lambda: StyleGAN3Config(z_dim=64, c_dim=1000, resolution=16))
+    embed_dim: int = 320
+    heads: tuple[Head, ...] = ()
+
+    @property
+    def resolution(self) -> int:
+        """Pixels of the final image."""
+        return self.stem.resolution * math.prod(head.up_factor for head in self.heads)
+
+
+class ClassMapping(nn.Module):
+    """z (n, z_dim) ~ N(0, I), one-hot labels (n, c_dim)  ->  w (n, w_dim). `w_avg` is each class's mean of w."""
+
+    w_avg: Tensor
+
+    def __init__(self, config: StyleGAN3Config, embed_dim: int) -> None:
+        super().__init__()
+        self.layers = config.mapping_layers
+        self.embed = nn.Embedding(config.c_dim, embed_dim)
+        self.embed_proj = Dense(embed_dim, config.z_dim, activate=True)
+        sizes = [2 * config.z_dim] + [config.w_dim] * self.layers
+        for i in range(self.layers):
+            layer = Dense(sizes[i], sizes[i + 1], lr_multiplier=config.mapping_lr_multiplier, activate=True)
+            self.add_module(f"fc{i}", layer)
+        self.register_buffer("w_avg", torch.zeros(config.c_dim, config.w_dim))
+
+    def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
+        if labels is None:
+            raise ValueError(f"a generator of {self.embed.num_embeddings} classes needs one-hot labels beside z")
+        classes = labels.argmax(dim=1)
+        w = torch.cat([normalise(z), normalise(self.embed_proj(self.embed(classes)))], dim=1)
+        for i in range(self.layers):
+            w = self.get_submodule(f"fc{i}")(w)
+        return w if truncation == 1.0 else self.w_avg[classes].lerp(w, truncation)
+
+
+def xl_layer_plans(config: StyleGANXLConfig) -> list[LayerPlan]:
+    """The stem's layers; in each stage, the critically sampled ones give way to the head's (paper, section 3.2).
+
+    A head's bands start with the last one that stays: its first layer works at that size, its second one enlarges.
+    """
+    plans = layer_plans(config.stem)
+    resolution = config.stem.resolution
+    for head in config.heads:
+        resolution *= head.up_factor
+        kept = [plan for plan in plans if not plan.is_critical]
+        last = kept[-1].target
+        stage = replace(
+            config.stem,
+            resolution=resolution,
+            num_layers=head.layers,
+            first_cutoff=last.cutoff,
+            first_stopband=last.stopband,
+        )
+        plans = kept + layer_plans(stage, first=last, first_index=len(kept) + 1)  # official names skip a number
+    return plans
+
+
+class StyleGANXL(nn.Module):
+    """The two networks together: z (n, z_dim) and one-hot labels (n, c_dim) to images (n, 3, resolution, resolution).
+
+    Without classes (c_dim = 0) the mapping network is StyleGAN3's.
+    `plans` replaces the layers that follow from the configuration, for networks that were grown otherwise.
+    """
+
+    def __init__(self, config: StyleGANXLConfig, plans: Sequence[LayerPlan] | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping: nn.Module
+        if config.stem.c_dim > 0:
+            self.mapping = ClassMapping(config.stem, config.embed_dim)
+        else:
+            self.mapping = mapping_network(config.stem)
+        self.synthesis = SynthesisNetwork(config.stem, xl_layer_plans(config) if plans is None else plans)
+
+    def broadcast(self, w: Tensor) -> Tensor:
+        """One w (n, w_dim) for every layer: (n, layers, w_dim)."""
+        return w[:, None, :].expand(-1, self.synthesis.num_ws, -1)
+
+    def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.synthesis(self.broadcast(self.mapping(z, truncation, labels)))
+        return images
