@@ -29,6 +29,7 @@ class StyleGAN2Config:
     channel_max: int = 128
     mapping_layers: int = 2
     mapping_lr_multiplier: float = 0.05
+    conv_clamp: float | None = None  # bound of every layer's output, as in networks trained in float16
 
     def channels(self, resolution: int) -> int:
         """Number of feature maps of the layers at `resolution` pixels."""
@@ -131,9 +132,12 @@ class SynthesisLayer(nn.Module):
     resample_filter: Tensor
     noise_const: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, *, up: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, w_dim: int, resolution: int, *, up: bool, clamp: float | None
+    ) -> None:
         super().__init__()
         self.up = up
+        self.clamp = clamp
         self.affine = Dense(w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -147,14 +151,16 @@ class SynthesisLayer(nn.Module):
             x = blur(x, self.resample_filter, padding=1, gain=4.0)
         x = x + (self.noise_const * self.noise_strength).to(x.dtype)
         x = x + self.bias.to(x.dtype)[:, None, None]
-        return F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
+        x = F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
 class ToRGB(nn.Module):
     """Modulated 1 x 1 convolution to the image's channels, without demodulation."""
 
-    def __init__(self, in_channels: int, w_dim: int) -> None:
+    def __init__(self, in_channels: int, w_dim: int, clamp: float | None) -> None:
         super().__init__()
+        self.clamp = clamp
         self.affine = Dense(w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
@@ -163,7 +169,8 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w) * self.weight_gain
         rgb = modulated_convolution(x, self.weight, style, demodulate=False, transpose=False)
-        return rgb + self.bias.to(x.dtype)[:, None, None]
+        rgb = rgb + self.bias.to(x.dtype)[:, None, None]
+        return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
 
 
 class SynthesisBlock(nn.Module):
@@ -171,15 +178,15 @@ class SynthesisBlock(nn.Module):
 
     resample_filter: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, clamp: float | None) -> None:
         super().__init__()
         self.is_first = in_channels == 0
         if self.is_first:
             self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
         else:
-            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, up=True)
-        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, up=False)
-        self.torgb = ToRGB(out_channels, w_dim)
+            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, up=True, clamp=clamp)
+        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, up=False, clamp=clamp)
+        self.torgb = ToRGB(out_channels, w_dim, clamp)
         self.register_buffer("resample_filter", resample_filter())
 
     @property
@@ -203,7 +210,8 @@ class SynthesisNetwork(nn.Module):
         in_channels = 0
         for resolution in self.resolutions:
             out_channels = config.channels(resolution)
-            self.add_module(f"b{resolution}", SynthesisBlock(in_channels, out_channels, config.w_dim, resolution))
+            block = SynthesisBlock(in_channels, out_channels, config.w_dim, resolution, config.conv_clamp)
+            self.add_module(f"b{resolution}", block)
             in_channels = out_channels
         self.num_ws = 2 * len(self.resolutions)
 
