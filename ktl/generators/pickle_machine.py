@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from ktl.errors import CheckpointError
 
-MOST_OPERATIONS = 1_000_000  # an operation makes at most about 150 bytes, texts aside
+MOST_OPERATIONS = 1_000_000  # each makes at most about 130 bytes, texts aside; real files take a tenth
 MOST_TEXT_BYTES = 16 * 2**20  # of all texts; a StyleGAN file repeats a few sources of 30 KB by reference
 MOST_NAME_BYTES = 512
 MOST_ARGUMENTS = 16
@@ -125,6 +125,7 @@ class PickleMachine:
         if name in FORMATS:
             return self._number(FORMATS[name])
         if name in COUNTED_BYTES:
+            self._budget.spend()  # once more: a view takes as much memory as two other values
             return self._take(self._number(COUNTED_BYTES[name]))
         if name in COUNTED_TEXT:
             length = self._number(COUNTED_TEXT[name])

@@ -42,6 +42,7 @@ NAMED_ONLY = {"numpy.ndarray"}
 INERT = ("torch.nn.", "timm.", "torchvision.")  # plain classes, of which only attributes are kept
 MAGIC = 0x1950A86A20F9469CFC6C  # opens the files of torch.save before its zip format
 PROTOCOL = 1001
+NOTHING = memoryview(b"")
 MOST_DIMENSIONS = 8
 MOST_NAMES = 1000  # different ones
 
@@ -88,7 +89,7 @@ class ArrayRecord:
     def __init__(self, dtype: str = "") -> None:
         self.dtype = dtype
         self.shape: tuple[int, ...] = ()
-        self.data = memoryview(b"")
+        self.data = NOTHING
 
     def build(self, state: Any) -> None:
         """Takes numpy's state tuples: a dtype's byte order or an array's shape, dtype and bytes."""
