@@ -2,7 +2,7 @@
 
 `pickle.Unpickler` with a guarded `find_class` still lets a stranger allocate gigabytes (a memo index of 2**30, a
 counted string of 10 GB) or overflow the C stack (the hash of a deeply nested tuple). This machine knows the
-instructions that Python's pickler writes in protocols 2 to 4, takes names only from a table of handlers, hashes only
+instructions that Python's pickler writes in protocols 2 to 5, takes names only from a table of handlers, hashes only
 text and small integers, leaves byte strings where they are in the file, and counts everything that costs memory.
 """
 
@@ -23,7 +23,7 @@ MOST_NAME_BYTES = 512
 MOST_ARGUMENTS = 16
 MOST_KEY = 2**31
 COUNTED_TEXT = {"SHORT_BINUNICODE": "<B", "BINUNICODE": "<I", "BINUNICODE8": "<Q"}
-COUNTED_BYTES = {"SHORT_BINBYTES": "<B", "BINBYTES": "<I", "BINBYTES8": "<Q"}
+COUNTED_BYTES = {"SHORT_BINBYTES": "<B", "BINBYTES": "<I", "BINBYTES8": "<Q", "BYTEARRAY8": "<Q"}
 NUMBERS = {"BININT": "<i", "BININT1": "<B", "BININT2": "<H", "BINFLOAT": ">d", "PROTO": "<B", "FRAME": "<Q"}
 INDICES = {"BINPUT": "<B", "LONG_BINPUT": "<I", "BINGET": "<B", "LONG_BINGET": "<I"}
 FORMATS = NUMBERS | INDICES

@@ -130,6 +130,7 @@ class Names:
         for core in ("numpy.core", "numpy._core"):
             calls[f"{core}.multiarray._reconstruct"] = _numpy_array
             calls[f"{core}.multiarray.scalar"] = _numpy_scalar
+            calls[f"{core}.numeric._frombuffer"] = _numpy_buffer
         self._admitted = {name: Admitted(name, call) for name, call in calls.items()}
         self._admitted |= {name: Admitted(name, None) for name in NAMED_ONLY}
 
@@ -245,6 +246,12 @@ def _numpy_dtype(code: Any, *_: Any) -> ArrayRecord:
 
 def _numpy_array(*_: Any) -> ArrayRecord:
     return ArrayRecord()
+
+
+def _numpy_buffer(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> ArrayRecord:
+    array = ArrayRecord()
+    array.build((1, shape, dtype, order != "C", data))
+    return array
 
 
 def _numpy_scalar(dtype: Any, data: Any) -> bool | int | float:
