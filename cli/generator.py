@@ -1,4 +1,4 @@
-"""`ktl generator ...`: look at a generator, draw from it, train one."""
+"""`ktl generator ...`: look at a generator, draw from it, train one, convert an official one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import typer
 from rich.table import Table
 
 from ktl.config import GeneratorTrainingConfig
+from ktl.errors import UsageError
 
 from .console import errors, output, stop_on_signal
 
-app = typer.Typer(no_args_is_help=True, help="The cloud's image generator: show, sample, train.")
+app = typer.Typer(no_args_is_help=True, help="The cloud's image generator: show, sample, train, convert.")
 
 Source = Annotated[str, typer.Argument(help="'builtin' or a .safetensors that ktl wrote.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
@@ -99,3 +100,19 @@ def train(
     if stop.is_set():
         errors.print(f"stopped; go on with: ktl generator train --images {images} --out {out} --count {count} --resume")
     output.print(f"weights: {weights}\nnext: ktl generator sample {weights}")
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A .pkl of an official StyleGAN release.")],
+    out: Annotated[Path, typer.Argument(help="The .safetensors to write.")],
+    network: Annotated[str, typer.Option(help="Which of the file's networks: G_ema or G.")] = "G_ema",
+    licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the file.")] = "not stated",
+) -> None:
+    """Convert an official StyleGAN's weights, exactly and without running anything in the file."""
+    from ktl.generators.official import convert_official
+
+    if out.suffix != ".safetensors":
+        raise UsageError(f"the output {str(out)!r} must end in .safetensors")
+    generator = convert_official(source, out, network=network, licence=licence)
+    output.print(f"fingerprint: {generator.fingerprint}\nnext: ktl generator sample {out}")

@@ -47,12 +47,21 @@ class StyleGAN2Generator:
         return ((torch.cat(batches) + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def save_stylegan2(path: Path, network: StyleGAN2, *, licence: str) -> None:
-    """Writes the weights in float16 with their configuration; `load_stylegan2` reads them back."""
-    tensors = {name: tensor.to(torch.float16).contiguous() for name, tensor in network.state_dict().items()}
+def save_stylegan2(path: Path, network: StyleGAN2, *, licence: str, exact: bool = False) -> None:
+    """Writes the weights with their configuration; `load_stylegan2` reads them back.
+
+    They are written in float16; if `exact`, those that float16 would change stay float32.
+    """
+    tensors = {name: _stored(tensor, exact) for name, tensor in network.state_dict().items()}
     about = {"format": FORMAT, "config": asdict(network.config), "licence": licence}
     # one metadata entry: safetensors writes several in no fixed order, and equal weights should be equal files
     write_atomically(path, save(tensors, metadata={"ktl": json.dumps(about)}))
+
+
+def _stored(tensor: Tensor, exact: bool) -> Tensor:
+    half = tensor.to(torch.float16)
+    kept = tensor if exact and not torch.equal(half.to(tensor.dtype), tensor) else half
+    return kept.contiguous()
 
 
 def load_stylegan2(path: Path, name: str) -> StyleGAN2Generator:

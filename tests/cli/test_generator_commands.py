@@ -1,7 +1,9 @@
-"""`ktl generator show`, `sample`, `quality` and `train`."""
+"""`ktl generator show`, `sample`, `quality`, `train` and `convert`."""
 
 from __future__ import annotations
 
+import os
+import pickle
 import re
 import subprocess
 from collections.abc import Callable
@@ -82,3 +84,13 @@ def test_train_names_the_weights(ktl: Ktl, own_images: Path, tmp_path: Path) -> 
     again = ktl("generator", "train", "--images", own_images, "--out", out, "--count", 64, "--size", 16)
     assert again.returncode == 2
     assert "already holds a training; go on with --resume" in again.stderr
+
+
+def test_convert_refuses_in_one_line_what_it_cannot_read(ktl: Ktl, tmp_path: Path) -> None:
+    path = tmp_path / "official.pkl"
+    path.write_bytes(pickle.dumps({"G_ema": os.system}))
+    ended = ktl("generator", "convert", path, tmp_path / "out.safetensors")
+    assert ended.returncode == 1
+    assert re.fullmatch(r"error: .* names 'posix.system', which is not admitted\n", ended.stderr)
+    ended = ktl("generator", "convert", path, tmp_path / "out.pt")
+    assert (ended.returncode, ended.stderr[:20]) == (2, "error: the output '/")

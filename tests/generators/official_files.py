@@ -1,0 +1,87 @@
+"""Writes files with the structure of the official StyleGAN network pickles."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "stylegan2-32.npz"
+
+
+def golden_network() -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The constructor arguments and the state of a small official StyleGAN2."""
+    with np.load(GOLDEN) as file:
+        config = json.loads(file["meta_json"].tobytes())["config"]
+        state = {name.removeprefix("state/"): torch.from_numpy(file[name]) for name in file if "state/" in name}
+    return config, state
+
+
+class Reduced:
+    """An object that pickles as a call."""
+
+    def __init__(self, call: Any, *arguments: Any) -> None:
+        self._reduced = (call, arguments)
+
+    def __reduce__(self) -> Any:
+        return self._reduced
+
+
+class OfficialWriter:
+    """Pickles modules as `torch_utils.persistence` does, with a source text that would leave `canary` if run."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, canary: Path) -> None:
+        persistence = ModuleType("torch_utils.persistence")
+        util = ModuleType("dnnlib.util")
+        for module in (ModuleType("torch_utils"), persistence, ModuleType("dnnlib"), util):
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+
+        def _reconstruct_persistent_obj(meta: Any) -> None:
+            raise AssertionError("never called")
+
+        _reconstruct_persistent_obj.__module__ = persistence.__name__
+        _reconstruct_persistent_obj.__qualname__ = _reconstruct_persistent_obj.__name__
+        persistence._reconstruct_persistent_obj = self.reconstruct = _reconstruct_persistent_obj
+        util.EasyDict = self.table = type("EasyDict", (dict,), {"__module__": util.__name__})
+        self.source = f"open({str(canary)!r}, 'w').close()\n"
+
+    def record(self, class_name: str, version: Any = 6, **state: Any) -> Reduced:
+        meta = {"type": "class", "version": version, "module_src": self.source, "class_name": class_name}
+        return Reduced(self.reconstruct, meta | {"state": state})
+
+    def module(self, state: dict[str, Tensor], class_names: dict[str, str], name: str = "", **own: Any) -> Reduced:
+        """The module `name` of a network with `state`, and all those in it."""
+        inside = {key.removeprefix(f"{name}." if name else ""): value for key, value in state.items()}
+        here = {key: value for key, value in inside.items() if "." not in key}
+        learned = {"weight", "bias", "const", "noise_strength"}
+        deeper = {
+            child: {key: value for key, value in state.items() if f"{key}.".startswith(f"{name}.{child}.".lstrip("."))}
+            for child in dict.fromkeys(key.split(".")[0] for key in inside if "." in key)
+        }
+        return self.record(
+            class_names.get(name, "Layer"),
+            training=False,
+            _parameters={key: nn.Parameter(value, False) for key, value in here.items() if key in learned},
+            _buffers={key: value for key, value in here.items() if key not in learned},
+            _non_persistent_buffers_set=set(),
+            _modules={
+                child: self.module(part, class_names, f"{name}.{child}".lstrip(".")) for child, part in deeper.items()
+            },
+            **own,
+        )
+
+    def network(self, config: dict[str, Any], state: dict[str, Tensor], **own: Any) -> Reduced:
+        names = {"": "Generator", "mapping": "MappingNetwork", "synthesis": "SynthesisNetwork"}
+        return self.module(state, names, _init_args=(), _init_kwargs=self.table(config), **own)
+
+    def write(self, path: Path, networks: Any, protocol: int = 4) -> Path:
+        path.write_bytes(pickle.dumps(networks, protocol))
+        return path
