@@ -69,6 +69,11 @@ MAIN += [Task("fashion", None, s) for s in (2, 9)]
 SUITES: dict[str, tuple[list[Task], list[str], int]] = {
     "main": (MAIN, ["local only", "KTL (default)"], 5),
     "candidates": ([Task("cifar100", None, 2), Task("fashion", None, 2)], list(ARMS), 5),
+    "ablation": (
+        [Task("cifar100", None, 2), Task("fashion", None, 2)],
+        ["local only", "KTL (default)", "random latents", "aligned, 2 rounds"],
+        5,
+    ),
     "sizes": (
         [Task("cifar100", w, s) for w in (2, 5, 20) for s in (2, 9)],
         ["local only", "KTL (default)"],

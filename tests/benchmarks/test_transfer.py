@@ -1,0 +1,52 @@
+"""The benchmark's own arithmetic; its measurements take hours."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "transfer.py"
+TASK = "fashion 10-way 2-shot"
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    rows = []
+    for seed, (local, ktl) in enumerate([(50.0, 54.0), (52.0, 58.0), (48.0, 56.0)]):
+        for arm, accuracy, down in (("local only", local, 0), ("KTL (default)", ktl, 1_400_000)):
+            rows.append({"task": TASK, "arm": arm, "seed": seed, "accuracy": accuracy, "seconds": 10.0})
+            rows[-1] |= {"bytes_up": 0, "bytes_down": down, "peak_mib": 800 + seed}
+    rows.append(rows[-1] | {"arm": "random latents", "seed": 9, "accuracy": 99.0})  # no local run to compare with
+    path = tmp_path / "results.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_gains_are_paired_by_seed_with_their_interval(results: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "table", "--out", str(results)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed[2:]]
+    assert cells == [
+        [TASK, "local only", "3", "50.00 ± 4.97", "", "", "10", "0", "0", "802"],
+        # gains 4, 6, 8: mean 6, standard deviation 2, so 4.30 * 2 / sqrt(3) either way
+        [TASK, "KTL (default)", "3", "56.00 ± 4.97", "+6.00 ± 4.97", "+12%", "10", "0", "1,400,000", "802"],
+    ]
+
+
+def test_a_cell_that_is_there_is_not_measured_again(results: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    suite = [rows[0] | {"task": task, "arm": arm, "seed": seed} for task, arm, seed in cells_of_ablation()]
+    results.write_text("".join(json.dumps(row) + "\n" for row in suite))
+    before = results.read_bytes()
+    command = [sys.executable, str(SCRIPT), "run", "ablation", "--out", str(results), "--data-root", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (ended.stdout, results.read_bytes()) == ("", before)
+
+
+def cells_of_ablation() -> list[tuple[str, str, int]]:
+    arms = ["local only", "KTL (default)", "random latents", "aligned, 2 rounds"]
+    return [(task, arm, seed) for task in (TASK, "cifar100 100-way 2-shot") for arm in arms for seed in range(5)]
