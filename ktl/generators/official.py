@@ -13,7 +13,7 @@ from torch import Tensor
 from ktl.errors import CheckpointError
 from ktl.generators.base import ImageGenerator
 from ktl.generators.official_pickle import OfficialNetwork, read_official
-from ktl.generators.stylegan import load_stylegan2, save_stylegan2
+from ktl.generators.stylegan import load_stylegan, save_stylegan
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.seeds import initialising
 
@@ -59,8 +59,8 @@ def _convert_stylegan2(official: OfficialNetwork, out: Path, licence: str) -> Im
     for name, tensor in expected.items():
         _check_shape(name, official.state[name], tuple(tensor.shape))
     network.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in official.state.items()})
-    save_stylegan2(out, network, licence=licence, exact=True)
-    return load_stylegan2(out, name=out.stem)
+    save_stylegan(out, network, licence=licence, exact=True)
+    return load_stylegan(out, name=out.stem)
 
 
 FAMILIES: list[tuple[Callable[[OfficialNetwork], bool], Convert]] = [(_is_stylegan2, _convert_stylegan2)]
