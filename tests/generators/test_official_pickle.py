@@ -22,7 +22,8 @@ from torch import nn
 
 from ktl.errors import CheckpointError
 from ktl.generators import load_generator
-from ktl.generators.official import convert_official, stylegan2_config
+from ktl.generators.official import convert_official
+from ktl.generators.official_config import stylegan2_config
 from ktl.generators.official_pickle import read_official
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
@@ -132,8 +133,10 @@ def test_attributes_come_as_plain_values(writer: OfficialWriter, tmp_path: Path,
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"c_dim": 5}, "its c_dim is 5: only 0 is converted"),
-        ({"architecture": "resnet"}, "its architecture is 'resnet'"),
+        ({"c_dim": 5}, r"its mapping\.embed\.weight is missing"),
+        ({"c_dim": -1}, "its c_dim is -1: expected a count from 0"),
+        ({"architecture": "resnet"}, "are missing or unknown: expected a plain StyleGAN2"),
+        ({"architecture": "rest"}, "its architecture is 'rest': expected one of orig, skip, resnet"),
         ({"img_resolution": 2**40}, "its img_resolution is 1099511627776"),
         ({"img_resolution": 64}, r"its synthesis\.b64\.conv1\.weight is missing"),
         ({"channel_max": 4000}, r"its synthesis\.b4\.conv1\.weight is of shape \(16, 16, 3, 3\)"),
