@@ -8,11 +8,12 @@ from reprlib import repr as shown
 
 from ktl.errors import CheckpointError
 from ktl.generators.base import ImageGenerator
-from ktl.generators.official_config import check_shape, stylegan2_config, stylegan3_config
+from ktl.generators.official_config import check_shape, stylegan2_config, stylegan3_config, stylegan_xl_config
 from ktl.generators.official_pickle import OfficialNetwork, read_official
 from ktl.generators.stylegan import Network, load_stylegan, save_stylegan
 from ktl.generators.stylegan2 import StyleGAN2
 from ktl.generators.stylegan3 import StyleGAN3
+from ktl.generators.stylegan_xl import StyleGANXL
 from ktl.seeds import initialising
 
 
@@ -34,7 +35,7 @@ def convert_official(path: Path, out: Path, *, network: str = "G_ema", licence: 
     synthesis = official.classes.get("synthesis", "no synthesis network")
     raise CheckpointError(
         f"{network} of {path} is a {shown(official.class_name)} with {shown(synthesis)}: "
-        "only StyleGAN2 and StyleGAN3 are converted"
+        "only StyleGAN2, StyleGAN3 and stems of StyleGAN-XL are converted"
     )
 
 
@@ -43,15 +44,16 @@ def _is_stylegan2(official: OfficialNetwork) -> bool:
 
 
 def _is_stylegan3(official: OfficialNetwork) -> bool:
-    return (
-        official.class_name == "Generator"
-        and "synthesis.input.freqs" in official.state
-        and "mapping.embed_proj" not in official.classes  # StyleGAN-XL's stem has it
-    )
+    return official.class_name == "Generator" and "synthesis.input.freqs" in official.state
+
+
+def _is_stylegan_xl(official: OfficialNetwork) -> bool:
+    return _is_stylegan3(official) and "mapping.embed_proj" in official.classes
 
 
 FAMILIES: list[tuple[Callable[[OfficialNetwork], bool], Callable[[OfficialNetwork], Network]]] = [
     (_is_stylegan2, lambda official: StyleGAN2(stylegan2_config(official))),
+    (_is_stylegan_xl, lambda official: StyleGANXL(stylegan_xl_config(official))),
     (_is_stylegan3, lambda official: StyleGAN3(stylegan3_config(official))),
 ]
 

@@ -13,6 +13,7 @@ from ktl.errors import CheckpointError
 from ktl.generators.official_pickle import OfficialNetwork
 from ktl.generators.stylegan2 import StyleGAN2Config
 from ktl.generators.stylegan3 import LayerPlan, StyleGAN3Config, layer_plans
+from ktl.generators.stylegan_xl import StyleGANXLConfig
 
 MOST_RESOLUTION = 1024
 MOST_CHANNELS = 4096
@@ -45,6 +46,25 @@ def stylegan2_config(official: OfficialNetwork) -> StyleGAN2Config:
 
 def stylegan3_config(official: OfficialNetwork) -> StyleGAN3Config:
     """Its sizes. Raises CheckpointError naming the first argument or large tensor that is not supported."""
+    config = _alias_free_config(official)
+    _check_mapping(config, official.state)
+    return config
+
+
+def stylegan_xl_config(official: OfficialNetwork) -> StyleGANXLConfig:
+    """The sizes of a stem of many classes. Raises CheckpointError like `stylegan3_config`."""
+    stem, state = _alias_free_config(official), official.state
+    shape = state["mapping.embed.weight"].shape if "mapping.embed.weight" in state else ()
+    if len(shape) != 2:
+        raise CheckpointError("its embedding of classes, mapping.embed.weight, is missing or no table")
+    check_shape("mapping.embed.weight", state, (stem.c_dim, shape[1]))
+    check_shape("mapping.embed_proj.weight", state, (stem.z_dim, shape[1]))
+    _check_dense(stem, 2 * stem.z_dim, state)
+    return StyleGANXLConfig(stem, embed_dim=shape[1])
+
+
+def _alias_free_config(official: OfficialNetwork) -> StyleGAN3Config:
+    """The sizes of a StyleGAN3 or a StyleGAN-XL's stem, the tensors of its synthesis network checked."""
     arguments = _arguments(official)
     _check_supported(arguments, {"img_channels": 3})
     default = {field.name: field.default for field in fields(StyleGAN3Config)}
@@ -71,7 +91,6 @@ def stylegan3_config(official: OfficialNetwork) -> StyleGAN3Config:
         use_radial_filters=radial,
         conv_clamp=_clamp(arguments, default["conv_clamp"]),
     )
-    _check_mapping(config, official.state)
     try:
         plans = layer_plans(config)
     except (ArithmeticError, ValueError) as error:
@@ -140,7 +159,10 @@ def _resolution(arguments: dict[str, Any]) -> int:
 def _check_mapping(config: StyleGAN2Config | StyleGAN3Config, state: dict[str, Tensor]) -> None:
     if config.c_dim:
         check_shape("mapping.embed.weight", state, (config.w_dim, config.c_dim))
-    inputs = config.z_dim + (config.w_dim if config.c_dim else 0)
+    _check_dense(config, config.z_dim + (config.w_dim if config.c_dim else 0), state)
+
+
+def _check_dense(config: StyleGAN2Config | StyleGAN3Config, inputs: int, state: dict[str, Tensor]) -> None:
     for i in range(config.mapping_layers):
         check_shape(f"mapping.fc{i}.weight", state, (config.w_dim, config.w_dim if i else inputs))
 

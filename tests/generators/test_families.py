@@ -134,6 +134,12 @@ GOLDEN: dict[str, Network] = {
             use_radial_filters=True,
         )
     ),
+    "stylegan-xl-stem-16": StyleGANXL(
+        StyleGANXLConfig(
+            StyleGAN3Config(16, 7, 32, 16, channel_base=512, channel_max=12, num_layers=6, margin_size=4),
+            golden_network("stylegan-xl-stem-16")[1]["mapping.embed.weight"].shape[1],
+        )
+    ),
     "stylegan2-16-conditional": StyleGAN2(
         StyleGAN2Config(
             32,
@@ -215,3 +221,19 @@ def test_another_stylegan3_is_refused_by_what_differs(
     with pytest.raises(CheckpointError, match=message):
         convert_official(path, tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"c_dim": 8}, r"its mapping\.embed\.weight is of shape \(7, [0-9]+\): expected the shape \(8, "),
+        ({"z_dim": 17}, r"its mapping\.embed_proj\.weight is of shape \(16, "),
+    ],
+)
+def test_another_stem_is_refused_by_what_differs(
+    change: dict[str, Any], message: str, writer: OfficialWriter, tmp_path: Path
+) -> None:
+    config, state = golden_network("stylegan-xl-stem-16")
+    path = writer.write(tmp_path / "official.pkl", {"G_ema": writer.network(config | change, state)})
+    with pytest.raises(CheckpointError, match=message):
+        convert_official(path, tmp_path / "out.safetensors")
