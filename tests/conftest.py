@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ktl.generators.stylegan import StyleGAN2Generator, load_stylegan2, save_stylegan2
+from ktl.generators.stylegan import StyleGANGenerator, load_stylegan, save_stylegan
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.seeds import initialising
 
@@ -22,13 +22,13 @@ def tiny_generator_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("generator") / "tiny.safetensors"
     with initialising(0, "tiny generator"):
         network = StyleGAN2(StyleGAN2Config(z_dim=16, w_dim=16, resolution=16, channel_max=16))
-    save_stylegan2(path, network, licence="CC0-1.0")
+    save_stylegan(path, network, licence="CC0-1.0")
     return path
 
 
 @pytest.fixture(scope="session")
-def tiny_generator(tiny_generator_file: Path) -> StyleGAN2Generator:
-    return load_stylegan2(tiny_generator_file, name="tiny")
+def tiny_generator(tiny_generator_file: Path) -> StyleGANGenerator:
+    return load_stylegan(tiny_generator_file, name="tiny")
 
 
 @pytest.fixture(scope="session")

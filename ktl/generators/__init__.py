@@ -19,12 +19,12 @@ def load_generator(source: str) -> ImageGenerator:
 
     Raises UsageError for anything else, CheckpointError for a damaged file.
     """
-    from ktl.generators.stylegan import load_stylegan2
+    from ktl.generators.stylegan import load_stylegan
 
     if source == BUILTIN:
         with as_file(files("ktl.generators") / "weights" / "builtin.safetensors") as path:
-            return load_stylegan2(path, name=BUILTIN)
+            return load_stylegan(path, name=BUILTIN)
     path = Path(source)
     if path.suffix == ".safetensors":
-        return load_stylegan2(path, name=path.stem)
+        return load_stylegan(path, name=path.stem)
     raise UsageError(f"unknown generator {source!r}: give '{BUILTIN}' or the path of a .safetensors that ktl wrote")

@@ -11,7 +11,8 @@ from torch import Tensor
 class ImageGenerator(Protocol):
     """Noise -> latents -> images. Latents are what is aligned, sent to edges and learnt from.
 
-    For a StyleGAN the noise is z and the latents are w = mapping(z); for a diffusion model both are the initial noise.
+    For a StyleGAN the noise is z and the latents are w = mapping(z), the class too being drawn from the noise if there
+    are any; for a diffusion model both are the initial noise.
     """
 
     name: str

@@ -1,13 +1,16 @@
-"""A StyleGAN2 in a safetensors file as an `ImageGenerator`: how it is saved, loaded and run."""
+"""A StyleGAN of any family in a safetensors file as an `ImageGenerator`: how it is saved, loaded and run."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -15,45 +18,77 @@ from torch import Tensor
 from ktl.checkpoint import write_atomically
 from ktl.errors import CheckpointError
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from ktl.generators.stylegan3 import StyleGAN3, StyleGAN3Config
+from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig
 from ktl.seeds import initialising
 
-FORMAT = "ktl-stylegan2-1"
+Network = StyleGAN2 | StyleGAN3 | StyleGANXL
+
+FORMAT = "ktl-stylegan-1"
+STYLEGAN2_FORMAT = "ktl-stylegan2-1"  # of files from before there were other families; they name none
 BATCH = 64  # images at a time: enough to keep two cores busy, small enough for a cache
+BATCH_PIXELS = BATCH * 32 * 32  # fewer of larger images: their feature maps would fill the memory
 
 
-class StyleGAN2Generator:
+def _stylegan_xl(config: dict[str, Any]) -> StyleGANXL:
+    stem, heads = StyleGAN3Config(**config["stem"]), tuple(Head(**head) for head in config["heads"])
+    return StyleGANXL(StyleGANXLConfig(stem=stem, embed_dim=config["embed_dim"], heads=heads))
+
+
+FAMILIES: dict[str, tuple[type[Network], Callable[[dict[str, Any]], Network]]] = {
+    "StyleGAN2": (StyleGAN2, lambda config: StyleGAN2(StyleGAN2Config(**config))),
+    "StyleGAN3": (StyleGAN3, lambda config: StyleGAN3(StyleGAN3Config(**config))),
+    "StyleGAN-XL": (StyleGANXL, _stylegan_xl),
+}
+
+
+def family_of(network: Network) -> str:
+    """The name of the network's family, as files tell it."""
+    return next(family for family, (kind, _) in FAMILIES.items() if isinstance(network, kind))
+
+
+class StyleGANGenerator:
     """Implements `ktl.generators.base.ImageGenerator`; one w is repeated for all layers, as the method does."""
 
-    family = "StyleGAN2"
-
-    def __init__(self, network: StyleGAN2, *, name: str, licence: str, fingerprint: str) -> None:
+    def __init__(self, network: Network, *, name: str, licence: str, fingerprint: str) -> None:
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.family = family_of(network)
         self.name = name
         self.licence = licence
         self.fingerprint = fingerprint
-        self.noise_dim = network.config.z_dim
-        self.latent_dim = network.config.w_dim
+        sizes = network.config.stem if isinstance(network, StyleGANXL) else network.config
+        self.z_dim = sizes.z_dim
+        self.classes = sizes.c_dim
+        self.noise_dim = sizes.z_dim + sizes.c_dim
+        self.latent_dim = sizes.w_dim
         self.image_size = network.config.resolution
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
+        self._batch = max(1, min(BATCH, BATCH_PIXELS // self.image_size**2))
 
     def latents(self, noise: Tensor) -> Tensor:
-        """noise z (n, z_dim) -> w (n, w_dim), truncation 1."""
-        w: Tensor = self.network.mapping(noise)
+        """noise (n, noise_dim), z and one number for each class if there are any  ->  w (n, w_dim), truncation 1."""
+        z, scores = noise.split([self.z_dim, self.classes], dim=1)
+        labels = None
+        if self.classes:
+            # of independent N(0, 1) numbers each is as likely the greatest: classes are drawn uniformly, as StyleGAN-XL
+            # publishes its samples, and noise stays one Gaussian vector that alignments can move
+            labels = F.one_hot(scores.argmax(dim=1), self.classes).to(noise.dtype)
+        w: Tensor = self.network.mapping(z, 1.0, labels)
         return w
 
     def images(self, latents: Tensor) -> Tensor:
         """w (n, w_dim) -> uint8 (n, 3, resolution, resolution)."""
-        batches = [self.network.synthesis(self.network.broadcast(part)) for part in latents.split(BATCH)]
+        batches = [self.network.synthesis(self.network.broadcast(part)) for part in latents.split(self._batch)]
         return ((torch.cat(batches) + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def save_stylegan2(path: Path, network: StyleGAN2, *, licence: str, exact: bool = False) -> None:
-    """Writes the weights with their configuration; `load_stylegan2` reads them back.
+def save_stylegan(path: Path, network: Network, *, licence: str, exact: bool = False) -> None:
+    """Writes the weights with their family and configuration; `load_stylegan` reads them back.
 
     They are written in float16; if `exact`, those that float16 would change stay float32.
     """
     tensors = {name: _stored(tensor, exact) for name, tensor in network.state_dict().items()}
-    about = {"format": FORMAT, "config": asdict(network.config), "licence": licence}
+    about = {"format": FORMAT, "family": family_of(network), "config": asdict(network.config), "licence": licence}
     # one metadata entry: safetensors writes several in no fixed order, and equal weights should be equal files
     write_atomically(path, save(tensors, metadata={"ktl": json.dumps(about)}))
 
@@ -64,23 +99,32 @@ def _stored(tensor: Tensor, exact: bool) -> Tensor:
     return kept.contiguous()
 
 
-def load_stylegan2(path: Path, name: str) -> StyleGAN2Generator:
-    """Reads a file of `save_stylegan2`. Raises CheckpointError if it is missing, damaged or of another kind."""
+def load_stylegan(path: Path, name: str) -> StyleGANGenerator:
+    """Reads a file of `save_stylegan`. Raises CheckpointError if it is missing, damaged or of another kind."""
     if not path.is_file():
         raise CheckpointError(f"there is no generator file {path}; give 'builtin' or a .safetensors that ktl wrote")
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("ktl", "{}"))
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a dict
-        if about.get("format") != FORMAT:
-            raise ValueError(f"its format is {about.get('format')!r}, expected {FORMAT!r}")
-        with initialising(0, "replaced below"):  # not torch's meta device: its first use imports 150 MB
-            network = StyleGAN2(StyleGAN2Config(**about["config"]))
+        network = _network(about)
         network.load_state_dict(tensors, assign=True)
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
+        licence = about["licence"]
+    except (SafetensorError, LookupError, ArithmeticError, ValueError, TypeError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
             f"{path} is no generator that ktl can read: {reason}; convert or train it anew"
         ) from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return StyleGAN2Generator(network, name=name, licence=about["licence"], fingerprint=digest)
+    return StyleGANGenerator(network, name=name, licence=licence, fingerprint=digest)
+
+
+def _network(about: dict[str, Any]) -> Network:
+    """The network that a file tells about itself, its weights still to be loaded."""
+    if about.get("format") not in (FORMAT, STYLEGAN2_FORMAT):
+        raise ValueError(f"its format is {about.get('format')!r}, expected {FORMAT!r}")
+    family = about["family"] if about["format"] == FORMAT else "StyleGAN2"
+    if family not in FAMILIES:
+        raise ValueError(f"its family is {family!r}, expected one of {', '.join(FAMILIES)}")
+    with initialising(0, "replaced by the weights"):  # not torch's meta device: its first use imports 150 MB
+        return FAMILIES[family][1](about["config"])

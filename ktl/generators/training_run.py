@@ -17,7 +17,7 @@ from ktl.data.images import Images
 from ktl.errors import UsageError
 from ktl.generators.quality import LEAST_IMAGES, MOST_IMAGES, measure_quality
 from ktl.generators.samples import sample_grid
-from ktl.generators.stylegan import StyleGAN2Generator, load_stylegan2, save_stylegan2
+from ktl.generators.stylegan import StyleGANGenerator, load_stylegan, save_stylegan
 from ktl.generators.training import GeneratorTrainer, Row
 from ktl.seeds import stream
 
@@ -60,14 +60,14 @@ def train_generator(
     def save() -> None:
         save_checkpoint(checkpoint, trainer.state(), {"rows": rows})
         write_atomically(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-        save_stylegan2(out / "generator.safetensors", trainer.average, licence=licence)
-        generator = load_stylegan2(out / "generator.safetensors", name=out.name)
+        save_stylegan(out / "generator.safetensors", trainer.average, licence=licence)
+        generator = load_stylegan(out / "generator.safetensors", name=out.name)
         sample_grid(generator, rows=8, columns=8, seed=config.seed).save(out / "samples.png")
 
     def keep(row: Row) -> None:
         saving = trainer.step % config.save_every == 0
         if saving and len(held_out) >= LEAST_IMAGES:
-            average = StyleGAN2Generator(trainer.average, name=out.name, licence=licence, fingerprint="")
+            average = StyleGANGenerator(trainer.average, name=out.name, licence=licence, fingerprint="")
             row |= asdict(measure_quality(average, held_out))
         rows.append(row)
         on_row(row)

@@ -20,6 +20,9 @@ from PIL import Image
 from rich.console import Console
 
 from ktl.edge.schedule import Stage
+from ktl.generators.stylegan import save_stylegan
+from ktl.generators.stylegan3 import StyleGAN3, StyleGAN3Config
+from ktl.seeds import initialising
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -97,6 +100,16 @@ def test_json_agrees_with_the_metrics(ktl: Ktl, trained: Path, tmp_path: Path) -
         "gain": rows[-1]["test_accuracy"] - alone["test_accuracy"],
     }
     assert rows == rows_of(trained)
+
+
+def test_an_edge_learns_from_a_cloud_with_a_stylegan3_of_classes(ktl: Ktl, options: list[str], tmp_path: Path) -> None:
+    sizes = {"z_dim": 8, "c_dim": 3, "w_dim": 8, "resolution": 16, "channel_max": 4, "num_layers": 4, "margin_size": 2}
+    with initialising(0, "test"):
+        network = StyleGAN3(StyleGAN3Config(**sizes))
+    save_stylegan(tmp_path / "stylegan3.safetensors", network, licence="CC0-1.0")
+    ended = ktl("edge", "train", *options, "--generator", tmp_path / "stylegan3.safetensors", "--out", tmp_path / "run")
+    assert ended.returncode == 0, ended.stderr
+    assert rows_of(tmp_path / "run")[-1]["bytes_down"] > 0
 
 
 def test_local_only_trains_without_a_cloud_into_a_numbered_folder(

@@ -9,7 +9,7 @@ import torch
 
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.errors import KtlError, UsageError, WireError
-from ktl.generators.stylegan import StyleGAN2Generator
+from ktl.generators.stylegan import StyleGANGenerator
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
 from ktl.wire import SessionReply, SessionRequest, decode_message, decode_pairs, encode_message, encode_prototypes
@@ -34,14 +34,14 @@ def upload(round_index: int) -> bytes:
     return encode_prototypes(class_prototypes(embeddings, torch.arange(3).repeat_interleave(3)))
 
 
-def session(generator: StyleGAN2Generator, request: SessionRequest, rounds: int) -> list[bytes]:
+def session(generator: StyleGANGenerator, request: SessionRequest, rounds: int) -> list[bytes]:
     """Everything that comes down in an unbroken session."""
     cloud = EmbeddedCloud(generator)
     return [cloud.open(encode_message(request), []), *(cloud.exchange(upload(r)) for r in range(rounds))]
 
 
 @ALIGNMENTS
-def test_the_same_session_gives_the_same_bytes(tiny_generator: StyleGAN2Generator, alignment: str) -> None:
+def test_the_same_session_gives_the_same_bytes(tiny_generator: StyleGANGenerator, alignment: str) -> None:
     request = replace(REQUEST, alignment=alignment)
     first = session(tiny_generator, request, rounds=2)
     assert session(tiny_generator, request, rounds=2) == first
@@ -52,7 +52,7 @@ def test_the_same_session_gives_the_same_bytes(tiny_generator: StyleGAN2Generato
 @ALIGNMENTS
 @pytest.mark.parametrize("done", [1, 2])
 def test_after_a_restart_the_session_goes_on_with_the_same_bytes(
-    tiny_generator: StyleGAN2Generator, alignment: str, done: int
+    tiny_generator: StyleGANGenerator, alignment: str, done: int
 ) -> None:
     request = replace(REQUEST, alignment=alignment)
     unbroken = session(tiny_generator, request, rounds=3)
@@ -62,14 +62,14 @@ def test_after_a_restart_the_session_goes_on_with_the_same_bytes(
     assert [restarted.exchange(upload(r)) for r in range(done, 3)] == unbroken[1 + done :]
 
 
-def test_the_published_alignment_depends_on_the_rounds_before(tiny_generator: StyleGAN2Generator) -> None:
+def test_the_published_alignment_depends_on_the_rounds_before(tiny_generator: StyleGANGenerator) -> None:
     request = replace(REQUEST, alignment="published")
     forgetful = EmbeddedCloud(tiny_generator)
     forgetful.open(encode_message(request), [])
     assert forgetful.exchange(upload(2)) != session(tiny_generator, request, rounds=3)[-1]
 
 
-def test_opening_again_starts_a_new_session(tiny_generator: StyleGAN2Generator) -> None:
+def test_opening_again_starts_a_new_session(tiny_generator: StyleGANGenerator) -> None:
     cloud = EmbeddedCloud(tiny_generator)
     request = encode_message(replace(REQUEST, alignment="published"))
     cloud.open(request, [])
@@ -78,7 +78,7 @@ def test_opening_again_starts_a_new_session(tiny_generator: StyleGAN2Generator) 
     assert cloud.exchange(upload(0)) == first
 
 
-def test_the_payloads_are_those_of_the_wire(tiny_generator: StyleGAN2Generator) -> None:
+def test_the_payloads_are_those_of_the_wire(tiny_generator: StyleGANGenerator) -> None:
     opening, download = session(tiny_generator, REQUEST, rounds=1)
     reply = decode_message(opening, SessionReply)
     assert (reply.generator, reply.etf_seed) == ("tiny", 3)
@@ -87,7 +87,7 @@ def test_the_payloads_are_those_of_the_wire(tiny_generator: StyleGAN2Generator) 
     assert pairs.images.shape == (12, 3, 16, 16)
 
 
-def test_a_round_before_the_opening_is_refused(tiny_generator: StyleGAN2Generator) -> None:
+def test_a_round_before_the_opening_is_refused(tiny_generator: StyleGANGenerator) -> None:
     with pytest.raises(UsageError, match=r"call open\(\) before exchange\(\)"):
         EmbeddedCloud(tiny_generator).exchange(upload(0))
 
@@ -103,14 +103,14 @@ def test_a_round_before_the_opening_is_refused(tiny_generator: StyleGAN2Generato
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused(
-    tiny_generator: StyleGAN2Generator, change: dict[str, int | str], message: str
+    tiny_generator: StyleGANGenerator, change: dict[str, int | str], message: str
 ) -> None:
     request = SessionRequest(**(asdict(REQUEST) | change))
     with pytest.raises(KtlError, match=message):
         EmbeddedCloud(tiny_generator).open(encode_message(request), [])
 
 
-def test_prototypes_of_another_session_are_refused(tiny_generator: StyleGAN2Generator) -> None:
+def test_prototypes_of_another_session_are_refused(tiny_generator: StyleGANGenerator) -> None:
     cloud = EmbeddedCloud(tiny_generator)
     cloud.open(encode_message(replace(REQUEST, num_classes=4)), [])
     with pytest.raises(WireError, match="vectors of the prototypes"):

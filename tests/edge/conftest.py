@@ -16,7 +16,7 @@ from ktl.config import CloudConfig, DataConfig, RunConfig, TrainingConfig, Trans
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
 from ktl.edge.compare import Comparison, train_beside_local
-from ktl.generators.stylegan import StyleGAN2Generator
+from ktl.generators.stylegan import StyleGANGenerator
 
 
 @pytest.fixture(scope="session")
@@ -38,13 +38,13 @@ def small_task(small_bundle: Path) -> FewShotTask:
 
 
 @pytest.fixture
-def cloud(tiny_generator: StyleGAN2Generator) -> EmbeddedCloud:
+def cloud(tiny_generator: StyleGANGenerator) -> EmbeddedCloud:
     return EmbeddedCloud(tiny_generator)
 
 
 @pytest.fixture(scope="session")
 def finished(
-    small_config: RunConfig, tiny_generator: StyleGAN2Generator, tmp_path_factory: pytest.TempPathFactory
+    small_config: RunConfig, tiny_generator: StyleGANGenerator, tmp_path_factory: pytest.TempPathFactory
 ) -> Comparison:
     """`small_config` left alone until its end; tests that change files work on a copy."""
     return train_beside_local(small_config, tmp_path_factory.mktemp("finished") / "run", EmbeddedCloud(tiny_generator))

@@ -15,13 +15,13 @@ from ktl.data.fewshot import FewShotTask
 from ktl.edge.learner import EdgeLearner
 from ktl.edge.schedule import Stage
 from ktl.errors import CheckpointError, UsageError
-from ktl.generators.stylegan import StyleGAN2Generator
+from ktl.generators.stylegan import StyleGANGenerator
 from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.wire import SessionRequest
 
 
 @pytest.fixture(scope="module")
-def pairs(small_task: FewShotTask, tiny_generator: StyleGAN2Generator) -> ImageVectorPairs:
+def pairs(small_task: FewShotTask, tiny_generator: StyleGANGenerator) -> ImageVectorPairs:
     request = SessionRequest(
         3,
         16,

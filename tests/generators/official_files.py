@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "stylegan2-32.npz"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
-def golden_network() -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The constructor arguments and the state of a small official StyleGAN2."""
-    with np.load(GOLDEN) as file:
+def golden_network(name: str = "stylegan2-32") -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The constructor arguments and the state of a small official network."""
+    with np.load(GOLDEN / f"{name}.npz") as file:
         config = json.loads(file["meta_json"].tobytes())["config"]
         state = {name.removeprefix("state/"): torch.from_numpy(file[name]) for name in file if "state/" in name}
     return config, state

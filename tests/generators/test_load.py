@@ -12,7 +12,7 @@ from ktl.errors import CheckpointError, UsageError
 from ktl.generators import load_generator
 from ktl.generators.base import ImageGenerator, sample_latents
 from ktl.generators.samples import sample_grid
-from ktl.generators.stylegan import load_stylegan2, save_stylegan2
+from ktl.generators.stylegan import load_stylegan, save_stylegan
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.seeds import initialising, stream
 
@@ -49,7 +49,7 @@ def test_a_saved_generator_loads_as_it_was(tmp_path: Path) -> None:
     with initialising(0, "test"):
         network = StyleGAN2(StyleGAN2Config(z_dim=8, w_dim=8, resolution=16, channel_base=128, channel_max=8))
     path = tmp_path / "tiny.safetensors"
-    save_stylegan2(path, network, licence="CC0")
+    save_stylegan(path, network, licence="CC0")
     loaded = load_generator(str(path))
     z = torch.randn(3, 8, generator=stream(0, "z"))
     assert (loaded.name, loaded.licence, loaded.image_size) == ("tiny", "CC0", 16)
@@ -71,17 +71,17 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(CheckpointError, match="is no generator that ktl can read: its format is None"):
-        load_stylegan2(path, "other")
+        load_stylegan(path, "other")
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     with initialising(0, "test"):
         network = StyleGAN2(StyleGAN2Config(z_dim=8, w_dim=8, resolution=8, channel_base=64, channel_max=8))
     path = tmp_path / "cut.safetensors"
-    save_stylegan2(path, network, licence="CC0")
+    save_stylegan(path, network, licence="CC0")
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match=r"cut\.safetensors is no generator"):
-        load_stylegan2(path, "cut")
+        load_stylegan(path, "cut")
 
 
 def test_weights_of_another_shape_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_weights_of_another_shape_are_refused_in_one_line(tmp_path: Path) -> Non
         network = StyleGAN2(StyleGAN2Config(z_dim=8, w_dim=8, resolution=8, channel_base=64, channel_max=8))
     network.config = StyleGAN2Config(z_dim=8, w_dim=16, resolution=8, channel_base=64, channel_max=8)
     path = tmp_path / "odd.safetensors"
-    save_stylegan2(path, network, licence="CC0")
+    save_stylegan(path, network, licence="CC0")
     with pytest.raises(CheckpointError) as caught:
-        load_stylegan2(path, "odd")
+        load_stylegan(path, "odd")
     assert "\n" not in str(caught.value)
 
 

@@ -22,9 +22,10 @@ from torch import nn
 
 from ktl.errors import CheckpointError
 from ktl.generators import load_generator
-from ktl.generators.official import convert_official, stylegan2_config
+from ktl.generators.official import convert_official
+from ktl.generators.official_config import stylegan2_config
 from ktl.generators.official_pickle import read_official
-from ktl.generators.stylegan import StyleGAN2Generator
+from ktl.generators.stylegan import StyleGANGenerator
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 
 from .official_files import OfficialWriter, Reduced, golden_network
@@ -84,13 +85,13 @@ def test_a_converted_network_draws_the_same_images_to_the_bit(
     sizes = StyleGAN2Config(32, 32, 32, channel_base=256, channel_max=16, mapping_lr_multiplier=0.01)
     network = StyleGAN2(sizes)
     network.load_state_dict(state)
-    expected = StyleGAN2Generator(network, name="", licence="", fingerprint="")
+    expected = StyleGANGenerator(network, name="", licence="", fingerprint="")
     loaded = load_generator(str(tmp_path / "converted.safetensors"))
     z = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 32)).astype(np.float32))
     for generator in (converted, loaded):
         assert torch.equal(generator.latents(z), expected.latents(z))
         assert torch.equal(generator.images(generator.latents(z)), expected.images(expected.latents(z)))
-    assert isinstance(loaded, StyleGAN2Generator)
+    assert isinstance(loaded, StyleGANGenerator)
     assert all(torch.equal(value, state[name]) for name, value in loaded.network.state_dict().items())
     assert (loaded.licence, loaded.fingerprint) == ("CC0-1.0", converted.fingerprint)
 
@@ -132,8 +133,10 @@ def test_attributes_come_as_plain_values(writer: OfficialWriter, tmp_path: Path,
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"c_dim": 5}, "its c_dim is 5: only 0 is converted"),
-        ({"architecture": "resnet"}, "its architecture is 'resnet'"),
+        ({"c_dim": 5}, r"its mapping\.embed\.weight is missing"),
+        ({"c_dim": -1}, "its c_dim is -1: expected a count from 0"),
+        ({"architecture": "resnet"}, "are missing or unknown: expected a plain StyleGAN2"),
+        ({"architecture": "rest"}, "its architecture is 'rest': expected one of orig, skip, resnet"),
         ({"img_resolution": 2**40}, "its img_resolution is 1099511627776"),
         ({"img_resolution": 64}, r"its synthesis\.b64\.conv1\.weight is missing"),
         ({"channel_max": 4000}, r"its synthesis\.b4\.conv1\.weight is of shape \(16, 16, 3, 3\)"),

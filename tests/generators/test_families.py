@@ -1,0 +1,239 @@
+"""Every family in ktl's one file format, and out of official network files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ktl.errors import CheckpointError
+from ktl.generators import load_generator
+from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.generators.official import convert_official
+from ktl.generators.stylegan import Network, StyleGANGenerator, load_stylegan, save_stylegan
+from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from ktl.generators.stylegan3 import StyleGAN3, StyleGAN3Config
+from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig
+from ktl.seeds import initialising, stream
+
+from .official_files import OfficialWriter, golden_network
+
+STEM = StyleGAN3Config(
+    z_dim=8, c_dim=3, w_dim=8, resolution=16, channel_max=4, num_layers=4, margin_size=2, mapping_layers=1
+)
+STYLEGAN2 = StyleGAN2Config(8, 8, 16, channel_base=64, channel_max=4)
+NETWORKS: dict[str, tuple[type[Network], Any]] = {
+    "StyleGAN2": (StyleGAN2, STYLEGAN2),
+    "StyleGAN2 of classes": (StyleGAN2, replace(STYLEGAN2, c_dim=3, architecture="resnet", conv_clamp=256.0)),
+    "StyleGAN3": (StyleGAN3, replace(STEM, c_dim=0)),
+    "StyleGAN3 of classes": (StyleGAN3, STEM),
+    "StyleGAN-XL": (StyleGANXL, StyleGANXLConfig(STEM, embed_dim=5)),
+    "StyleGAN-XL with heads": (StyleGANXL, StyleGANXLConfig(STEM, 5, (Head(3, 2), Head(layers=4)))),
+    "StyleGAN-XL without classes": (StyleGANXL, StyleGANXLConfig(replace(STEM, c_dim=0), 5)),
+}
+
+
+def made(name: str) -> Network:
+    kind, config = NETWORKS[name]
+    with initialising(0, "test"):
+        return kind(config)
+
+
+def drawn(generator: ImageGenerator, count: int = 3) -> Tensor:
+    return generator.images(sample_latents(generator, count, stream(0, "test")))
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        about: dict[str, Any] = json.loads(file.metadata()["ktl"])
+    return about
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_family_is_saved_and_loaded_exactly(name: str, tmp_path: Path) -> None:
+    network = made(name)
+    save_stylegan(tmp_path / "saved.safetensors", network, licence="CC0-1.0", exact=True)
+    loaded = load_generator(str(tmp_path / "saved.safetensors"))
+    assert isinstance(loaded, StyleGANGenerator)
+    assert loaded.network.config == network.config
+    expected = StyleGANGenerator(network, name="", licence="", fingerprint="")
+    assert loaded.family == expected.family == name.split()[0]
+    assert (loaded.latent_dim, loaded.image_size) == (8, network.config.resolution)
+    assert torch.equal(drawn(loaded), drawn(expected))
+    save_stylegan(tmp_path / "again.safetensors", loaded.network, licence="CC0-1.0", exact=True)
+    assert load_stylegan(tmp_path / "again.safetensors", "again").fingerprint == loaded.fingerprint
+
+
+def test_files_from_before_there_were_families_are_read(tmp_path: Path) -> None:
+    network = made("StyleGAN2")
+    known = {"c_dim", "conv_clamp", "architecture"}  # settings that came later
+    config = {name: value for name, value in asdict(network.config).items() if name not in known}
+    about = {"format": "ktl-stylegan2-1", "config": config, "licence": "CC0-1.0"}
+    path = tmp_path / "old.safetensors"
+    save_file(network.state_dict(), path, {"ktl": json.dumps(about)})
+    expected = StyleGANGenerator(network, name="", licence="", fingerprint="")
+    assert torch.equal(drawn(load_stylegan(path, "old")), drawn(expected))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"family": "StyleGAN9"}, "its family is 'StyleGAN9', expected one of StyleGAN2, StyleGAN3, StyleGAN-XL"),
+        ({"family": "StyleGAN3"}, "is no generator that ktl can read"),
+        ({"config": {"stem": {}, "heads": []}}, "is no generator that ktl can read: 'embed_dim'"),
+        ({"format": "ktl-stylegan-2"}, "its format is 'ktl-stylegan-2', expected 'ktl-stylegan-1'"),
+    ],
+)
+def test_a_file_of_another_family_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    network = made("StyleGAN-XL")
+    save_stylegan(path, network, licence="CC0-1.0")
+    save_file(network.state_dict(), path, {"ktl": json.dumps(metadata(path) | change)})
+    with pytest.raises(CheckpointError, match=message):
+        load_stylegan(path, "odd")
+
+
+@pytest.mark.parametrize("name", ["StyleGAN2 of classes", "StyleGAN3 of classes", "StyleGAN-XL"])
+@torch.no_grad()
+def test_the_last_numbers_of_the_noise_choose_the_class_uniformly(name: str) -> None:
+    network = made(name)
+    generator = StyleGANGenerator(network, name="", licence="", fingerprint="")
+    assert generator.noise_dim == 8 + 3
+    z = torch.randn(1, 8, generator=stream(0, "z")).expand(3000, -1)
+    scores = torch.randn(3000, 3, generator=stream(0, "classes"))
+    latents = generator.latents(torch.cat([z, scores], dim=1))
+    means = network.mapping(z[:3], 1.0, torch.eye(3))
+    nearest = torch.cdist(latents, means).argmin(dim=1)
+    assert torch.equal(nearest, scores.argmax(dim=1))
+    torch.testing.assert_close(latents, means[nearest], atol=1e-5, rtol=1e-5)
+    assert (nearest.bincount(minlength=3) - 1000).abs().max() < 4 * 26  # standard deviations of a count
+
+
+GOLDEN: dict[str, Network] = {
+    "stylegan3-t-32": StyleGAN3(
+        StyleGAN3Config(32, 0, 32, 32, channel_base=512, channel_max=12, num_layers=6, margin_size=4)
+    ),
+    "stylegan3-r-32": StyleGAN3(
+        StyleGAN3Config(
+            32,
+            0,
+            32,
+            32,
+            channel_base=512,
+            channel_max=12,
+            num_layers=6,
+            margin_size=4,
+            conv_kernel=1,
+            use_radial_filters=True,
+        )
+    ),
+    "stylegan-xl-stem-16": StyleGANXL(
+        StyleGANXLConfig(
+            StyleGAN3Config(16, 7, 32, 16, channel_base=512, channel_max=12, num_layers=6, margin_size=4),
+            golden_network("stylegan-xl-stem-16")[1]["mapping.embed.weight"].shape[1],
+        )
+    ),
+    "stylegan2-16-conditional": StyleGAN2(
+        StyleGAN2Config(
+            32,
+            48,
+            16,
+            channel_base=256,
+            channel_max=16,
+            mapping_layers=4,
+            mapping_lr_multiplier=0.01,
+            c_dim=5,
+            conv_clamp=256.0,
+        )
+    ),
+}
+
+
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OfficialWriter:
+    return OfficialWriter(monkeypatch, tmp_path / "canary")
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_converted_network_draws_the_same_images_to_the_bit(
+    name: str, writer: OfficialWriter, tmp_path: Path
+) -> None:
+    config, state = golden_network(name)
+    path = writer.write(tmp_path / "official.pkl", {"G_ema": writer.network(config, state)})
+    convert_official(path, tmp_path / "converted.safetensors", licence="CC0-1.0")
+    assert not (tmp_path / "canary").exists()
+    loaded = load_generator(str(tmp_path / "converted.safetensors"))
+    assert isinstance(loaded, StyleGANGenerator)
+    network = GOLDEN[name]
+    assert loaded.network.config == network.config
+    network.load_state_dict(state)
+    assert torch.equal(drawn(loaded), drawn(StyleGANGenerator(network, name="", licence="", fingerprint="")))
+    assert all(torch.equal(value, state[key]) for key, value in loaded.network.state_dict().items())
+
+
+@pytest.mark.parametrize("architecture", ["orig", "resnet"])
+def test_other_architectures_of_stylegan2_are_converted(
+    architecture: Any, writer: OfficialWriter, tmp_path: Path
+) -> None:
+    with initialising(0, "test"):
+        network = StyleGAN2(replace(STYLEGAN2, architecture=architecture, conv_clamp=256.0))
+    sizes = {"z_dim": 8, "w_dim": 8, "img_resolution": 16, "channel_base": 64, "channel_max": 4, "conv_clamp": 256}
+    arguments = sizes | {"architecture": architecture, "mapping_kwargs": {"lr_multiplier": 0.05}}
+    path = writer.write(tmp_path / "official.pkl", {"G_ema": writer.network(arguments, network.state_dict())})
+    converted = convert_official(path, tmp_path / "converted.safetensors")
+    assert isinstance(converted, StyleGANGenerator)
+    assert converted.network.config == network.config
+    assert torch.equal(drawn(converted), drawn(StyleGANGenerator(network, name="", licence="", fingerprint="")))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"c_dim": 5}, r"its mapping\.embed\.weight is missing"),
+        (
+            {"channel_max": 4000},
+            r"its synthesis\.input\.weight is of shape \(12, 12\): expected the shape \(128, 128\)",
+        ),
+        ({"num_layers": 7}, r"its synthesis\.L2_\w+\.weight is missing"),
+        ({"num_critical": 6}, "its num_critical is 6: expected a count from 0 to 5"),
+        ({"margin_size": 10**9}, "its margin_size is 1000000000"),
+        ({"filter_size": 500}, "has filters of [0-9]+ taps: at most 512"),
+        ({"filter_size": 8}, r"_filter is of shape \(12,\): expected the shape \(16,\)"),
+        ({"first_stopband": 1e-300}, "has no pixels or no channels"),
+        ({"first_cutoff": float("nan")}, "its first_cutoff is nan: expected a positive number"),
+        ({"use_radial_filters": 1}, "its use_radial_filters is 1: expected True or False"),
+        ({"use_radial_filters": True}, r"down_filter is of shape \(12,\): expected the shape \(12, 12\)"),
+        ({"img_channels": 4}, "its img_channels is 4: only 3 is converted"),
+    ],
+)
+def test_another_stylegan3_is_refused_by_what_differs(
+    change: dict[str, Any], message: str, writer: OfficialWriter, tmp_path: Path
+) -> None:
+    config, state = golden_network("stylegan3-t-32")
+    path = writer.write(tmp_path / "official.pkl", {"G_ema": writer.network(config | change, state)})
+    with pytest.raises(CheckpointError, match=message):
+        convert_official(path, tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"c_dim": 8}, r"its mapping\.embed\.weight is of shape \(7, [0-9]+\): expected the shape \(8, "),
+        ({"z_dim": 17}, r"its mapping\.embed_proj\.weight is of shape \(16, "),
+    ],
+)
+def test_another_stem_is_refused_by_what_differs(
+    change: dict[str, Any], message: str, writer: OfficialWriter, tmp_path: Path
+) -> None:
+    config, state = golden_network("stylegan-xl-stem-16")
+    path = writer.write(tmp_path / "official.pkl", {"G_ema": writer.network(config | change, state)})
+    with pytest.raises(CheckpointError, match=message):
+        convert_official(path, tmp_path / "out.safetensors")
