@@ -2,7 +2,8 @@
 
 Relativistic pairing loss with R1 and R2 penalties (Huang et al., "The GAN is dead; long live the GAN!", NeurIPS 2024,
 arXiv 2501.05441); the penalties every few steps, weighted up accordingly (Karras et al. 2020); an exponential moving
-average of the weights; horizontal flips; bfloat16 and channels-last.
+average of the weights; horizontal flips; bfloat16 and channels-last. Images and noise are drawn on the CPU: every
+device is shown the same ones.
 """
 
 from __future__ import annotations
@@ -29,16 +30,18 @@ Row = dict[str, float]
 class GeneratorTrainer:
     """A generator, the moving average of its weights, and the discriminator that teaches it.
 
-    images: uint8 (n, size, size, 3). The weights after k steps are a function of (images, config, k).
+    images: uint8 (n, size, size, 3). The weights after k steps are a function of (images, config, k), to rounding: to
+    the bit on a CPU.
     """
 
-    def __init__(self, images: NDArray[Any], config: GeneratorTrainingConfig) -> None:
+    def __init__(self, images: NDArray[Any], config: GeneratorTrainingConfig, device: str = "cpu") -> None:
         self.config = config
+        self.device = torch.device(device)
         self.images = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         architecture = StyleGAN2Config(resolution=images.shape[1])
         with initialising(config.seed, "initial weights"):
-            self.generator = _channels_last(StyleGAN2(architecture))
-            self.discriminator = _channels_last(Discriminator(architecture))
+            self.generator = _channels_last(StyleGAN2(architecture)).to(self.device)
+            self.discriminator = _channels_last(Discriminator(architecture)).to(self.device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
         self.generator_adam = _adam(self.generator, config.generator_rate)
         self.discriminator_adam = _adam(self.discriminator, config.discriminator_rate)
@@ -126,18 +129,18 @@ class GeneratorTrainer:
 
     def _real_batch(self, rng: torch.Generator) -> Tensor:
         index = torch.randint(len(self.images), (self.config.batch,), generator=rng)
-        real = self.images[index].float() / 127.5 - 1.0
-        flip = torch.rand(self.config.batch, 1, 1, 1, generator=rng) < 0.5
+        real = self.images[index].to(self.device).float() / 127.5 - 1.0
+        flip = torch.rand(self.config.batch, 1, 1, 1, generator=rng).to(self.device) < 0.5
         return torch.where(flip, real.flip(3), real).contiguous(memory_format=torch.channels_last)
 
     def _generate(self, rng: torch.Generator) -> Tensor:
-        noise = torch.randn(self.config.batch, self.generator.config.z_dim, generator=rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        noise = torch.randn(self.config.batch, self.generator.config.z_dim, generator=rng).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
             fake: Tensor = self.generator(noise)
         return fake.float().contiguous(memory_format=torch.channels_last)
 
     def _score(self, images: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             score: Tensor = self.discriminator(images)
         return score
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -31,6 +32,7 @@ def train_generator(
     *,
     size: int = 32,
     licence: str = "not stated",
+    device: str = "cpu",
     resume: bool = False,
     on_row: Callable[[Row], None] = lambda row: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -48,7 +50,7 @@ def train_generator(
     if size not in SIZES:
         raise UsageError(f"--size is {size}: choose one of {', '.join(map(str, SIZES))}")
     images, held_out = _split(read_collection(source, size), config.seed)
-    trainer = GeneratorTrainer(images, config)
+    trainer = GeneratorTrainer(images, config, device)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     if checkpoint.exists():
@@ -67,7 +69,8 @@ def train_generator(
     def keep(row: Row) -> None:
         saving = trainer.step % config.save_every == 0
         if saving and len(held_out) >= LEAST_IMAGES:
-            average = StyleGANGenerator(trainer.average, name=out.name, licence=licence, fingerprint="")
+            network = copy.deepcopy(trainer.average).cpu()
+            average = StyleGANGenerator(network, name=out.name, licence=licence, fingerprint="")
             row |= asdict(measure_quality(average, held_out))
         rows.append(row)
         on_row(row)
