@@ -46,6 +46,13 @@ ARMS = {
     "random latents": replace(BASE, cloud=CloudConfig(alignment="random")),
     "aligned, 2 rounds": replace(BASE, rounds=2),
 }
+# for architectures that take ten times as long: as many steps on the shots in both
+SHORT = replace(BASE, training=replace(BASE.training, steps=150))
+LOCAL_ARMS = ("local only", "local only, 150 steps")
+ARMS[LOCAL_ARMS[1]] = replace(SHORT, local_only=True)
+ARMS["KTL, 150 steps after 100"] = replace(
+    SHORT, transfer=replace(BASE.transfer, warmup_steps=100, warmup_batch=128, joint_batch=32)
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,11 @@ SUITES: dict[str, tuple[list[Task], list[str], int]] = {
         [Task("cifar100", None, 2), Task("fashion", None, 2)],
         ["local only", "KTL (default)", "random latents", "aligned, 2 rounds"],
         5,
+    ),
+    "architectures": (
+        [Task("cifar100", 10, 2, model) for model in ("resnet8", "mobilenetv2")],
+        [LOCAL_ARMS[1], "KTL, 150 steps after 100"],
+        3,
     ),
     "sizes": (
         [Task("cifar100", w, s) for w in (2, 5, 20) for s in (2, 9)],
@@ -132,7 +144,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "| task | arm | seeds | accuracy % | gain, points | relative | seconds | up | down | peak MiB |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    local = {(row["task"], row["seed"]): row["accuracy"] for row in rows if row["arm"] == "local only"}
+    local = {(row["task"], row["seed"]): row["accuracy"] for row in rows if row["arm"] in LOCAL_ARMS}
     order = [task.label for tasks, _, _ in SUITES.values() for task in tasks]
     for task in sorted({row["task"] for row in rows}, key=order.index):
         for arm in ARMS:
@@ -142,7 +154,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             mean, spread = interval([row["accuracy"] for row in cell])
             gain, width = interval([row["accuracy"] - local[task, row["seed"]] for row in cell])
             relative = 100 * gain / statistics.mean(local[task, row["seed"]] for row in cell)
-            gained = "" if arm == "local only" else f"{gain:+.2f} ± {width:.2f} | {relative:+.0f}%"
+            gained = "" if arm in LOCAL_ARMS else f"{gain:+.2f} ± {width:.2f} | {relative:+.0f}%"
             seconds, up, down = (
                 statistics.mean(row[key] for row in cell) for key in ("seconds", "bytes_up", "bytes_down")
             )
