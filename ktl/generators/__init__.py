@@ -14,25 +14,33 @@ if TYPE_CHECKING:
 BUILTIN = "builtin"
 
 
-def load_generator(source: str) -> ImageGenerator:
+def load_generator(source: str, *, cached: bool = True) -> ImageGenerator:
     """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl), the path of a .safetensors that ktl wrote, or
     `diffusers:PATH_OR_ID?option=value&...` (ktl/generators/diffusion_source.py has the options).
 
-    Raises UsageError for anything else, CheckpointError for a damaged file.
+    If `cached`, images of slow generators are kept on disk, so that a latent is drawn once. Raises UsageError for
+    another source, CheckpointError for a damaged file.
     """
+    from ktl.generators.cached import with_cache
+
+    generator = _load(source)
+    return with_cache(generator) if cached else generator
+
+
+def _load(source: str) -> ImageGenerator:
     from ktl.generators.stylegan import load_stylegan
 
+    if source == BUILTIN:
+        with as_file(files("ktl.generators") / "weights" / "builtin.safetensors") as path:
+            return load_stylegan(path, name=BUILTIN)
     if source.startswith("diffusers:"):
         from ktl.generators.diffusion import load_diffusion
 
         return load_diffusion(source)
-    if source == BUILTIN:
-        with as_file(files("ktl.generators") / "weights" / "builtin.safetensors") as path:
-            return load_stylegan(path, name=BUILTIN)
     path = Path(source)
     if path.suffix == ".safetensors":
         return load_stylegan(path, name=path.stem)
     raise UsageError(
-        f"unknown generator {source!r}: give '{BUILTIN}', the path of a .safetensors that ktl wrote, or "
+        f"unknown generator {source!r}: give '{BUILTIN}' or the path of a .safetensors that ktl wrote, or "
         "diffusers:FOLDER_OR_ID"
     )

@@ -21,7 +21,8 @@ from torch import Tensor
 from ktl.generators.base import ImageGenerator
 
 MOST_BYTES = 2 * 2**30
-DRAWN_AT_ONCE = 16  # images: what a stopped process loses at most
+FAST_SIZE = 32  # pixels: a StyleGAN of this size draws an image in about the time that reading one takes
+DRAWN_AT_ONCE = 32  # images: what a stopped process loses at most
 
 
 class CachedGenerator:
@@ -68,7 +69,7 @@ class CachedGenerator:
             with Image.open(file, formats=["PNG"]) as image:
                 pixels = torch.from_numpy(np.array(image))
             os.utime(file)  # used now
-        except (OSError, ValueError, SyntaxError):  # absent, or cut short by a crash: Pillow raises any of these
+        except Exception:  # absent, or cut short by a crash: Pillow's decoders raise anything
             return None
         expected = (self.image_size, self.image_size, 3)
         return pixels.permute(2, 0, 1).contiguous() if pixels.shape == expected else None
@@ -92,7 +93,14 @@ class CachedGenerator:
                 excess -= stat.st_size
 
 
+def with_cache(generator: ImageGenerator) -> ImageGenerator:
+    """`generator` with the user's cache if it is slow, as it is if it is quick."""
+    if generator.family != "diffusion" and generator.image_size <= FAST_SIZE:
+        return generator
+    return CachedGenerator(generator, cache_folder())
+
+
 def cache_folder() -> Path:
-    """Where drawn images are kept: `KTL_CACHE`, or ktl/ in the user's cache folder (XDG)."""
+    """Where drawn images are kept: `KTL_CACHE`, or ktl/images in the user's cache folder (XDG)."""
     own = os.environ.get("KTL_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ktl" / "images"

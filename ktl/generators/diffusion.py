@@ -144,13 +144,14 @@ def _settings(pipeline: Any, wanted: DiffusionSource) -> Preset:
 def _set_scheduler(pipeline: Any, settings: Preset, *, asked: bool) -> None:
     """Replaces the scheduler. One of another kind of model stays, unless the user asked: then UsageError."""
     import diffusers
+    from diffusers.schedulers import KarrasDiffusionSchedulers
 
     if settings.scheduler is None:
         return
     own = type(pipeline.scheduler)
     class_name, changes = SCHEDULERS[settings.scheduler]
     replacement = getattr(diffusers, class_name)
-    if replacement is own or own.__name__ in replacement._compatibles:
+    if own is diffusers.LCMScheduler or own.__name__ in KarrasDiffusionSchedulers.__members__:
         pipeline.scheduler = replacement.from_config(pipeline.scheduler.config, **changes)
     elif asked:
         raise UsageError(f"scheduler {settings.scheduler!r} does not fit a pipeline with {own.__name__}: leave it out")
