@@ -47,18 +47,25 @@ class CachedGenerator:
 
     def images(self, latents: Tensor) -> Tensor:
         """latents (n, latent_dim) -> uint8 (n, 3, image_size, image_size); only those not kept already are drawn."""
-        files = [self.folder / f"{self._key(latent)}.png" for latent in latents]
-        found = {file: self._read(file) for file in files}
-        missing = [file for file, image in found.items() if image is None]
-        for start in range(0, len(missing), DRAWN_AT_ONCE):
-            part = missing[start : start + DRAWN_AT_ONCE]
-            drawn = self.generator.images(latents[[files.index(file) for file in part]])
+        images = torch.empty(len(latents), 3, self.image_size, self.image_size, dtype=torch.uint8)
+        missing: dict[Path, list[int]] = {}  # where each goes: a latent may come twice
+        for index, latent in enumerate(latents):
+            file = self.folder / f"{self._key(latent)}.png"
+            kept = self._read(file)
+            if kept is None:
+                missing.setdefault(file, []).append(index)
+            else:
+                images[index] = kept
+        files = list(missing)
+        for start in range(0, len(files), DRAWN_AT_ONCE):
+            part = files[start : start + DRAWN_AT_ONCE]
+            drawn = self.generator.images(latents[[missing[file][0] for file in part]])
             for file, image in zip(part, drawn, strict=True):
-                found[file] = image
+                images[missing[file]] = image
                 self._write(file, image)
         if missing:
             self._make_room()
-        return torch.stack([image for file in files if (image := found[file]) is not None])
+        return images
 
     def _key(self, latent: Tensor) -> str:
         content = latent.to(torch.float16).cpu().numpy().tobytes()
@@ -72,7 +79,7 @@ class CachedGenerator:
         except Exception:  # absent, or cut short by a crash: Pillow's decoders raise anything
             return None
         expected = (self.image_size, self.image_size, 3)
-        return pixels.permute(2, 0, 1).contiguous() if pixels.shape == expected else None
+        return pixels.permute(2, 0, 1) if pixels.shape == expected else None
 
     def _write(self, file: Path, image: Tensor) -> None:
         with suppress(OSError):
