@@ -134,17 +134,17 @@ def test_an_edge_learns_from_a_cloud_with_a_diffusion_pipeline(
     assert {file.name: file.stat().st_ino for file in cache_folder.iterdir()} == drawn  # nothing was drawn again
 
 
-@pytest.mark.parametrize("published", [False, True])
 def test_a_latent_of_16384_numbers_fills_a_download_with_a_few_pairs(
-    ktl: Ktl, options: list[str], tmp_path: Path, published: bool
+    ktl: Ktl, options: list[str], tmp_path: Path
 ) -> None:
     source = f"diffusers:{write_pipeline(tmp_path / 'pipeline', latent_size=64)}?preset=turbo"
-    own = ["--alignment", "published", "--transfer", "mse"] if published else []
-    command = ["edge", "train", *options, *own, "--generator", source, "--json", "--out", tmp_path / "run"]
-    ended = ktl(*command, "--download-budget", 300_000)
+    own = ["--transfer", "mse", "--weight", 100, "--generator", source, "--json"]
+    ended = ktl("edge", "train", *options, *own, "--out", tmp_path / "run", "--download-budget", 300_000)
     assert ended.returncode == 0, ended.stderr
     assert 240_000 < json.loads(ended.stdout)["bytes_down"] <= 300_000  # 2 rounds of 4 pairs of 33 kB
-    refused = ktl(*command[:-1], tmp_path / "other", "--download-budget", 40_000)
+    transfer = json.loads((tmp_path / "run" / "config.json").read_text())["transfer"]
+    assert (transfer["task"], transfer["weight"], transfer["warmup_steps"]) == ("mse", 100, 10)
+    refused = ktl("edge", "train", *options, *own, "--out", tmp_path / "other", "--download-budget", 40_000)
     assert refused.returncode == 1
     assert "holds no image-vector pair: raise --download-budget" in refused.stderr
 
