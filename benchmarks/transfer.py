@@ -94,7 +94,7 @@ def measure_run(config: RunConfig) -> dict[str, Any]:
     """Trains one edge in this process: seed, accuracy in percent, seconds, bytes, peak memory in MiB."""
     started = time.monotonic()
     with TemporaryDirectory() as folder:
-        cloud = None if config.local_only else EmbeddedCloud(load_generator(config.cloud.generator))
+        cloud = None if config.local_only else EmbeddedCloud(load_generator(config.cloud.generator, cached=True))
         result = train_edge(config, Path(folder) / "run", cloud)
     return {
         "seed": config.seed,

@@ -154,7 +154,7 @@ def _train(config: RunConfig, folder: Path, *, resume: bool, as_json: bool) -> N
             result = train_edge(config, folder, resume=resume, observer=local_observer)
             comparison = None
         else:
-            cloud = EmbeddedCloud(load_generator(config.cloud.generator))
+            cloud = EmbeddedCloud(load_generator(config.cloud.generator, cached=True))
             observer = progress.observer("KTL", config.rounds, stop)
             comparison = train_beside_local(
                 config, folder, cloud, resume=resume, observer=observer, local_observer=local_observer

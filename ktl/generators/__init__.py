@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 BUILTIN = "builtin"
 
 
-def load_generator(source: str, *, cached: bool = True) -> ImageGenerator:
+def load_generator(source: str, *, cached: bool = False) -> ImageGenerator:
     """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl), the path of a .safetensors that ktl wrote, or
     `diffusers:PATH_OR_ID?option=value&...` (ktl/generators/diffusion_source.py has the options).
 
-    If `cached`, images of slow generators are kept on disk, so that a latent is drawn once. Raises UsageError for
-    another source, CheckpointError for a damaged file.
+    `cached` is for clouds: images of slow generators are kept on disk, so that a latent is drawn once. Raises
+    UsageError for another source, CheckpointError for a damaged file.
     """
+    generator = _load(source)
+    if not cached:
+        return generator
     from ktl.generators.cached import with_cache
 
-    generator = _load(source)
-    return with_cache(generator) if cached else generator
+    return with_cache(generator)
 
 
 def _load(source: str) -> ImageGenerator:

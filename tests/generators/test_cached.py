@@ -144,14 +144,14 @@ def test_a_session_that_is_asked_for_again_draws_nothing(stripes: Stripes, tmp_p
     assert stripes.drawn == 12
 
 
-def test_slow_generators_are_cached_when_loaded_and_quick_ones_are_not(tiny_pipeline: Path, cache_folder: Path) -> None:
+def test_for_a_cloud_slow_generators_are_cached_and_quick_ones_are_not(tiny_pipeline: Path, cache_folder: Path) -> None:
     source = f"diffusers:{tiny_pipeline}?preset=turbo"
-    generator = load_generator(source)
+    generator = load_generator(source, cached=True)
     latent = generator.latents(torch.randn(2, generator.noise_dim))
     images = generator.images(latent)
     assert len(list(cache_folder.iterdir())) == 2
-    assert torch.equal(load_generator(source).images(latent), images)
-    builtin = load_generator("builtin")
+    assert torch.equal(load_generator(source, cached=True).images(latent), images)
+    builtin = load_generator("builtin", cached=True)
     builtin.images(builtin.latents(torch.randn(2, builtin.noise_dim)))
-    load_generator(source, cached=False).images(torch.randn(2, generator.noise_dim))
+    load_generator(source).images(torch.randn(2, generator.noise_dim))
     assert len(list(cache_folder.iterdir())) == 2
