@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from ktl.generators.diffusion import DiffusionGenerator, load_diffusion
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
 
+from .small_hub import small_hub
 from .tiny_pipeline import write_pipeline, write_xl_pipeline
 
 pytest.importorskip("diffusers", reason="needs the extra ktl[diffusion]")
@@ -322,6 +324,24 @@ def test_a_hub_id_without_a_network_is_one_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match="there is no folder 'nobody/nothing', and the hub gave no pipeline"):
         load_generator("diffusers:nobody/nothing")
+
+
+def test_a_pipeline_comes_from_the_hub_once_and_without_its_pickles(copy: Path, tmp_path: Path) -> None:
+    (copy / "README.md").write_text("---\nlicense: openrail++\n---\n")
+    (copy / "unet" / "diffusion_pytorch_model.bin").write_bytes(pickle.dumps(Canary(tmp_path / "canary")))
+    program = (
+        "import huggingface_hub.constants as hub; from ktl.generators import load_generator\n"
+        "for hub.HF_HUB_OFFLINE in (False, True):\n"
+        "    generator = load_generator('diffusers:somebody/tiny')\n"
+        "    print(generator.name, generator.licence, generator.fingerprint)"
+    )
+    with small_hub("somebody/tiny", copy) as address:
+        own = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hub")}
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | own)
+    assert ended.stdout.splitlines() == [f"tiny openrail++ {load(copy).fingerprint}"] * 2, ended.stderr
+    downloaded = {file.suffix for file in (tmp_path / "hub").rglob("*.*") if file.is_file()}
+    assert ".safetensors" in downloaded
+    assert ".bin" not in downloaded
 
 
 def test_loading_prints_nothing(tiny_pipeline: Path, capfd: pytest.CaptureFixture[str]) -> None:
