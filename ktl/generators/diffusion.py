@@ -21,8 +21,8 @@ from ktl.generators.diffusion_source import PRESETS, SCHEDULERS, DiffusionSource
 from ktl.generators.pipeline_files import find_pipeline, fingerprint, licence_of, load_pipeline
 from ktl.wire import MOST_LATENT_DIM
 
-CPU_BATCH_PIXELS = 4 * 512 * 512  # images at a time: more gain nothing on a CPU
-CUDA_BYTES_A_PIXEL = 4096  # float16 activations with guidance, measured generously
+CPU_BATCH_PIXELS = 4 * 512 * 512  # of the images drawn at a time
+CUDA_BYTES_A_PIXEL = 4096  # of such an image: float16 activations with guidance, reckoned generously
 MOST_AT_ONCE = 32
 
 
