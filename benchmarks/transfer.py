@@ -100,14 +100,17 @@ def measure(task: Task, arm: str, seed: int, root: Path, threads: int) -> dict[s
     source = SOURCES[task.data] if task.data == "fashion" else str(root / SOURCES[task.data])
     data = DataConfig(source, shots=task.shots, ways=task.ways, image_size=32 if task.data == "tiny" else None)
     config = replace(ARMS[arm], data=data, model=task.model, seed=seed, threads=threads)
+    return {"task": task.label, "arm": arm} | measure_run(config)
+
+
+def measure_run(config: RunConfig) -> dict[str, Any]:
+    """Trains one edge in this process: seed, accuracy in percent, seconds, bytes, peak memory in MiB."""
     started = time.monotonic()
     with TemporaryDirectory() as folder:
-        cloud = None if config.local_only else EmbeddedCloud(load_generator("builtin"))
+        cloud = None if config.local_only else EmbeddedCloud(load_generator(config.cloud.generator, cached=True))
         result = train_edge(config, Path(folder) / "run", cloud)
     return {
-        "task": task.label,
-        "arm": arm,
-        "seed": seed,
+        "seed": config.seed,
         "accuracy": 100 * result.evaluation.accuracy,
         "seconds": round(time.monotonic() - started, 1),
         "bytes_up": sum(row["bytes_up"] for row in result.rows),

@@ -45,7 +45,9 @@ def train(
     shots: Annotated[int, typer.Option(help="Labelled images a class.")] = DataConfig.shots,
     ways: Annotated[int | None, typer.Option(help="Classes, drawn by seed.", show_default="all")] = DataConfig.ways,
     rounds: Annotated[int, typer.Option(help="Times that prototypes go up and pairs come down.")] = RunConfig.rounds,
-    generator: Annotated[str, typer.Option(help="'builtin' or a generator file.")] = CloudConfig.generator,
+    generator: Annotated[str, typer.Option(help="'builtin', a generator file, or diffusers:FOLDER_OR_ID.")] = (
+        CloudConfig.generator
+    ),
     alignment: Annotated[str, typer.Option(help=" | ".join(ALIGNMENTS.names()))] = CloudConfig.alignment,
     transfer: Annotated[str, typer.Option(help=" | ".join(TASKS.names()))] = "image-vector",
     pairs_per_class: Annotated[
@@ -70,6 +72,10 @@ def train(
     ] = None,
     warmup_steps: Annotated[
         int | None, typer.Option(min=0, help="Steps on the pairs before.", show_default="by task and classes")
+    ] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Of the pairs' loss beside the shots' (the paper's mu).", show_default="by task"),
     ] = None,
     time_budget: Annotated[
         float | None,
@@ -105,7 +111,11 @@ def train(
             model=MODELS.check(model),
             rounds=rounds,
             training=training if steps is None else replace(training, steps=steps),
-            transfer=task if warmup_steps is None else replace(task, warmup_steps=warmup_steps),
+            transfer=replace(
+                task,
+                warmup_steps=task.warmup_steps if warmup_steps is None else warmup_steps,
+                weight=task.weight if weight is None else weight,
+            ),
             cloud=CloudConfig(generator, ALIGNMENTS.check(alignment), pairs_per_class, download_budget),
             local_only=local_only,
             seed=seed,
@@ -144,7 +154,7 @@ def _train(config: RunConfig, folder: Path, *, resume: bool, as_json: bool) -> N
             result = train_edge(config, folder, resume=resume, observer=local_observer)
             comparison = None
         else:
-            cloud = EmbeddedCloud(load_generator(config.cloud.generator))
+            cloud = EmbeddedCloud(load_generator(config.cloud.generator, cached=True))
             observer = progress.observer("KTL", config.rounds, stop)
             comparison = train_beside_local(
                 config, folder, cloud, resume=resume, observer=observer, local_observer=local_observer

@@ -11,6 +11,8 @@ from ktl.generators.stylegan import StyleGANGenerator, load_stylegan, save_style
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.seeds import initialising
 
+from .generators.tiny_pipeline import write_pipeline
+
 COLOURS = {"blue": (105, 110, 140), "green": (105, 140, 110), "red": (140, 105, 110)}
 NOISE = 40.0  # of each pixel
 TINT = 12.0  # of a whole image: enough that a classifier takes some for another class
@@ -29,6 +31,20 @@ def tiny_generator_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_generator(tiny_generator_file: Path) -> StyleGANGenerator:
     return load_stylegan(tiny_generator_file, name="tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a complete Stable Diffusion with 4 x 8 x 8 latents, 16 x 16 pixels and random weights."""
+    pytest.importorskip("diffusers", reason="needs the extra ktl[diffusion]")
+    return write_pipeline(tmp_path_factory.mktemp("pipeline") / "tiny-diffusion")
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Images that are kept are kept in the test's own folder."""
+    monkeypatch.setenv("KTL_CACHE", str(tmp_path / "image cache"))
+    return tmp_path / "image cache"
 
 
 @pytest.fixture(scope="session")

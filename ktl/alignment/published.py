@@ -20,9 +20,10 @@ from ktl.seeds import initialising, stream
 
 EPOCHS = 100
 BATCH = 100
-LEARNING_RATE = 0.01
-CLUSTERING_WEIGHT = 1.0  # lambda, as for StyleGAN-XL
 GRADIENT_NORM = 100.0
+# lambda and learning rate by the generator's family; for those that were not published, StyleGAN-XL's
+STYLEGAN_XL_WEIGHTS = (1.0, 0.01)
+FAMILY_WEIGHTS = {"StyleGAN3": (0.1, 0.01), "diffusion": (0.01, 0.1)}
 
 
 class FeatureTransformer(nn.Sequential):
@@ -75,7 +76,8 @@ class PublishedAlignment:
     ) -> None:
         centroids = nn.Parameter(_class_means(transformer, vectors, labels, self.num_classes))
         parameters = [*transformer.parameters(), centroids]
-        optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
+        clustering_weight, learning_rate = FAMILY_WEIGHTS.get(generator.family, STYLEGAN_XL_WEIGHTS)
+        optimizer = torch.optim.Adam(parameters, lr=learning_rate)
         transformer.train()
         for _ in range(EPOCHS):
             for index in torch.randperm(len(labels), generator=rng).split(BATCH):
@@ -83,7 +85,7 @@ class PublishedAlignment:
                     continue  # batch normalisation is undefined on one prototype
                 aligned = transformer(vectors[index])
                 valid = sample_latents(generator, len(index), rng)
-                loss = mmd(aligned, valid) + CLUSTERING_WEIGHT * F.mse_loss(aligned, centroids[labels[index]])
+                loss = mmd(aligned, valid) + clustering_weight * F.mse_loss(aligned, centroids[labels[index]])
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)

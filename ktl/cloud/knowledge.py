@@ -55,10 +55,11 @@ class KnowledgeCloud:
 
     def _align(self, prototypes: Sequence[Prototypes]) -> tuple[Tensor, Tensor]:
         held = len(torch.cat([edge.classes for edge in prototypes]).unique())
-        fitting = math.ceil(self.request.download_bytes / (2 * self.generator.latent_dim) / held)  # by vectors alone
-        per_class = min(self.request.pairs_per_class, fitting)
+        fitting = math.ceil(self.request.download_bytes / (2 * self.generator.latent_dim))  # by vectors alone
+        per_class = min(self.request.pairs_per_class, math.ceil(fitting / held))
         aligned = self.alignment.align(prototypes, self.generator, per_class)
-        return aligned.latents.transpose(0, 1).flatten(0, 1), aligned.classes.repeat(per_class)
+        latents, classes = aligned.latents.transpose(0, 1).flatten(0, 1), aligned.classes.repeat(per_class)
+        return latents[:fitting], classes[:fitting]  # more would be drawn, perhaps slowly, and not sent
 
     @torch.no_grad()
     def _draw(self, latents: Tensor, classes: Tensor) -> ImageVectorPairs:

@@ -14,17 +14,35 @@ if TYPE_CHECKING:
 BUILTIN = "builtin"
 
 
-def load_generator(source: str) -> ImageGenerator:
-    """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl) or the path of a .safetensors that ktl wrote.
+def load_generator(source: str, *, cached: bool = False) -> ImageGenerator:
+    """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl), the path of a .safetensors that ktl wrote, or
+    `diffusers:PATH_OR_ID?option=value&...` (ktl/generators/diffusion_source.py has the options).
 
-    Raises UsageError for anything else, CheckpointError for a damaged file.
+    `cached` is for clouds: images of slow generators are kept on disk, so that a latent is drawn once. Raises
+    UsageError for another source, CheckpointError for a damaged file.
     """
+    generator = _load(source)
+    if not cached:
+        return generator
+    from ktl.generators.cached import with_cache
+
+    return with_cache(generator)
+
+
+def _load(source: str) -> ImageGenerator:
     from ktl.generators.stylegan import load_stylegan
 
     if source == BUILTIN:
         with as_file(files("ktl.generators") / "weights" / "builtin.safetensors") as path:
             return load_stylegan(path, name=BUILTIN)
+    if source.startswith("diffusers:"):
+        from ktl.generators.diffusion import load_diffusion
+
+        return load_diffusion(source)
     path = Path(source)
     if path.suffix == ".safetensors":
         return load_stylegan(path, name=path.stem)
-    raise UsageError(f"unknown generator {source!r}: give '{BUILTIN}' or the path of a .safetensors that ktl wrote")
+    raise UsageError(
+        f"unknown generator {source!r}: give '{BUILTIN}' or the path of a .safetensors that ktl wrote, or "
+        "diffusers:FOLDER_OR_ID"
+    )

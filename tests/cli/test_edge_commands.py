@@ -20,9 +20,9 @@ from PIL import Image
 from rich.console import Console
 
 from ktl.edge.schedule import Stage
-from ktl.generators.stylegan import save_stylegan
-from ktl.generators.stylegan3 import StyleGAN3, StyleGAN3Config
-from ktl.seeds import initialising
+
+from ..generators.official_files import OfficialWriter, golden_network
+from ..generators.tiny_pipeline import write_pipeline
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -102,14 +102,51 @@ def test_json_agrees_with_the_metrics(ktl: Ktl, trained: Path, tmp_path: Path) -
     assert rows == rows_of(trained)
 
 
-def test_an_edge_learns_from_a_cloud_with_a_stylegan3_of_classes(ktl: Ktl, options: list[str], tmp_path: Path) -> None:
-    sizes = {"z_dim": 8, "c_dim": 3, "w_dim": 8, "resolution": 16, "channel_max": 4, "num_layers": 4, "margin_size": 2}
-    with initialising(0, "test"):
-        network = StyleGAN3(StyleGAN3Config(**sizes))
-    save_stylegan(tmp_path / "stylegan3.safetensors", network, licence="CC0-1.0")
-    ended = ktl("edge", "train", *options, "--generator", tmp_path / "stylegan3.safetensors", "--out", tmp_path / "run")
+@pytest.mark.parametrize("network", ["stylegan3-t-32", "stylegan-xl-stem-16"])
+def test_an_edge_learns_from_a_cloud_with_a_converted_network(
+    ktl: Ktl, options: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, network: str
+) -> None:
+    writer = OfficialWriter(monkeypatch, canary=tmp_path / "canary")
+    official = writer.write(tmp_path / "official.pkl", {"G_ema": writer.network(*golden_network(network))})
+    converted = tmp_path / "converted.safetensors"
+    assert ktl("generator", "convert", official, converted).returncode == 0
+    ended = ktl("edge", "train", *options, "--generator", converted, "--out", tmp_path / "run")
     assert ended.returncode == 0, ended.stderr
-    assert rows_of(tmp_path / "run")[-1]["bytes_down"] > 0
+    rows = rows_of(tmp_path / "run")
+    assert [row["round"] for row in rows] == [1, 2]
+    assert all(row["pair_loss"] > 0 and row["bytes_down"] > 2000 for row in rows)
+    assert not (tmp_path / "canary").exists()
+
+
+def test_an_edge_learns_from_a_cloud_with_a_diffusion_pipeline(
+    ktl: Ktl, options: list[str], tiny_pipeline: Path, cache_folder: Path, tmp_path: Path
+) -> None:
+    source = f"diffusers:{tiny_pipeline}?prompt=a dog&preset=turbo"
+    ended = ktl("edge", "train", *options, "--generator", source, "--out", tmp_path / "run", "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["cloud"]["generator"] == source
+    rows = rows_of(tmp_path / "run")
+    assert all(row["pair_loss"] > 0 and row["bytes_down"] > 24 * 2 * 256 for row in rows)  # 24 latents a round
+    drawn = {file.name: file.stat().st_ino for file in cache_folder.iterdir()}
+    assert len(drawn) >= 24
+    again = ktl("edge", "train", *options, "--generator", source, "--out", tmp_path / "again", "--json")
+    assert json.loads(again.stdout)["test_accuracy"] == json.loads(ended.stdout)["test_accuracy"]
+    assert {file.name: file.stat().st_ino for file in cache_folder.iterdir()} == drawn  # nothing was drawn again
+
+
+def test_a_latent_of_16384_numbers_fills_a_download_with_a_few_pairs(
+    ktl: Ktl, options: list[str], tmp_path: Path
+) -> None:
+    source = f"diffusers:{write_pipeline(tmp_path / 'pipeline', latent_size=64)}?preset=turbo"
+    own = ["--transfer", "mse", "--weight", 100, "--generator", source, "--json"]
+    ended = ktl("edge", "train", *options, *own, "--out", tmp_path / "run", "--download-budget", 300_000)
+    assert ended.returncode == 0, ended.stderr
+    assert 240_000 < json.loads(ended.stdout)["bytes_down"] <= 300_000  # 2 rounds of 4 pairs of 33 kB
+    transfer = json.loads((tmp_path / "run" / "config.json").read_text())["transfer"]
+    assert (transfer["task"], transfer["weight"], transfer["warmup_steps"]) == ("mse", 100, 10)
+    refused = ktl("edge", "train", *options, *own, "--out", tmp_path / "other", "--download-budget", 40_000)
+    assert refused.returncode == 1
+    assert "holds no image-vector pair: raise --download-budget" in refused.stderr
 
 
 def test_local_only_trains_without_a_cloud_into_a_numbered_folder(

@@ -1,0 +1,49 @@
+"""One command from generator files to the table of what each is worth."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ktl.generators.official import convert_official
+
+from ..generators.official_files import OfficialWriter, golden_network
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "generators_transfer.py"
+
+
+def table(*arguments: object) -> list[list[str]]:
+    """The cells of the printed table, without its two heading lines."""
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in printed[2:]]
+
+
+def test_the_table_of_generators_is_one_command(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = OfficialWriter(monkeypatch, canary=tmp_path / "canary")
+    official = writer.write(tmp_path / "official.pkl", {"G_ema": writer.network(*golden_network("stylegan3-t-32"))})
+    convert_official(official, tmp_path / "converted.safetensors")
+    out = tmp_path / "results.jsonl"
+    quick = ["--steps", 4, "--warmup-steps", 4, "--download-budget", 30_000, "--threads", 1, "--seeds", 2]
+    command = [f"Untrained={tmp_path / 'converted.safetensors'}", "--data", small_bundle, *quick, "--out", out]
+    local, untrained = table(*command)
+    assert local[:5] == ["colours", "2", "local only", "", ""]
+    assert (local[6], local[8]) == ("", "0")
+    assert untrained[:5] == ["colours", "2", "Untrained", "StyleGAN3", "32"]
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(row["generator"], row["seed"]) for row in rows] == [
+        (name, seed) for name in ("local only", "Untrained") for seed in (0, 1)
+    ]
+    gains = [rows[2 + seed]["accuracy"] - rows[seed]["accuracy"] for seed in (0, 1)]
+    half_width = 12.71 * abs(gains[0] - gains[1]) / 2  # Student's t with one degree of freedom
+    assert untrained[6] == f"{sum(gains) / 2:+.2f} ± {half_width:.2f}"
+    assert 20_000 < int(untrained[8].replace(",", "")) <= 30_000
+    before = out.read_bytes()
+    assert table(*command) == [local, untrained]
+    assert out.read_bytes() == before  # nothing was measured again
