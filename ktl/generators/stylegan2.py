@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ktl.generators.mapping import ACTIVATION_GAIN, LEAKY_SLOPE, Dense, MappingNetwork
+
+
+Architecture = Literal["orig", "skip", "resnet"]
+ARCHITECTURES = get_args(Architecture)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class StyleGAN2Config:
     mapping_lr_multiplier: float = 0.05
     c_dim: int = 0
     conv_clamp: float | None = None  # bound on activations; networks trained in float16 have 256
-    architecture: Literal["orig", "skip", "resnet"] = "skip"
+    architecture: Architecture = "skip"
 
     def channels(self, resolution: int) -> int:
         """Number of feature maps of the layers at `resolution` pixels."""
