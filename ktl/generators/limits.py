@@ -41,7 +41,7 @@ MOST = {
     "lrelu_upsampling": 8,
     "size": MOST_SIZE,
     "sampling_rate": MOST_SIZE,
-    "index": 4 * MOST_LAYERS,
+    "index": 2 * MOST_LAYERS,
 }
 MAY_BE_ZERO = ("c_dim", "num_critical", "index")
 MOST_NUMBER = 1e6  # of what is no count: frequencies, scales
@@ -77,34 +77,30 @@ def check_shape(name: str, shapes: Shapes, expected: tuple[int, ...]) -> None:
 def check_fields(values: Config | LayerPlan | Band | Head) -> None:
     """Raises CheckpointError naming the first field whose value is of the wrong type or out of bounds."""
     for field in fields(values):
-        _check_field(field.name, str(field.type), getattr(values, field.name))
-
-
-def _check_field(name: str, kind: str, value: Any) -> None:
-    expected = ""
-    if kind == "int":
-        least, most = 0 if name in MAY_BE_ZERO else 1, MOST.get(name, MOST_CHANNELS)
-        if type(value) is not int or not least <= value <= most:
-            expected = f"a count from {least} to {most}"
-    elif kind == "bool":
-        if type(value) is not bool:
-            expected = "True or False"
-    elif name == "architecture":
-        if value not in ARCHITECTURES:
-            expected = f"one of {', '.join(ARCHITECTURES)}"
-    elif name == "layers":
-        if type(value) is not tuple or len(value) > 4 * MOST_LAYERS:
-            expected = f"at most {4 * MOST_LAYERS} layers"
-        else:
+        value = getattr(values, field.name)
+        if isinstance(value, Band):
+            check_fields(value)
+        elif field.name == "layers" and type(value) is tuple and len(value) <= MOST_LAYERS:
             for plan in value:
                 check_fields(plan)
-    elif isinstance(value, Band):
-        check_fields(value)
-    elif not (value is None and kind == "float | None"):
-        if type(value) not in (int, float) or not 0 < value < MOST_NUMBER:
-            expected = "a positive number"
-    if expected:
-        raise CheckpointError(f"its {name} is {shown(value)}: expected {expected}")
+        elif expected := _expected(field.name, str(field.type), value):
+            raise CheckpointError(f"its {field.name} is {shown(value)}: expected {expected}")
+
+
+def _expected(name: str, kind: str, value: Any) -> str:
+    """What the field `name` must be, if `value` is not that; else an empty text."""
+    if kind == "int":
+        least, most = 0 if name in MAY_BE_ZERO else 1, MOST.get(name, MOST_CHANNELS)
+        return "" if type(value) is int and least <= value <= most else f"a count from {least} to {most}"
+    if kind == "bool":
+        return "" if type(value) is bool else "True or False"
+    if name == "architecture":
+        return "" if value in ARCHITECTURES else f"one of {', '.join(ARCHITECTURES)}"
+    if name == "layers":
+        return f"at most {MOST_LAYERS} layers"
+    if value is None and kind == "float | None":
+        return ""
+    return "" if type(value) in (int, float) and 0 < value < MOST_NUMBER else "a positive number"
 
 
 def _check_mapping(config: Config, shapes: Shapes) -> None:

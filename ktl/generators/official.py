@@ -8,7 +8,13 @@ from reprlib import repr as shown
 from ktl.errors import CheckpointError
 from ktl.generators.limits import check_shape
 from ktl.generators.official_arrays import read_arrays
-from ktl.generators.official_config import stylegan2_config, stylegan3_config, stylegan_xl_config, superres_config
+from ktl.generators.official_config import (
+    is_grown,
+    stylegan2_config,
+    stylegan3_config,
+    stylegan_xl_config,
+    superres_config,
+)
 from ktl.generators.official_pickle import OfficialNetwork, read_official
 from ktl.generators.stylegan import Network, StyleGANGenerator, load_stylegan, save_stylegan
 from ktl.generators.stylegan2 import StyleGAN2
@@ -19,7 +25,9 @@ from ktl.seeds import initialising
 FILTER_TOLERANCE = 1e-4  # of a filter's largest coefficient; ours are the official ones to 1e-7
 
 
-def convert_official(path: Path, out: Path, *, network: str = "G_ema", licence: str = "not stated") -> StyleGANGenerator:
+def convert_official(
+    path: Path, out: Path, *, network: str = "G_ema", licence: str = "not stated"
+) -> StyleGANGenerator:
     """Writes the network of the official file `path` to `out` and returns it as loaded from there.
 
     Its weights are kept exactly. Raises CheckpointError if the file cannot be read or its network is of no family that
@@ -43,7 +51,7 @@ def _designed(official: OfficialNetwork) -> Network:
     with initialising(0, "replaced below"):
         if "synthesis.b4" in official.classes:
             return StyleGAN2(stylegan2_config(official))
-        if "synthesis.input" in official.classes and "superres" in official.class_name.lower():
+        if is_grown(official):
             return StyleGANXL(superres_config(official))
         if "mapping.embed_proj" in official.classes:
             return StyleGANXL(stylegan_xl_config(official))

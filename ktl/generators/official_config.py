@@ -51,6 +51,13 @@ def stylegan_xl_config(official: OfficialNetwork) -> StyleGANXLConfig:
     return config
 
 
+def is_grown(official: OfficialNetwork) -> bool:
+    """Whether it is a StyleGAN-XL with super-resolution stages: they are made by other arguments than a stem."""
+    return official.class_name == "SuperresGenerator" or not {"superres", "head_layers"}.isdisjoint(
+        official.init_kwargs
+    )
+
+
 def superres_config(official: OfficialNetwork) -> StyleGANXLConfig:
     """The sizes of a StyleGAN-XL that was grown, its layers as the file lists them. Raises like `stylegan3_config`.
 
@@ -152,7 +159,7 @@ def _mapping_sizes(official: OfficialNetwork, arguments: dict[str, Any]) -> dict
 
 
 def _latent_sizes(official: OfficialNetwork) -> dict[str, Any]:
-    """The sizes of a StyleGAN-XL's latents and classes as its tensors have them: those of a grown one are told nowhere."""
+    """The sizes of a StyleGAN-XL's latents and classes, from its tensors: a grown one tells them nowhere else."""
     w_dim, inputs = _matrix("mapping.fc0.weight", official)
     if "mapping.embed.weight" not in official.shapes:
         return {"z_dim": inputs, "c_dim": 0, "w_dim": w_dim}

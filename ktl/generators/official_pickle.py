@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import mmap
 from dataclasses import dataclass
-from pathlib import Path
 from functools import cached_property
+from pathlib import Path
 from reprlib import repr as shown
 from typing import Any
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ BATCH = 64  # images at a time: enough to keep two cores busy, small enough for 
 BATCH_PIXELS = BATCH * 32 * 32  # fewer of larger images: their feature maps would fill the memory
 
 
-FAMILIES: dict[str, tuple[type[Network], type[Config]]] = {
+FAMILIES: dict[str, tuple[Callable[[Any], Network], type[Config]]] = {
     "StyleGAN2": (StyleGAN2, StyleGAN2Config),
     "StyleGAN3": (StyleGAN3, StyleGAN3Config),
     "StyleGAN-XL": (StyleGANXL, StyleGANXLConfig),
@@ -51,7 +52,7 @@ FAMILIES: dict[str, tuple[type[Network], type[Config]]] = {
 
 def family_of(network: Network) -> str:
     """The name of the network's family, as files tell it."""
-    return next(family for family, (kind, _) in FAMILIES.items() if isinstance(network, kind))
+    return next(family for family, (kind, _) in FAMILIES.items() if type(network) is kind)
 
 
 class StyleGANGenerator:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from ktl.generators.mapping import ACTIVATION_GAIN, LEAKY_SLOPE, Dense, MappingNetwork
 
-
 Architecture = Literal["orig", "skip", "resnet"]
 ARCHITECTURES = get_args(Architecture)
 

@@ -137,11 +137,11 @@ def test_attributes_come_as_plain_values(writer: OfficialWriter, tmp_path: Path,
         ({"c_dim": -1}, "its c_dim is -1: expected a count from 0"),
         ({"architecture": "resnet"}, "are missing or unknown: expected a plain StyleGAN2"),
         ({"architecture": "rest"}, "its architecture is 'rest': expected one of orig, skip, resnet"),
-        ({"img_resolution": 2**40}, "its img_resolution is 1099511627776"),
+        ({"img_resolution": 2**40}, "its resolution is 1099511627776"),
         ({"img_resolution": 64}, r"its synthesis\.b64\.conv1\.weight is missing"),
         ({"channel_max": 4000}, r"its synthesis\.b4\.conv1\.weight is of shape \(16, 16, 3, 3\)"),
         ({"w_dim": 4000}, r"its mapping\.fc0\.weight is of shape \(32, 32\)"),
-        ({"mapping_kwargs": 3}, "its mapping_kwargs or synthesis_kwargs are no table"),
+        ({"mapping_kwargs": 3}, "its mapping_kwargs is 3: expected a table"),
         ({"conv_clamp": -1}, "its conv_clamp is -1: expected a positive number"),
     ],
 )
@@ -156,10 +156,12 @@ def test_another_network_is_refused_by_what_differs(
 
 
 def test_another_family_is_named(writer: OfficialWriter, tmp_path: Path) -> None:
-    names = {"": "SuperresGenerator", "synthesis": "SynthesisNetwork"}
-    network = writer.module({"synthesis.input.weight": torch.zeros(2)}, names)
+    names = {"": "Generator", "synthesis": "DiffusionUnet"}
+    network = writer.module({"synthesis.first.weight": torch.zeros(2)}, names)
     path = writer.write(tmp_path / "official.pkl", {"G_ema": network})
-    with pytest.raises(CheckpointError, match="is a 'SuperresGenerator' with 'SynthesisNetwork': only StyleGAN2"):
+    with pytest.raises(
+        CheckpointError, match="a 'Generator' with 'DiffusionUnet': expected a generator of"
+    ):
         convert_official(path, tmp_path / "out.safetensors")
 
 
