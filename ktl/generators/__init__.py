@@ -15,8 +15,9 @@ BUILTIN = "builtin"
 
 
 def load_generator(source: str) -> ImageGenerator:
-    """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl) or the path of a .safetensors that ktl wrote.
+    """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl) or the path of a file.
 
+    That is a .safetensors that ktl wrote, or an official StyleGAN: its .pkl (the network G_ema) or an .npz of arrays.
     Raises UsageError for anything else, CheckpointError for a damaged file.
     """
     from ktl.generators.stylegan import load_stylegan
@@ -27,4 +28,11 @@ def load_generator(source: str) -> ImageGenerator:
     path = Path(source)
     if path.suffix == ".safetensors":
         return load_stylegan(path, name=path.stem)
-    raise UsageError(f"unknown generator {source!r}: give '{BUILTIN}' or the path of a .safetensors that ktl wrote")
+    if path.suffix in (".pkl", ".npz"):
+        from ktl.generators.official import load_official
+
+        return load_official(path)
+    raise UsageError(
+        f"unknown generator {source!r}: give '{BUILTIN}' or the path of a .safetensors that ktl wrote, "
+        "or of an official StyleGAN's .pkl"
+    )

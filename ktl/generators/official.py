@@ -16,18 +16,17 @@ from ktl.generators.official_config import (
     superres_config,
 )
 from ktl.generators.official_pickle import OfficialNetwork, read_official
-from ktl.generators.stylegan import Network, StyleGANGenerator, load_stylegan, save_stylegan
+from ktl.generators.stylegan import Network, StyleGANGenerator, load_stylegan, loaded_as_saved, save_stylegan
 from ktl.generators.stylegan2 import StyleGAN2
 from ktl.generators.stylegan3 import StyleGAN3
 from ktl.generators.stylegan_xl import StyleGANXL
 from ktl.seeds import initialising
 
+NOT_STATED = "not stated"
 FILTER_TOLERANCE = 1e-4  # of a filter's largest coefficient; ours are the official ones to 1e-7
 
 
-def convert_official(
-    path: Path, out: Path, *, network: str = "G_ema", licence: str = "not stated"
-) -> StyleGANGenerator:
+def convert_official(path: Path, out: Path, *, network: str = "G_ema", licence: str = NOT_STATED) -> StyleGANGenerator:
     """Writes the network of the official file `path` to `out` and returns it as loaded from there.
 
     Its weights are kept exactly. Raises CheckpointError if the file cannot be read or its network is of no family that
@@ -35,6 +34,11 @@ def convert_official(
     """
     save_stylegan(out, read_network(path, network), licence=licence, exact=True)
     return load_stylegan(out, name=out.stem)
+
+
+def load_official(path: Path) -> StyleGANGenerator:
+    """The generator in an official file, as `convert_official` would give it. Raises CheckpointError like that."""
+    return loaded_as_saved(read_network(path), name=path.stem, licence=NOT_STATED)
 
 
 def read_network(path: Path, which: str = "G_ema") -> Network:

@@ -76,18 +76,29 @@ class StyleGANGenerator:
     def latents(self, noise: Tensor) -> Tensor:
         """noise (n, noise_dim), z and one number for each class if there are any  ->  w (n, w_dim), truncation 1."""
         z, scores = noise.split([self.z_dim, self.classes], dim=1)
-        labels = None
-        if self.classes:
-            # of independent N(0, 1) numbers each is as likely the greatest: classes are drawn uniformly, as StyleGAN-XL
-            # publishes its samples, and noise stays one Gaussian vector that alignments can move
-            labels = F.one_hot(scores.argmax(dim=1), self.classes).to(noise.dtype)
-        w: Tensor = self.network.mapping(z, 1.0, labels)
+        # of independent N(0, 1) numbers each is as likely the greatest: classes are drawn uniformly, as StyleGAN-XL
+        # publishes its samples, and noise stays one Gaussian vector that alignments can move
+        return self.mapped(z, scores.argmax(dim=1) if self.classes else None)
+
+    def mapped(self, z: Tensor, classes: Tensor | None = None, truncation: float = 1.0) -> Tensor:
+        """z (n, z_dim), class indices (n,) if there are classes  ->  w (n, w_dim), at truncation 0 their mean."""
+        labels = None if classes is None else F.one_hot(classes, self.classes).to(z.dtype)
+        w: Tensor = self.network.mapping(z, truncation, labels)
         return w
+
+    def raw_images(self, latents: Tensor) -> Tensor:
+        """w (n, w_dim) -> float32 (n, 3, resolution, resolution), about [-1, 1]; a few pixels go beyond."""
+        batches = [self.network.synthesis(self.network.broadcast(part)) for part in latents.split(self._batch)]
+        return torch.cat(batches)
 
     def images(self, latents: Tensor) -> Tensor:
         """w (n, w_dim) -> uint8 (n, 3, resolution, resolution)."""
-        batches = [self.network.synthesis(self.network.broadcast(part)) for part in latents.split(self._batch)]
-        return ((torch.cat(batches) + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return as_pixels(self.raw_images(latents))
+
+
+def as_pixels(images: Tensor) -> Tensor:
+    """Float images, [-1, 1], of any shape as uint8."""
+    return ((images + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def save_stylegan(path: Path, network: Network, *, licence: str, exact: bool = False) -> None:
@@ -95,10 +106,20 @@ def save_stylegan(path: Path, network: Network, *, licence: str, exact: bool = F
 
     They are written in float16; if `exact`, those that float16 would change stay float32.
     """
+    write_atomically(path, _file(network, licence, exact))
+
+
+def _file(network: Network, licence: str, exact: bool) -> bytes:
     tensors = {name: _stored(tensor, exact) for name, tensor in network.state_dict().items()}
     about = {"format": FORMAT, "family": family_of(network), "config": asdict(network.config), "licence": licence}
     # one metadata entry: safetensors writes several in no fixed order, and equal weights should be equal files
-    write_atomically(path, save(tensors, metadata={"ktl": json.dumps(about)}))
+    return save(tensors, metadata={"ktl": json.dumps(about)})
+
+
+def loaded_as_saved(network: Network, *, name: str, licence: str) -> StyleGANGenerator:
+    """The generator that `load_stylegan` would give of the network, saved exactly, without the file."""
+    digest = hashlib.sha256(_file(network, licence, exact=True)).hexdigest()
+    return StyleGANGenerator(network, name=name, licence=licence, fingerprint=digest)
 
 
 def _stored(tensor: Tensor, exact: bool) -> Tensor:

@@ -159,9 +159,7 @@ def test_another_family_is_named(writer: OfficialWriter, tmp_path: Path) -> None
     names = {"": "Generator", "synthesis": "DiffusionUnet"}
     network = writer.module({"synthesis.first.weight": torch.zeros(2)}, names)
     path = writer.write(tmp_path / "official.pkl", {"G_ema": network})
-    with pytest.raises(
-        CheckpointError, match="a 'Generator' with 'DiffusionUnet': expected a generator of"
-    ):
+    with pytest.raises(CheckpointError, match="a 'Generator' with 'DiffusionUnet': expected a generator of"):
         convert_official(path, tmp_path / "out.safetensors")
 
 
