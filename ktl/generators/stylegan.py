@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ktl.checkpoint import write_atomically
 from ktl.errors import CheckpointError
+from ktl.generators.convolution import products_in
 from ktl.generators.limits import Config, Shapes, check_config
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.stylegan3 import Band, LayerPlan, StyleGAN3, StyleGAN3Config
@@ -39,8 +40,8 @@ READING_ERRORS = (
     RuntimeError,
     OSError,
 )
-BATCH = 64  # images at a time: enough to keep two cores busy, small enough for a cache
-BATCH_PIXELS = BATCH * 32 * 32  # fewer of larger images: their feature maps would fill the memory
+BATCH = 64  # images at a time, at most
+BATCH_BYTES = 2**23  # of the largest feature maps at a time: fresh pages of memory cost more than arithmetic in a cache
 
 
 FAMILIES: dict[str, tuple[Callable[[Any], Network], type[Config]]] = {
@@ -71,7 +72,8 @@ class StyleGANGenerator:
         self.latent_dim = config.w_dim
         self.image_size = config.resolution
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
-        self._batch = max(1, min(BATCH, BATCH_PIXELS // self.image_size**2))
+        self.products: torch.dtype | None = None  # torch.bfloat16: `images` draws faster, a level or two off
+        self._batch = max(1, min(BATCH, BATCH_BYTES // (4 * network.synthesis.largest_map)))
 
     def latents(self, noise: Tensor) -> Tensor:
         """noise (n, noise_dim), z and one number for each class if there are any  ->  w (n, w_dim), truncation 1."""
@@ -93,7 +95,8 @@ class StyleGANGenerator:
 
     def images(self, latents: Tensor) -> Tensor:
         """w (n, w_dim) -> uint8 (n, 3, resolution, resolution)."""
-        return as_pixels(self.raw_images(latents))
+        with products_in(self.products):
+            return as_pixels(self.raw_images(latents))
 
 
 def as_pixels(images: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ktl.generators.convolution import bounded, scaled_convolution
 from ktl.generators.filters import downsample, lowpass_filter, upsample
 from ktl.generators.mapping import ACTIVATION_GAIN, LEAKY_SLOPE, Dense, MappingNetwork, normalise
 
@@ -226,13 +227,15 @@ class AliasFreeLayer(nn.Module):
         total -= (source.size + self.kernel_size - 1) * self.up_factor
         before = (total + self.up_factor) // 2  # centres the pixels
         self.padding = (before, total - before)
+        finest = (target.size - 1) * self.down_factor + down_taps
+        self.largest_map = target.channels * finest**2  # numbers of one image between the filters
 
     @staticmethod
     def _filter(taps: int, band: Band, rate: int, *, radial: bool) -> Tensor | None:
         return None if taps == 1 else lowpass_filter(taps, band.cutoff, 2 * band.half_width, rate, radial=radial)
 
     def convolve(self, x: Tensor, style: Tensor) -> Tensor:
-        """The modulated convolution; for all but RGB, demodulation gives the output channels unit variance."""
+        """The modulated convolution and its bias; for all but RGB, outputs have unit variance before the bias."""
         weight: Tensor = self.weight
         gain = self.magnitude_ema.rsqrt()
         if self.is_rgb:
@@ -242,16 +245,16 @@ class AliasFreeLayer(nn.Module):
             weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
             style = normalise(style)
             scale = (style.square() @ weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt() * gain
-        out = F.conv2d(x * style.to(x.dtype)[:, :, None, None], weight.to(x.dtype), padding=self.kernel_size - 1)
-        return out * scale.to(x.dtype)[:, :, None, None]
+        return scaled_convolution(x, weight, style, scale, self.bias[:, None, None], padding=self.kernel_size - 1)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        x = self.convolve(x, self.affine(w)) + self.bias.to(x.dtype)[:, None, None]
-        x = upsample(x, self.up_filter, self.up_factor, self.padding)
+        x = self.convolve(x, self.affine(w))
+        # a positive gain may as well come before a leaky ReLU, where the filter has it for nothing
+        x = upsample(x, self.up_filter, self.up_factor, self.padding, gain=1.0 if self.is_rgb else ACTIVATION_GAIN)
         if not self.is_rgb:
-            x = F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
+            x = F.leaky_relu(x, LEAKY_SLOPE, inplace=not x.requires_grad)
         if self.conv_clamp is not None:
-            x = x.clamp(-self.conv_clamp, self.conv_clamp)
+            x = bounded(x, self.conv_clamp)
         return downsample(x, self.down_filter, self.down_factor)
 
 
@@ -267,6 +270,7 @@ class SynthesisNetwork(nn.Module):
         for plan in plans:
             self.add_module(plan.name, AliasFreeLayer(config, plan))
         self.num_ws = 1 + len(plans)
+        self.largest_map = max(layer.largest_map for layer in self.children() if isinstance(layer, AliasFreeLayer))
 
     def forward(self, ws: Tensor) -> Tensor:
         first, *rest = ws.unbind(dim=1)
