@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from ktl.errors import CheckpointError
-from ktl.generators.pickle_machine import Budget, PickleMachine, Record
+from ktl.generators.pickle_machine import Admitted, Budget, PickleMachine, Record
 from ktl.generators.pickle_names import ArrayRecord, Claim, Names
 
 MOST_DEPTH = 32  # of modules in modules, and of lists in lists
@@ -140,8 +140,10 @@ class _Reader:
         if type(value) is Claim:
             self._spend(name, depth, value.nbytes)
             return value.tensor().tolist()
-        if type(value) is Record:
+        if isinstance(value, Record):
             return f"an object of {value.name}"
+        if isinstance(value, Admitted):
+            return f"the function {value.name}"
         raise CheckpointError(f"the attribute {shown(name)} is a {type(value).__name__}, which is not admitted")
 
     def _spend(self, name: str, depth: int, values: int = 1) -> None:
