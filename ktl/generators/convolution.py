@@ -30,7 +30,7 @@ def scaled_convolution(
     x: Tensor,
     weight: Tensor,
     style: Tensor,
-    scale: Tensor,
+    scale: Tensor | None = None,
     added: Tensor | None = None,
     *,
     padding: int = 0,
@@ -39,7 +39,7 @@ def scaled_convolution(
     """Convolution of x (n, c_in, h, w) with `weight` (c_out, c_in, k, k), `style` (n, c_in) and `scale` (n, c_out).
 
     The style multiplies the input and the scale the output, so that one ordinary convolution serves the whole batch.
-    `added`, broadcast, is added at the end. `transpose` doubles the resolution by a stride of 2 (2h + 1 for k = 3).
+    `transpose` doubles the resolution by a stride of 2 (2h + 1 for k = 3). `scaled` follows where there is a scale.
     """
     dtype = _product_dtype.get() or x.dtype
     styled = (x * style.to(x.dtype)[:, :, None, None]).to(dtype)
@@ -49,8 +49,16 @@ def scaled_convolution(
     else:
         out = F.conv2d(styled, kernel, padding=padding)
     out = out.to(x.dtype)
+    return out if scale is None else scaled(out, scale, added)
+
+
+def scaled(x: Tensor, scale: Tensor, added: Tensor | None = None) -> Tensor:
+    """x (n, c, h, w) times `scale` (n, c), plus `added` of any shape that broadcasts; like `bounded` in place."""
     scale = scale.to(x.dtype)[:, :, None, None]
-    return out * scale if added is None else torch.addcmul(added.to(x.dtype), out, scale)
+    if x.requires_grad:
+        return x * scale if added is None else torch.addcmul(added.to(x.dtype), x, scale)
+    x.mul_(scale)
+    return x if added is None else x.add_(added)
 
 
 def bounded(x: Tensor, bound: float) -> Tensor:

@@ -129,6 +129,8 @@ class Names:
             "numpy.dtype": _numpy_dtype,
             "builtins.set": _members,
             "builtins.frozenset": _members,
+            "__builtin__.set": _members,  # as protocol 2 names it
+            "__builtin__.frozenset": _members,
             "functools.partial": lambda *_: Ignored("functools.partial"),
             "_codecs.encode": _latin,
         }

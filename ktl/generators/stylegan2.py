@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ktl.generators.convolution import bounded, scaled_convolution
+from ktl.generators.convolution import bounded, scaled, scaled_convolution
 from ktl.generators.mapping import ACTIVATION_GAIN, LEAKY_SLOPE, Dense, MappingNetwork
 
 Architecture = Literal["orig", "skip", "resnet"]
@@ -103,10 +103,11 @@ class SynthesisLayer(nn.Module):
         # a positive gain may as well come before the leaky ReLU, in what is multiplied anyhow
         before = ACTIVATION_GAIN * gain
         scale = (style.square() @ self.weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt() * before
-        added = (self.bias[:, None, None] + self.noise_const * self.noise_strength) * before
+        added = (self.bias[:, None, None] + self.noise_const * self.noise_strength)[None] * before
+        added = added.contiguous(memory_format=torch.channels_last)  # else the sum would be laid out by channels
         if self.up:
-            x = scaled_convolution(x, self.weight, style, scale, transpose=True)
-            x = blur(x, self.resample_filter, padding=1, gain=4.0) + added.to(x.dtype)
+            x = scaled_convolution(x, self.weight, style, transpose=True)
+            x = scaled(blur(x, self.resample_filter, padding=1, gain=4.0), scale, added)
         else:
             x = scaled_convolution(x, self.weight, style, scale, added, padding=1)
         x = F.leaky_relu(x, LEAKY_SLOPE, inplace=not x.requires_grad)
@@ -126,7 +127,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w) * self.weight_gain
-        rgb = scaled_convolution(x, self.weight, style, style.new_ones(1, 1), self.bias[:, None, None])
+        rgb = scaled_convolution(x, self.weight, style) + self.bias.to(x.dtype)[:, None, None]
         return rgb if self.conv_clamp is None else bounded(rgb, self.conv_clamp)
 
 
