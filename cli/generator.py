@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -14,9 +14,12 @@ from ktl.errors import UsageError
 
 from .console import errors, output, stop_on_signal
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 app = typer.Typer(no_args_is_help=True, help="The cloud's image generator: show, sample, train, convert.")
 
-Source = Annotated[str, typer.Argument(help="'builtin' or a .safetensors that ktl wrote.")]
+Source = Annotated[str, typer.Argument(help="'builtin', a .safetensors that ktl wrote, or an official .pkl or .npz.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
 
 
@@ -32,8 +35,11 @@ def show(source: Source = "builtin") -> None:
     table.add_row("image size", f"{generator.image_size} x {generator.image_size}")
     table.add_row("noise", f"{generator.noise_dim} numbers")
     table.add_row("latent", f"{generator.latent_dim} numbers")
+    if classes := getattr(generator, "classes", 0):  # of a StyleGAN; the noise holds a number for each
+        table.add_row("classes", f"{classes}")
     table.add_row("parameters", f"{generator.parameters:,}")
-    table.add_row("licence", generator.licence)
+    note = ": many releases forbid commercial use, so look it up" if generator.licence == "not stated" else ""
+    table.add_row("licence", f"{generator.licence}{note}")
     table.add_row("fingerprint", generator.fingerprint)
     output.print(table)
 
@@ -41,17 +47,59 @@ def show(source: Source = "builtin") -> None:
 @app.command()
 def sample(
     source: Source = "builtin",
-    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("samples.png"),
-    rows: Annotated[int, typer.Option(min=1, max=100)] = 8,
-    columns: Annotated[int, typer.Option(min=1, max=100)] = 8,
+    out: Annotated[Path | None, typer.Option(help="PNG file to write; samples.png if there is no --npy.")] = None,
+    rows: Annotated[int, typer.Option(min=1, max=100, help="Rows of the picture, without --z.")] = 8,
+    columns: Annotated[int, typer.Option(min=1, max=100, help="Columns of the picture.")] = 8,
     seed: Seed = 0,
+    z: Annotated[Path | None, typer.Option("--z", help=".npy of the noise to draw from, (n, z_dim).")] = None,
+    classes: Annotated[Path | None, typer.Option(help=".npy of the class of each row: numbers or one-hot.")] = None,
+    truncation: Annotated[
+        float, typer.Option(min=0.0, max=2.0, help="How far from the mean latent, with --z: 1 as trained, 0 the mean.")
+    ] = 1.0,
+    npy: Annotated[Path | None, typer.Option(help=".npy to write: float32 (n, 3, h, w) in about [-1, 1].")] = None,
 ) -> None:
-    """Draw images from fresh latents into one picture."""
+    """Draw images into one picture: from fresh latents, or from the noise in --z as exactly as the official code."""
     from ktl.generators import load_generator
-    from ktl.generators.samples import sample_grid
+    from ktl.generators.samples import grid, sample_grid
 
-    sample_grid(load_generator(source), rows=rows, columns=columns, seed=seed).save(out, "PNG")
-    output.print(f"{rows * columns} images: {out}")
+    if out is None and npy is None:
+        out = Path("samples.png")
+    if z is None:
+        if classes or npy or truncation != 1.0:
+            raise UsageError("--classes, --truncation and --npy go with --z: give the noise to draw from")
+        assert out is not None
+        sample_grid(load_generator(source), rows=rows, columns=columns, seed=seed).save(out, "PNG")
+        output.print(f"{rows * columns} images: {out}")
+        return
+
+    from ktl.generators.arrays import write_array
+    from ktl.generators.stylegan import as_pixels
+
+    images = _drawn(source, z, classes, truncation)
+    if npy:
+        write_array(npy, images)
+        output.print(f"{len(images)} images, float32: {npy}")
+    if out:
+        grid(as_pixels(images), columns).save(out, "PNG")
+        output.print(f"{len(images)} images: {out}")
+
+
+def _drawn(source: str, z: Path, classes: Path | None, truncation: float) -> Tensor:
+    from ktl.generators import load_generator
+    from ktl.generators.arrays import read_classes, read_noise
+    from ktl.generators.stylegan import StyleGANGenerator
+
+    generator = load_generator(source)
+    if not isinstance(generator, StyleGANGenerator):
+        raise UsageError(f"--z is the noise of a StyleGAN, but {source} is a {generator.family}")
+    noise = read_noise(z, generator.z_dim)
+    if bool(generator.classes) != bool(classes):
+        needed = (
+            f"{generator.classes} classes: give --classes" if generator.classes else "no classes: leave --classes out"
+        )
+        raise UsageError(f"{source} has {needed}")
+    labels = read_classes(classes, len(noise), generator.classes) if classes else None
+    return generator.raw_images(generator.mapped(noise, labels, truncation))
 
 
 @app.command()
@@ -104,7 +152,7 @@ def train(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="A .pkl of an official StyleGAN release.")],
+    source: Annotated[Path, typer.Argument(help="A .pkl of an official StyleGAN release, or an .npz of its arrays.")],
     out: Annotated[Path, typer.Argument(help="The .safetensors to write.")],
     network: Annotated[str, typer.Option(help="Which of the file's networks: G_ema or G.")] = "G_ema",
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the file.")] = "not stated",

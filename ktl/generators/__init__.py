@@ -15,9 +15,10 @@ BUILTIN = "builtin"
 
 
 def load_generator(source: str, *, cached: bool = False) -> ImageGenerator:
-    """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl), the path of a .safetensors that ktl wrote, or
+    """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl), the path of a file, or
     `diffusers:PATH_OR_ID?option=value&...` (ktl/generators/diffusion_source.py has the options).
 
+    A file is a .safetensors that ktl wrote, or an official StyleGAN: its .pkl (the network G_ema) or an .npz of arrays.
     `cached` is for clouds: images of slow generators are kept on disk, so that a latent is drawn once. Raises
     UsageError for another source, CheckpointError for a damaged file.
     """
@@ -42,7 +43,11 @@ def _load(source: str) -> ImageGenerator:
     path = Path(source)
     if path.suffix == ".safetensors":
         return load_stylegan(path, name=path.stem)
+    if path.suffix in (".pkl", ".npz"):
+        from ktl.generators.official import load_official
+
+        return load_official(path)
     raise UsageError(
-        f"unknown generator {source!r}: give '{BUILTIN}' or the path of a .safetensors that ktl wrote, or "
-        "diffusers:FOLDER_OR_ID"
+        f"unknown generator {source!r}: give '{BUILTIN}', the path of a .safetensors that ktl wrote or of an official "
+        "StyleGAN's .pkl, or diffusers:FOLDER_OR_ID"
     )

@@ -41,22 +41,24 @@ def lowpass_filter(taps: int, cutoff: float, width: float, sampling_rate: float,
     return torch.from_numpy(kernel / kernel.sum()).float()
 
 
-def upsample(x: Tensor, kernel: Tensor | None, factor: int, padding: tuple[int, int]) -> Tensor:
+def upsample(x: Tensor, kernel: Tensor | None, factor: int, padding: tuple[int, int], gain: float = 1.0) -> Tensor:
     """x (n, c, h, w) low-passed by `kernel` (taps,)  ->  (n, c, h', w'), h' = factor * h + sum(padding) - taps + 1.
 
     `padding` zeros go before and after each axis of the grid that has factor - 1 zeros behind each pixel; negative
-    ones crop. Without a kernel nothing is filtered.
+    ones crop. Without a kernel nothing is filtered. `gain` multiplies the result.
     """
     before, after = padding
     if kernel is None:
-        return F.pad(x, [before, after, before, after])
+        return F.pad(x, [before, after, before, after]) * gain
     channels, taps = x.shape[1], len(kernel)
-    column = (kernel * factor).to(x.dtype).expand(channels, 1, taps)[..., None]  # the gain makes up for the zeros
-    x = F.conv_transpose2d(x, column, stride=(factor, 1), groups=channels)
-    x = F.conv_transpose2d(x, column.transpose(2, 3), stride=(1, factor), groups=channels)
     # a transposed convolution is the full one: taps - 1 more on each side, and no zeros behind the last pixel
     before, after = before - (taps - 1), after + (factor - 1) - (taps - 1)
-    return F.pad(x, [before, after, before, after])
+    crop = max(0, min(-before, -after))  # what the convolution itself can leave out
+    column = (kernel * (factor * math.sqrt(gain))).to(x.dtype).expand(channels, 1, taps)[..., None]
+    x = F.conv_transpose2d(x, column, stride=(factor, 1), padding=(crop, 0), groups=channels)
+    x = F.conv_transpose2d(x, column.transpose(2, 3), stride=(1, factor), padding=(0, crop), groups=channels)
+    before, after = before + crop, after + crop
+    return F.pad(x, [before, after, before, after]) if before or after else x
 
 
 def downsample(x: Tensor, kernel: Tensor | None, factor: int) -> Tensor:

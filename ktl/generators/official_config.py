@@ -1,210 +1,189 @@
-"""What an official network was made with, as ktl's configurations; nothing is allocated that its file does not hold."""
+"""What an official network was made with, as ktl's configurations; `check_config` bounds what they claim.
+
+Releases differ in where they keep a setting: in the arguments of the network, in a table inside these, in the
+arguments or attributes of a module. The tensors and their names tell what is left.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from reprlib import repr as shown
-from typing import Any, Literal
-
-from torch import Tensor
+from typing import Any, TypeVar
 
 from ktl.errors import CheckpointError
+from ktl.generators.limits import check_config, check_fields
 from ktl.generators.official_pickle import OfficialNetwork
 from ktl.generators.stylegan2 import StyleGAN2Config
-from ktl.generators.stylegan3 import LayerPlan, StyleGAN3Config, layer_plans
-from ktl.generators.stylegan_xl import StyleGANXLConfig
+from ktl.generators.stylegan3 import LayerPlan, StyleGAN3Config
+from ktl.generators.stylegan_xl import Head, StyleGANXLConfig, grown
 
-MOST_RESOLUTION = 1024
-MOST_CHANNELS = 4096
-MOST_CLASSES = 100_000
-MOST_LAYERS = 64
-MOST_TAPS = 512  # of a filter, in each direction
-MOST_FREQUENCY = 1e6
-ARCHITECTURES: tuple[Literal["orig", "skip", "resnet"], ...] = ("orig", "skip", "resnet")
+POSITIONAL = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping_kwargs", "synthesis_kwargs")
+SUPPORTED = {"img_channels": 3, "activation": "lrelu", "use_noise": True}
+MOST_STAGES = 8
+
+Kind = TypeVar("Kind", StyleGAN2Config, StyleGAN3Config, StyleGANXLConfig)
 
 
 def stylegan2_config(official: OfficialNetwork) -> StyleGAN2Config:
     """Its sizes. Raises CheckpointError naming the first argument or large tensor that is not supported."""
     arguments = _arguments(official)
-    _check_supported(arguments, {"img_channels": 3, "activation": "lrelu", "use_noise": True})
-    architecture = arguments.get("architecture", "skip")
-    if architecture not in ARCHITECTURES:
-        raise CheckpointError(f"its architecture is {shown(architecture)}: expected one of {', '.join(ARCHITECTURES)}")
-    config = StyleGAN2Config(
-        **_mapping_sizes(official, arguments),
-        resolution=_resolution(arguments),
-        channel_base=_count("channel_base", arguments, MOST_CHANNELS * MOST_RESOLUTION, 32768),
-        channel_max=_count("channel_max", arguments, MOST_CHANNELS, 512),
-        conv_clamp=_clamp(arguments, official.attributes.get("synthesis.b4.conv1", {}).get("conv_clamp")),
-        architecture=architecture,
-    )
-    _check_mapping(config, official.state)
-    _check_blocks(config, official.state)
+    clamp = official.attributes.get("synthesis.b4.conv1", {}).get("conv_clamp")
+    default = {"channel_base": 32768, "channel_max": 512, "conv_clamp": clamp}
+    config = _config(StyleGAN2Config, default | arguments | _mapping_sizes(official, arguments))
+    check_config(config, official.shapes)
     return config
 
 
 def stylegan3_config(official: OfficialNetwork) -> StyleGAN3Config:
     """Its sizes. Raises CheckpointError naming the first argument or large tensor that is not supported."""
-    config = _alias_free_config(official)
-    _check_mapping(config, official.state)
+    arguments = _arguments(official)
+    config = _config(StyleGAN3Config, arguments | _mapping_sizes(official, arguments))
+    check_config(config, official.shapes)
     return config
 
 
 def stylegan_xl_config(official: OfficialNetwork) -> StyleGANXLConfig:
-    """The sizes of a stem of many classes. Raises CheckpointError like `stylegan3_config`."""
-    stem, state = _alias_free_config(official), official.state
-    shape = state["mapping.embed.weight"].shape if "mapping.embed.weight" in state else ()
-    if len(shape) != 2:
-        raise CheckpointError("its embedding of classes, mapping.embed.weight, is missing or no table")
-    check_shape("mapping.embed.weight", state, (stem.c_dim, shape[1]))
-    check_shape("mapping.embed_proj.weight", state, (stem.z_dim, shape[1]))
-    _check_dense(stem, 2 * stem.z_dim, state)
-    return StyleGANXLConfig(stem, embed_dim=shape[1])
-
-
-def _alias_free_config(official: OfficialNetwork) -> StyleGAN3Config:
-    """The sizes of a StyleGAN3 or a StyleGAN-XL's stem, the tensors of its synthesis network checked."""
+    """The sizes of a stem. Raises CheckpointError like `stylegan3_config`."""
     arguments = _arguments(official)
-    _check_supported(arguments, {"img_channels": 3})
-    default = {field.name: field.default for field in fields(StyleGAN3Config)}
-    radial = arguments.get("use_radial_filters", False)
-    if type(radial) is not bool:
-        raise CheckpointError(f"its use_radial_filters is {shown(radial)}: expected True or False")
-    most = {
-        "channel_base": MOST_CHANNELS * MOST_RESOLUTION,
-        "channel_max": MOST_CHANNELS,
-        "num_layers": MOST_LAYERS,
-        "margin_size": MOST_RESOLUTION,
-        "conv_kernel": 7,
-        "filter_size": MOST_TAPS,
-        "lrelu_upsampling": 8,
-    }
-    numbers = ("first_cutoff", "first_stopband", "last_stopband_rel", "output_scale")
-    sizes = _mapping_sizes(official, arguments)
-    sizes |= {name: _count(name, arguments, limit, default[name]) for name, limit in most.items()}
-    sizes |= {name: _positive(name, arguments.get(name, default[name]), MOST_FREQUENCY) for name in numbers}
-    config = StyleGAN3Config(
-        **sizes,
-        resolution=_resolution(arguments),
-        num_critical=_count("num_critical", arguments, sizes["num_layers"] - 1, default["num_critical"], least=0),
-        use_radial_filters=radial,
-        conv_clamp=_clamp(arguments, default["conv_clamp"]),
+    sizes = _latent_sizes(official) | arguments | _mapping_sizes(official, arguments)
+    config = _config(StyleGANXLConfig, sizes)
+    check_config(config, official.shapes)
+    return config
+
+
+def is_grown(official: OfficialNetwork) -> bool:
+    """Whether it is a StyleGAN-XL with super-resolution stages: they are made by other arguments than a stem."""
+    return official.class_name == "SuperresGenerator" or not {"superres", "head_layers"}.isdisjoint(
+        official.init_kwargs
     )
+
+
+def superres_config(official: OfficialNetwork) -> StyleGANXLConfig:
+    """The sizes of a StyleGAN-XL that was grown, its layers as the file lists them. Raises like `stylegan3_config`.
+
+    Where the layers carry no attributes, they are designed anew from the arguments of the stages and their stem.
+    """
+    names = layer_names(official)
+    heads, stem = _stages(_arguments(official))
+    for module in (f"synthesis.{names[0]}", "synthesis"):  # what they were made with
+        stem = official.attributes.get(module, {}) | stem
+    stem = _latent_sizes(official) | stem | _mapping_sizes(official, stem)
+    if all("in_cutoff" in official.attributes[f"synthesis.{name}"] for name in names):
+        layers = [_listed_layer(name, official) for name in names]
+    else:
+        layers = _designed_layers(heads, stem, names)
+    config = _config(StyleGANXLConfig, stem | {"img_resolution": layers[-1].target.size})
+    config = replace(config, layers=tuple(layers))
+    check_config(config, official.shapes)
+    return config
+
+
+def layer_names(official: OfficialNetwork) -> list[str]:
+    """The names of the synthesis network's layers, such as L3_36_512, by their numbers. Raises if there are none."""
+    modules = [name.removeprefix("synthesis.") for name in official.classes if name.startswith("synthesis.L")]
+    names = {name: name[1:].split("_") for name in modules if "." not in name}
+    if not names or not all(len(parts) == 3 and all(map(str.isdecimal, parts)) for parts in names.values()):
+        raise CheckpointError(f"its synthesis layers are {shown(list(names))}: expected names such as L3_36_512")
+    return sorted(names, key=lambda name: int(names[name][0]))
+
+
+def _stages(arguments: dict[str, Any]) -> tuple[list[Head], dict[str, Any]]:
+    """The stages of a grown network, the last one last, and the arguments of their stem as far as they are known."""
+    heads: list[Head] = []
+    while "superres" in arguments and len(heads) < MOST_STAGES:
+        heads.insert(0, _head(_table("superres", arguments)))
+        arguments = _table("stem", arguments)
+    if heads:
+        return heads, arguments | _table("synthesis_kwargs", arguments)
+    head = _head(arguments)
+    resolution = arguments.get("img_resolution")
+    if type(resolution) is not int:
+        raise CheckpointError(f"its img_resolution is {shown(resolution)}: expected a count")
+    return [head], {"img_resolution": resolution // head.up_factor}
+
+
+def _head(arguments: dict[str, Any]) -> Head:
+    head = Head(arguments.get("head_layers", Head.layers), arguments.get("up_factor", Head.up_factor))
+    check_fields(head)
+    return head
+
+
+def _listed_layer(name: str, official: OfficialNetwork) -> LayerPlan:
     try:
-        plans = layer_plans(config)
+        return LayerPlan.from_attributes(name, official.attributes[f"synthesis.{name}"])
+    except (LookupError, ValueError, TypeError, OverflowError) as error:
+        raise CheckpointError(f"its layer {name} does not tell its bands: {shown(str(error))}") from error
+
+
+def _designed_layers(heads: list[Head], stem: dict[str, Any], names: list[str]) -> list[LayerPlan]:
+    """The layers of a network that tells no more than how it was grown; sizes and channels are those in the `names`."""
+    parts = [[int(part) for part in name[1:].split("_")] for name in names]
+    kept = next((i for i, (number, *_) in enumerate(parts) if number != i), len(names))  # a stage skips a number
+    sizes = {"num_layers": kept + StyleGAN3Config.num_critical} | stem
+    config = _config(StyleGANXLConfig, sizes)
+    check_fields(config)
+    try:
+        plans = grown(config, heads).layers
     except (ArithmeticError, ValueError) as error:
         raise CheckpointError(f"its layers' bands cannot be computed: {error}") from error
-    _check_layers(config, plans, official.state)
-    return config
+    if [plan.index for plan in plans] != [number for number, *_ in parts]:
+        raise CheckpointError(f"its layers are {shown(names)}: expected {shown([plan.name for plan in plans])}")
+    layers = []
+    _, size, channels = parts[0]
+    target = replace(plans[0].source, size=size, channels=channels)
+    for plan, (_, size, channels) in zip(plans, parts, strict=True):
+        source, target = target, replace(plan.target, size=size, channels=channels)
+        layers.append(replace(plan, source=source, target=target))
+    return layers
 
 
 def _arguments(official: OfficialNetwork) -> dict[str, Any]:
     """All arguments in one table: some releases give those of the synthesis network in a table of their own."""
-    names = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping_kwargs", "synthesis_kwargs")
-    arguments = dict(zip(names, official.init_args, strict=False)) | official.init_kwargs
-    synthesis = arguments.pop("synthesis_kwargs", {})
-    mapping = arguments.setdefault("mapping_kwargs", {})
-    if type(synthesis) is not dict or type(mapping) is not dict:
-        raise CheckpointError("its mapping_kwargs or synthesis_kwargs are no table")
-    return arguments | synthesis
+    arguments = dict(zip(POSITIONAL, official.init_args, strict=False)) | official.init_kwargs
+    return arguments | _table("synthesis_kwargs", arguments)
 
 
-def _check_supported(arguments: dict[str, Any], supported: dict[str, Any]) -> None:
-    for name, value in supported.items():
+def _table(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    table = arguments.get(name, {})
+    if type(table) is not dict:
+        raise CheckpointError(f"its {name} is {shown(table)}: expected a table")
+    return table
+
+
+def _mapping_sizes(official: OfficialNetwork, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that describes the mapping network's layers."""
+    mapping = official.attributes.get("mapping", {}) | _table("mapping_kwargs", arguments)
+    _check_supported(mapping)
+    layers = sum(name.startswith("mapping.fc") and name.endswith(".weight") for name in official.shapes)
+    return {"mapping_layers": layers, "mapping_lr_multiplier": mapping.get("lr_multiplier", 0.01)}
+
+
+def _latent_sizes(official: OfficialNetwork) -> dict[str, Any]:
+    """The sizes of a StyleGAN-XL's latents and classes, from its tensors: a grown one tells them nowhere else."""
+    w_dim, inputs = _matrix("mapping.fc0.weight", official)
+    if "mapping.embed.weight" not in official.shapes:
+        return {"z_dim": inputs, "c_dim": 0, "w_dim": w_dim}
+    c_dim, embed_dim = _matrix("mapping.embed.weight", official)
+    return {"z_dim": inputs // 2, "c_dim": c_dim, "w_dim": w_dim, "embed_dim": embed_dim}
+
+
+def _matrix(name: str, official: OfficialNetwork) -> tuple[int, ...]:
+    shape = official.shapes.get(name, ())
+    if len(shape) != 2:
+        raise CheckpointError(f"its {name} is missing or no matrix")
+    return shape
+
+
+def _check_supported(arguments: dict[str, Any]) -> None:
+    for name, value in SUPPORTED.items():
         if arguments.get(name, value) != value:
             raise CheckpointError(f"its {name} is {shown(arguments[name])}: only {value!r} is converted")
 
 
-def _mapping_sizes(official: OfficialNetwork, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that describes the mapping network."""
-    mapping = arguments["mapping_kwargs"]
-    if mapping.get("activation", "lrelu") != "lrelu":
-        raise CheckpointError(f"its mapping's activation is {shown(mapping['activation'])}: only 'lrelu' is converted")
-    layers = sum(name.startswith("mapping.fc") and name.endswith(".weight") for name in official.state)
-    return {
-        "z_dim": _count("z_dim", arguments, MOST_CHANNELS),
-        "c_dim": _count("c_dim", arguments, MOST_CLASSES, 0, least=0),
-        "w_dim": _count("w_dim", arguments, MOST_CHANNELS),
-        "mapping_layers": _count("num_layers", {"num_layers": layers}, MOST_LAYERS),
-        "mapping_lr_multiplier": _positive("lr_multiplier", mapping.get("lr_multiplier", 0.01)),
-    }
-
-
-def _count(name: str, arguments: dict[str, Any], most: int, default: Any = None, least: int = 1) -> int:
-    value = arguments.get(name, default)
-    if type(value) is not int or not least <= value <= most:
-        raise CheckpointError(f"its {name} is {shown(value)}: expected a count from {least} to {most}")
-    return value
-
-
-def _positive(name: str, value: Any, most: float = math.inf) -> float:
-    if type(value) not in (int, float) or not 0 < value < most:
-        raise CheckpointError(f"its {name} is {shown(value)}: expected a positive number")
-    return float(value)
-
-
-def _clamp(arguments: dict[str, Any], default: Any) -> float | None:
-    clamp = arguments.get("conv_clamp", default)
-    return None if clamp is None else _positive("conv_clamp", clamp)
-
-
-def _resolution(arguments: dict[str, Any]) -> int:
-    value = _count("img_resolution", arguments, MOST_RESOLUTION)
-    if value < 4 or value & (value - 1):
-        raise CheckpointError(f"its img_resolution is {value}: expected a power of two from 4 on")
-    return value
-
-
-def _check_mapping(config: StyleGAN2Config | StyleGAN3Config, state: dict[str, Tensor]) -> None:
-    if config.c_dim:
-        check_shape("mapping.embed.weight", state, (config.w_dim, config.c_dim))
-    _check_dense(config, config.z_dim + (config.w_dim if config.c_dim else 0), state)
-
-
-def _check_dense(config: StyleGAN2Config | StyleGAN3Config, inputs: int, state: dict[str, Tensor]) -> None:
-    for i in range(config.mapping_layers):
-        check_shape(f"mapping.fc{i}.weight", state, (config.w_dim, config.w_dim if i else inputs))
-
-
-def _check_blocks(config: StyleGAN2Config, state: dict[str, Tensor]) -> None:
-    """Makes sure that the file holds what takes memory, before a network of the sizes it claims is made."""
-    inputs = 0
-    for resolution in config.resolutions:
-        channels = config.channels(resolution)
-        if not channels:
-            raise CheckpointError(f"its channel_base of {config.channel_base} leaves none at {resolution} pixels")
-        block = f"synthesis.b{resolution}"
-        layers = {"conv1": channels} | ({"conv0": inputs} if inputs else {})
-        for layer, width in layers.items():
-            check_shape(f"{block}.{layer}.weight", state, (channels, width, 3, 3))
-            check_shape(f"{block}.{layer}.affine.weight", state, (width, config.w_dim))
-        inputs = channels
-
-
-def _check_layers(config: StyleGAN3Config, plans: list[LayerPlan], state: dict[str, Tensor]) -> None:
-    """The same for a StyleGAN3, whose filters also grow, with the ratio of a layer's two sampling rates."""
-    first = plans[0].source.channels
-    check_shape("synthesis.input.weight", state, (first, first))
-    check_shape("synthesis.input.affine.weight", state, (4, config.w_dim))
-    for plan in plans:
-        rates = sorted((plan.source.sampling_rate, plan.target.sampling_rate))
-        if rates[0] < 1 or min(plan.source.size, plan.source.channels, plan.target.channels) < 1:
-            raise CheckpointError(f"its layer {plan.name} has no pixels or no channels")
-        taps = rates[1] // rates[0] * config.lrelu_upsampling * config.filter_size
-        if taps > MOST_TAPS:
-            raise CheckpointError(
-                f"its layer {plan.name} has filters of {taps} taps: at most {MOST_TAPS} are converted"
-            )
-        name, inputs = f"synthesis.{plan.name}", plan.source.channels
-        size = 1 if plan.is_rgb else config.conv_kernel
-        check_shape(f"{name}.weight", state, (plan.target.channels, inputs, size, size))
-        check_shape(f"{name}.affine.weight", state, (inputs, config.w_dim))
-
-
-def check_shape(name: str, state: dict[str, Tensor], expected: tuple[int, ...]) -> None:
-    """Raises CheckpointError unless the tensor `name` is there and of the `expected` shape."""
-    tensor = state.get(name)
-    if tensor is None or tuple(tensor.shape) != expected:
-        found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
-        raise CheckpointError(f"its {name} is {found}: expected the shape {expected}")
+def _config(kind: type[Kind], arguments: dict[str, Any]) -> Kind:
+    """The configuration that `arguments` give, with the defaults of `kind`; nothing of it is checked yet."""
+    _check_supported(arguments)
+    if "img_resolution" in arguments:
+        arguments = arguments | {"resolution": arguments["img_resolution"]}
+    names = {field.name for field in fields(kind)} - {"layers"}
+    return kind(**{name: value for name, value in arguments.items() if name in names})

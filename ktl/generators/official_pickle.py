@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from reprlib import repr as shown
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from ktl.errors import CheckpointError
-from ktl.generators.pickle_machine import Budget, PickleMachine, Record
+from ktl.generators.pickle_machine import Admitted, Budget, PickleMachine, Record
 from ktl.generators.pickle_names import ArrayRecord, Claim, Names
 
 MOST_DEPTH = 32  # of modules in modules, and of lists in lists
@@ -31,8 +32,13 @@ class OfficialNetwork:
     init_args: tuple[Any, ...]
     init_kwargs: dict[str, Any]
     state: dict[str, Tensor]  # parameters and buffers by their dotted names
-    attributes: dict[str, dict[str, Any]]  # of every module by its dotted name; "" is the network
-    classes: dict[str, str]  # of every module by its dotted name
+    attributes: dict[str, dict[str, Any]]  # of every module by its dotted name, what it was made with among them
+    classes: dict[str, str]  # of every module by its dotted name; "" is the network
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the tensors by their names."""
+        return {name: tuple(tensor.shape) for name, tensor in self.state.items()}
 
 
 def read_official(path: Path, which: str = "G_ema") -> OfficialNetwork:
@@ -98,7 +104,8 @@ class _Reader:
                 if tensor is not None:
                     self._tensor(_join(name, key), tensor)
         own = [(key, value) for key, value in record.state.items() if type(key) is str and not key.startswith("_")]
-        self._attributes[name] = {key: self._plain(value, _join(name, key)) for key, value in own}
+        made_with = self._table(name, record, "_init_kwargs")
+        self._attributes[name] = {key: self._plain(value, _join(name, key)) for key, value in [*made_with, *own]}
         for key, module in self._table(name, record, "_modules"):
             if module is not None:
                 self._module(_join(name, key), module, depth + 1)
@@ -133,8 +140,10 @@ class _Reader:
         if type(value) is Claim:
             self._spend(name, depth, value.nbytes)
             return value.tensor().tolist()
-        if type(value) is Record:
+        if isinstance(value, Record):
             return f"an object of {value.name}"
+        if isinstance(value, Admitted):
+            return f"the function {value.name}"
         raise CheckpointError(f"the attribute {shown(name)} is a {type(value).__name__}, which is not admitted")
 
     def _spend(self, name: str, depth: int, values: int = 1) -> None:

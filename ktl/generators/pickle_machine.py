@@ -49,6 +49,15 @@ class Record:
         self.state = state  # no copy: a thousand objects may name one large table
 
 
+class Ignored(Record):
+    """An object of which a network needs nothing, whatever its state is."""
+
+    __slots__ = ()
+
+    def build(self, state: Any) -> None:
+        """Takes any state and keeps none."""
+
+
 @dataclass(frozen=True)
 class Admitted:
     """A name that a file may use: `call` is our own stand-in for it, None if it may be named but not called."""
@@ -178,6 +187,10 @@ class PickleMachine:
         values = tuple(self._pop_to_mark())
         self._stack.append(values)
 
+    def _frozen_set(self, _: Any) -> None:
+        values = self._pop_to_mark()  # stays a list: a set hashes its members
+        self._stack.append(values)
+
     def _append(self, _: Any) -> None:
         value = self._stack.pop()
         _of_type(list, self._stack[-1]).append(value)
@@ -250,6 +263,7 @@ class PickleMachine:
         "TUPLE2": lambda self, _: self._tuple(2),
         "TUPLE3": lambda self, _: self._tuple(3),
         "TUPLE": _marked_tuple,
+        "FROZENSET": _frozen_set,
         "APPEND": _append,
         "APPENDS": _appends,
         "ADDITEMS": _appends,

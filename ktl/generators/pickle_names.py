@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ktl.errors import CheckpointError
-from ktl.generators.pickle_machine import Admitted, Budget, Call, PickleMachine, Record
+from ktl.generators.pickle_machine import Admitted, Budget, Call, Ignored, PickleMachine, Record
 
 PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
 VERSIONS = range(1, 7)  # of torch_utils.persistence: all wrote the same table
@@ -39,7 +39,8 @@ DTYPES = {
 CONSTANTS = {f"torch.{name}" for name in ["contiguous_format", "channels_last", "preserve_format", "strided"]}
 CONSTANTS |= {str(dtype) for dtype in DTYPES.values()}
 NAMED_ONLY = {"numpy.ndarray"}
-INERT = ("torch.nn.", "timm.", "torchvision.")  # plain classes, of which only attributes are kept
+# plain classes and functions: an object of theirs keeps its attributes only, and a call does nothing
+INERT = ("torch.nn.", "timm.", "torchvision.", "torch_utils.", "dnnlib.", "training.")
 MAGIC = 0x1950A86A20F9469CFC6C  # opens the files of torch.save before its zip format
 PROTOCOL = 1001
 NOTHING = memoryview(b"")
@@ -119,6 +120,7 @@ class Names:
             PERSISTENT: _persistent_object,
             "torch.storage._load_from_bytes": self._storage,
             "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+            "torch._utils._rebuild_tensor": _rebuild_tensor,
             "torch._utils._rebuild_parameter": lambda data, *_: _claim(data),
             "torch.Size": lambda sizes=(): _sizes("a torch.Size", sizes),
             "torch.device": _device,
@@ -126,6 +128,11 @@ class Names:
             "dnnlib.util.EasyDict": _empty_table,
             "numpy.dtype": _numpy_dtype,
             "builtins.set": _members,
+            "builtins.frozenset": _members,
+            "__builtin__.set": _members,  # as protocol 2 names it
+            "__builtin__.frozenset": _members,
+            "functools.partial": lambda *_: Ignored("functools.partial"),
+            "_codecs.encode": _latin,
         }
         for core in ("numpy.core", "numpy._core"):
             calls[f"{core}.multiarray._reconstruct"] = _numpy_array
@@ -230,6 +237,13 @@ def _members(values: Any = ()) -> list[Any]:
     if type(values) is not list:
         raise CheckpointError("a set made from other than a list is not admitted")
     return values
+
+
+def _latin(text: Any, encoding: Any) -> memoryview:
+    """Bytes, as the pickler writes them in protocol 2."""
+    if type(text) is not str or encoding != "latin1":
+        raise CheckpointError(f"text in the encoding {shown(encoding)} is not admitted: expected latin1")
+    return memoryview(text.encode("latin1"))
 
 
 def _device(kind: Any, _: Any = None) -> str:

@@ -17,34 +17,43 @@ from torch import Tensor
 
 from ktl.checkpoint import write_atomically
 from ktl.errors import CheckpointError
+from ktl.generators.convolution import products_in
+from ktl.generators.limits import Config, Shapes, check_config
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from ktl.generators.stylegan3 import StyleGAN3, StyleGAN3Config
-from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig
+from ktl.generators.stylegan3 import Band, LayerPlan, StyleGAN3, StyleGAN3Config
+from ktl.generators.stylegan_xl import StyleGANXL, StyleGANXLConfig
 from ktl.seeds import initialising
 
 Network = StyleGAN2 | StyleGAN3 | StyleGANXL
 
 FORMAT = "ktl-stylegan-1"
 STYLEGAN2_FORMAT = "ktl-stylegan2-1"  # of files from before there were other families; they name none
-BATCH = 64  # images at a time: enough to keep two cores busy, small enough for a cache
-BATCH_PIXELS = BATCH * 32 * 32  # fewer of larger images: their feature maps would fill the memory
+MOST_HEADER_BYTES = 2**22  # a network of a thousand tensors takes 100 kB
+READING_ERRORS = (
+    CheckpointError,
+    SafetensorError,
+    LookupError,
+    ArithmeticError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    OSError,
+)
+BATCH = 64  # images at a time, at most
+BATCH_BYTES = 2**23  # of the largest feature maps at a time: fresh pages of memory cost more than arithmetic in a cache
 
 
-def _stylegan_xl(config: dict[str, Any]) -> StyleGANXL:
-    stem, heads = StyleGAN3Config(**config["stem"]), tuple(Head(**head) for head in config["heads"])
-    return StyleGANXL(StyleGANXLConfig(stem=stem, embed_dim=config["embed_dim"], heads=heads))
-
-
-FAMILIES: dict[str, tuple[type[Network], Callable[[dict[str, Any]], Network]]] = {
-    "StyleGAN2": (StyleGAN2, lambda config: StyleGAN2(StyleGAN2Config(**config))),
-    "StyleGAN3": (StyleGAN3, lambda config: StyleGAN3(StyleGAN3Config(**config))),
-    "StyleGAN-XL": (StyleGANXL, _stylegan_xl),
+FAMILIES: dict[str, tuple[Callable[[Any], Network], type[Config]]] = {
+    "StyleGAN2": (StyleGAN2, StyleGAN2Config),
+    "StyleGAN3": (StyleGAN3, StyleGAN3Config),
+    "StyleGAN-XL": (StyleGANXL, StyleGANXLConfig),
 }
 
 
 def family_of(network: Network) -> str:
     """The name of the network's family, as files tell it."""
-    return next(family for family, (kind, _) in FAMILIES.items() if isinstance(network, kind))
+    return next(family for family, (kind, _) in FAMILIES.items() if type(network) is kind)
 
 
 class StyleGANGenerator:
@@ -56,30 +65,43 @@ class StyleGANGenerator:
         self.name = name
         self.licence = licence
         self.fingerprint = fingerprint
-        sizes = network.config.stem if isinstance(network, StyleGANXL) else network.config
-        self.z_dim = sizes.z_dim
-        self.classes = sizes.c_dim
-        self.noise_dim = sizes.z_dim + sizes.c_dim
-        self.latent_dim = sizes.w_dim
-        self.image_size = network.config.resolution
+        config = network.config
+        self.z_dim = config.z_dim
+        self.classes = config.c_dim
+        self.noise_dim = config.z_dim + config.c_dim
+        self.latent_dim = config.w_dim
+        self.image_size = config.resolution
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
-        self._batch = max(1, min(BATCH, BATCH_PIXELS // self.image_size**2))
+        self.products: torch.dtype | None = None  # torch.bfloat16: `images` draws faster, a level or two off
+        self._batch = max(1, min(BATCH, BATCH_BYTES // (4 * network.synthesis.largest_map)))
 
     def latents(self, noise: Tensor) -> Tensor:
         """noise (n, noise_dim), z and one number for each class if there are any  ->  w (n, w_dim), truncation 1."""
         z, scores = noise.split([self.z_dim, self.classes], dim=1)
-        labels = None
-        if self.classes:
-            # of independent N(0, 1) numbers each is as likely the greatest: classes are drawn uniformly, as StyleGAN-XL
-            # publishes its samples, and noise stays one Gaussian vector that alignments can move
-            labels = F.one_hot(scores.argmax(dim=1), self.classes).to(noise.dtype)
-        w: Tensor = self.network.mapping(z, 1.0, labels)
+        # of independent N(0, 1) numbers each is as likely the greatest: classes are drawn uniformly, as StyleGAN-XL
+        # publishes its samples, and noise stays one Gaussian vector that alignments can move
+        return self.mapped(z, scores.argmax(dim=1) if self.classes else None)
+
+    def mapped(self, z: Tensor, classes: Tensor | None = None, truncation: float = 1.0) -> Tensor:
+        """z (n, z_dim), class indices (n,) if there are classes  ->  w (n, w_dim), at truncation 0 their mean."""
+        labels = None if classes is None else F.one_hot(classes, self.classes).to(z.dtype)
+        w: Tensor = self.network.mapping(z, truncation, labels)
         return w
+
+    def raw_images(self, latents: Tensor) -> Tensor:
+        """w (n, w_dim) -> float32 (n, 3, resolution, resolution), about [-1, 1]; a few pixels go beyond."""
+        batches = [self.network.synthesis(self.network.broadcast(part)) for part in latents.split(self._batch)]
+        return torch.cat(batches)
 
     def images(self, latents: Tensor) -> Tensor:
         """w (n, w_dim) -> uint8 (n, 3, resolution, resolution)."""
-        batches = [self.network.synthesis(self.network.broadcast(part)) for part in latents.split(self._batch)]
-        return ((torch.cat(batches) + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        with products_in(self.products):
+            return as_pixels(self.raw_images(latents))
+
+
+def as_pixels(images: Tensor) -> Tensor:
+    """Float images, [-1, 1], of any shape as uint8."""
+    return ((images + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def save_stylegan(path: Path, network: Network, *, licence: str, exact: bool = False) -> None:
@@ -87,10 +109,20 @@ def save_stylegan(path: Path, network: Network, *, licence: str, exact: bool = F
 
     They are written in float16; if `exact`, those that float16 would change stay float32.
     """
+    write_atomically(path, _file(network, licence, exact))
+
+
+def _file(network: Network, licence: str, exact: bool) -> bytes:
     tensors = {name: _stored(tensor, exact) for name, tensor in network.state_dict().items()}
     about = {"format": FORMAT, "family": family_of(network), "config": asdict(network.config), "licence": licence}
     # one metadata entry: safetensors writes several in no fixed order, and equal weights should be equal files
-    write_atomically(path, save(tensors, metadata={"ktl": json.dumps(about)}))
+    return save(tensors, metadata={"ktl": json.dumps(about)})
+
+
+def loaded_as_saved(network: Network, *, name: str, licence: str) -> StyleGANGenerator:
+    """The generator that `load_stylegan` would give of the network, saved exactly, without the file."""
+    digest = hashlib.sha256(_file(network, licence, exact=True)).hexdigest()
+    return StyleGANGenerator(network, name=name, licence=licence, fingerprint=digest)
 
 
 def _stored(tensor: Tensor, exact: bool) -> Tensor:
@@ -100,31 +132,60 @@ def _stored(tensor: Tensor, exact: bool) -> Tensor:
 
 
 def load_stylegan(path: Path, name: str) -> StyleGANGenerator:
-    """Reads a file of `save_stylegan`. Raises CheckpointError if it is missing, damaged or of another kind."""
+    """Reads a file of `save_stylegan`. Raises CheckpointError if it is missing, damaged or of another kind.
+
+    What the file claims is checked against what it holds before any of it takes memory.
+    """
     if not path.is_file():
         raise CheckpointError(f"there is no generator file {path}; give 'builtin' or a .safetensors that ktl wrote")
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("ktl", "{}"))
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a dict
-        network = _network(about)
-        network.load_state_dict(tensors, assign=True)
-        licence = about["licence"]
-    except (SafetensorError, LookupError, ArithmeticError, ValueError, TypeError, RuntimeError, OSError) as error:
+            names = list(file.keys())
+            network = _network(about, {key: tuple(file.get_slice(key).get_shape()) for key in names})
+            network.load_state_dict({key: file.get_tensor(key).float() for key in names}, assign=True)
+        licence = str(about["licence"])
+    except READING_ERRORS as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
             f"{path} is no generator that ktl can read: {reason}; convert or train it anew"
         ) from error
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return StyleGANGenerator(network, name=name, licence=licence, fingerprint=digest)
+    return StyleGANGenerator(network, name=name, licence=licence, fingerprint=_digest(path))
 
 
-def _network(about: dict[str, Any]) -> Network:
+def _check_header(path: Path) -> None:
+    """The header is JSON that is parsed as a whole: a large one would take many times its size in memory."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > MOST_HEADER_BYTES:
+        raise ValueError(f"its header claims {length:,} bytes, expected at most {MOST_HEADER_BYTES:,}")
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _network(about: dict[str, Any], shapes: Shapes) -> Network:
     """The network that a file tells about itself, its weights still to be loaded."""
-    if about.get("format") not in (FORMAT, STYLEGAN2_FORMAT):
+    if type(about) is not dict or about.get("format") not in (FORMAT, STYLEGAN2_FORMAT):
         raise ValueError(f"its format is {about.get('format')!r}, expected {FORMAT!r}")
     family = about["family"] if about["format"] == FORMAT else "StyleGAN2"
     if family not in FAMILIES:
         raise ValueError(f"its family is {family!r}, expected one of {', '.join(FAMILIES)}")
+    kind, config_kind = FAMILIES[family]
+    values = dict(about["config"])
+    if "layers" in values:
+        values["layers"] = tuple(_layer(plan) for plan in values["layers"])
+    config = config_kind(**values)
+    check_config(config, shapes)
     with initialising(0, "replaced by the weights"):  # not torch's meta device: its first use imports 150 MB
-        return FAMILIES[family][1](about["config"])
+        return kind(config)
+
+
+def _layer(plan: dict[str, Any]) -> LayerPlan:
+    return LayerPlan(**plan | {"source": Band(**plan["source"]), "target": Band(**plan["target"])})

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ktl.generators.convolution import bounded, scaled, scaled_convolution
 from ktl.generators.mapping import ACTIVATION_GAIN, LEAKY_SLOPE, Dense, MappingNetwork
+
+Architecture = Literal["orig", "skip", "resnet"]
+ARCHITECTURES = get_args(Architecture)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class StyleGAN2Config:
     mapping_lr_multiplier: float = 0.05
     c_dim: int = 0
     conv_clamp: float | None = None  # bound on activations; networks trained in float16 have 256
-    architecture: Literal["orig", "skip", "resnet"] = "skip"
+    architecture: Architecture = "skip"
 
     def channels(self, resolution: int) -> int:
         """Number of feature maps of the layers at `resolution` pixels."""
@@ -68,30 +72,6 @@ def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     return F.conv_transpose2d(x, weight, stride=2, padding=1, groups=channels)
 
 
-def modulated_convolution(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool, transpose: bool) -> Tensor:
-    """Convolution whose input channels are scaled by each sample's style (paper, section 2.2).
-
-    x (n, c_in, h, w), weight (c_out, c_in, k, k), style (n, c_in). The scale is applied to the activations and the
-    demodulation to the result, so that one ordinary convolution serves the whole batch. `transpose` doubles the
-    resolution by a stride-2 transposed convolution (output 2h + 1 for k = 3).
-    """
-    scaled = x * style.to(x.dtype)[:, :, None, None]
-    kernel = weight.to(x.dtype)
-    if transpose:
-        out = F.conv_transpose2d(scaled, kernel.transpose(0, 1), stride=2)
-    else:
-        out = F.conv2d(scaled, kernel, padding=weight.shape[-1] // 2)
-    if demodulate:
-        norm = (style.square() @ weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt()
-        out = out * norm.to(x.dtype)[:, :, None, None]
-    return out
-
-
-def clamped(x: Tensor, bound: float | None) -> Tensor:
-    """x within [-bound, bound]; x itself if there is no bound."""
-    return x if bound is None else x.clamp(-bound, bound)
-
-
 class SynthesisLayer(nn.Module):
     """Modulated 3 x 3 convolution, constant noise, bias, leaky ReLU; doubles the resolution when `up`."""
 
@@ -119,13 +99,19 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("resample_filter", resample_filter())
 
     def forward(self, x: Tensor, w: Tensor, gain: float = 1.0) -> Tensor:
-        x = modulated_convolution(x, self.weight, self.affine(w), demodulate=True, transpose=self.up)
+        style = self.affine(w)
+        # a positive gain may as well come before the leaky ReLU, in what is multiplied anyhow
+        before = ACTIVATION_GAIN * gain
+        scale = (style.square() @ self.weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt() * before
+        added = (self.bias[:, None, None] + self.noise_const * self.noise_strength)[None] * before
+        added = added.contiguous(memory_format=torch.channels_last)  # else the sum would be laid out by channels
         if self.up:
-            x = blur(x, self.resample_filter, padding=1, gain=4.0)
-        x = x + (self.noise_const * self.noise_strength).to(x.dtype)
-        x = x + self.bias.to(x.dtype)[:, None, None]
-        x = F.leaky_relu(x, LEAKY_SLOPE) * (ACTIVATION_GAIN * gain)
-        return clamped(x, None if self.conv_clamp is None else self.conv_clamp * gain)
+            x = scaled_convolution(x, self.weight, style, transpose=True)
+            x = scaled(blur(x, self.resample_filter, padding=1, gain=4.0), scale, added)
+        else:
+            x = scaled_convolution(x, self.weight, style, scale, added, padding=1)
+        x = F.leaky_relu(x, LEAKY_SLOPE, inplace=not x.requires_grad)
+        return x if self.conv_clamp is None else bounded(x, self.conv_clamp * gain)
 
 
 class ToRGB(nn.Module):
@@ -141,8 +127,8 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w) * self.weight_gain
-        rgb = modulated_convolution(x, self.weight, style, demodulate=False, transpose=False)
-        return clamped(rgb + self.bias.to(x.dtype)[:, None, None], self.conv_clamp)
+        rgb = scaled_convolution(x, self.weight, style) + self.bias.to(x.dtype)[:, None, None]
+        return rgb if self.conv_clamp is None else bounded(rgb, self.conv_clamp)
 
 
 class Shortcut(nn.Module):
@@ -219,6 +205,7 @@ class SynthesisNetwork(nn.Module):
             self.add_module(f"b{resolution}", SynthesisBlock(config, in_channels, resolution))
             in_channels = config.channels(resolution)
         self.num_ws = 2 * len(self.resolutions)
+        self.largest_map = max(config.channels(size) * size**2 for size in self.resolutions)  # numbers of one image
 
     def forward(self, ws: Tensor) -> Tensor:
         x: Tensor | None = None

@@ -8,7 +8,7 @@ R is T with 1 x 1 convolutions and radial filters (and, in the released networks
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,73 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ktl.generators.convolution import bounded, scaled_convolution
 from ktl.generators.filters import downsample, lowpass_filter, upsample
 from ktl.generators.mapping import ACTIVATION_GAIN, LEAKY_SLOPE, Dense, MappingNetwork, normalise
 
 RGB = 3
+
+
+@dataclass(frozen=True)
+class Band:
+    """How a feature map is sampled: frequencies in cycles per image width, of which the map covers a bit more."""
+
+    channels: int
+    size: int  # pixels, margins included
+    sampling_rate: int
+    cutoff: float
+    half_width: float  # of the transition band above the cutoff
+
+    @property
+    def stopband(self) -> float:
+        """The frequency from which on nothing passes."""
+        return self.cutoff + self.half_width
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One synthesis layer: from which band to which, and how."""
+
+    index: int
+    source: Band
+    target: Band
+    is_critical: bool  # lets the full band of its sampling rate through
+    is_rgb: bool
+    kernel: int  # of the convolution, in each direction
+    is_radial: bool  # the second low-pass filter is symmetric about the centre, not about the axes
+
+    @property
+    def name(self) -> str:
+        """The layer's name in official state dictionaries."""
+        return f"L{self.index}_{self.target.size}_{self.target.channels}"
+
+    @classmethod
+    def from_attributes(cls, name: str, attributes: Mapping[str, Any]) -> LayerPlan:
+        """The plan of an official layer object from its attributes: no formula, so it fits any network ever released.
+
+        `name` is the layer's. Raises KeyError for a missing attribute and ValueError for one of the wrong kind.
+        """
+        values = {key: np.ravel(value)[0] for key, value in attributes.items() if np.size(value)}  # sizes are pairs
+        source, target = (
+            Band(
+                channels=int(values[f"{side}_channels"]),
+                size=int(values[f"{side}_size"]),
+                sampling_rate=int(values[f"{side}_sampling_rate"]),
+                cutoff=float(values[f"{side}_cutoff"]),
+                half_width=float(values[f"{side}_half_width"]),
+            )
+            for side in ("in", "out")
+        )
+        index = int(name.removeprefix("L").split("_")[0])
+        return cls(
+            index,
+            source,
+            target,
+            is_critical=bool(values["is_critically_sampled"]),
+            is_rgb=bool(values["is_torgb"]),
+            kernel=int(values["conv_kernel"]),
+            is_radial=bool(values["down_radial"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -47,58 +110,7 @@ class StyleGAN3Config:
     lrelu_upsampling: int = 2
     use_radial_filters: bool = False
     conv_clamp: float | None = 256.0
-
-
-@dataclass(frozen=True)
-class Band:
-    """How a feature map is sampled: frequencies in cycles per image width, of which the map covers a bit more."""
-
-    channels: int
-    size: int  # pixels, margins included
-    sampling_rate: int
-    cutoff: float
-    half_width: float  # of the transition band above the cutoff
-
-    @property
-    def stopband(self) -> float:
-        """The frequency from which on nothing passes."""
-        return self.cutoff + self.half_width
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """One synthesis layer: from which band to which."""
-
-    index: int
-    source: Band
-    target: Band
-    is_critical: bool
-    is_rgb: bool
-
-    @property
-    def name(self) -> str:
-        """The layer's name in official state dictionaries."""
-        return f"L{self.index}_{self.target.size}_{self.target.channels}"
-
-    @classmethod
-    def from_attributes(cls, name: str, attributes: Mapping[str, Any]) -> LayerPlan:
-        """The plan of an official layer object from its attributes: no formula, so it fits any network ever released.
-
-        Raises KeyError for a missing attribute and ValueError for one of the wrong kind.
-        """
-        values = {key: np.ravel(value)[0] for key, value in attributes.items() if np.size(value)}  # sizes are pairs
-        source, target = (
-            Band(
-                channels=int(values[f"{side}_channels"]),
-                size=int(values[f"{side}_size"]),
-                sampling_rate=int(values[f"{side}_sampling_rate"]),
-                cutoff=float(values[f"{side}_cutoff"]),
-                half_width=float(values[f"{side}_half_width"]),
-            )
-            for side in ("in", "out")
-        )
-        index = int(name.removeprefix("L").split("_")[0])
-        return cls(index, source, target, bool(values["is_critically_sampled"]), bool(values["is_torgb"]))
+    layers: tuple[LayerPlan, ...] = ()  # where they do not follow from the sizes above, or a file lists them
 
 
 def bands(config: StyleGAN3Config) -> list[Band]:
@@ -124,16 +136,13 @@ def layer_plans(config: StyleGAN3Config, first: Band | None = None, first_index:
     targets = bands(config)
     targets[0] = first or targets[0]
     sources = [targets[0], *targets[:-1]]
-    return [
-        LayerPlan(
-            index=first_index + i,
-            source=sources[i],
-            target=targets[i],
-            is_critical=i >= config.num_layers - config.num_critical,
-            is_rgb=i == config.num_layers,
-        )
-        for i in range(len(targets))
-    ]
+    plans = []
+    for i, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        is_critical, is_rgb = i >= config.num_layers - config.num_critical, i == config.num_layers
+        kernel = 1 if is_rgb else config.conv_kernel
+        is_radial = config.use_radial_filters and not is_critical
+        plans.append(LayerPlan(first_index + i, source, target, is_critical, is_rgb, kernel, is_radial))
+    return plans
 
 
 class FourierInput(nn.Module):
@@ -197,7 +206,7 @@ class AliasFreeLayer(nn.Module):
         source, target = plan.source, plan.target
         self.is_rgb = plan.is_rgb
         self.conv_clamp = config.conv_clamp
-        self.kernel_size = 1 if plan.is_rgb else config.conv_kernel
+        self.kernel_size = plan.kernel
         self.affine = Dense(config.w_dim, source.channels, bias_init=1.0)
         shape = (target.channels, source.channels, self.kernel_size, self.kernel_size)
         self.weight = nn.Parameter(torch.randn(shape))
@@ -210,22 +219,23 @@ class AliasFreeLayer(nn.Module):
             1 if factor == 1 or plan.is_rgb else factor * config.filter_size
             for factor in (self.up_factor, self.down_factor)
         )
-        radial = config.use_radial_filters and not plan.is_critical
         self.register_buffer("up_filter", self._filter(up_taps, source, rate, radial=False))
-        self.register_buffer("down_filter", self._filter(down_taps, target, rate, radial=radial))
+        self.register_buffer("down_filter", self._filter(down_taps, target, rate, radial=plan.is_radial))
 
         # what the grid lacks so that both filters' valid parts leave exactly target.size pixels
         total = (target.size - 1) * self.down_factor + 1 + up_taps + down_taps - 2
         total -= (source.size + self.kernel_size - 1) * self.up_factor
         before = (total + self.up_factor) // 2  # centres the pixels
         self.padding = (before, total - before)
+        finest = (target.size - 1) * self.down_factor + down_taps
+        self.largest_map = target.channels * finest**2  # numbers of one image between the filters
 
     @staticmethod
     def _filter(taps: int, band: Band, rate: int, *, radial: bool) -> Tensor | None:
         return None if taps == 1 else lowpass_filter(taps, band.cutoff, 2 * band.half_width, rate, radial=radial)
 
     def convolve(self, x: Tensor, style: Tensor) -> Tensor:
-        """The modulated convolution; for all but RGB, demodulation gives the output channels unit variance."""
+        """The modulated convolution and its bias; for all but RGB, outputs have unit variance before the bias."""
         weight: Tensor = self.weight
         gain = self.magnitude_ema.rsqrt()
         if self.is_rgb:
@@ -235,30 +245,32 @@ class AliasFreeLayer(nn.Module):
             weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
             style = normalise(style)
             scale = (style.square() @ weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt() * gain
-        out = F.conv2d(x * style.to(x.dtype)[:, :, None, None], weight.to(x.dtype), padding=self.kernel_size - 1)
-        return out * scale.to(x.dtype)[:, :, None, None]
+        return scaled_convolution(x, weight, style, scale, self.bias[:, None, None], padding=self.kernel_size - 1)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        x = self.convolve(x, self.affine(w)) + self.bias.to(x.dtype)[:, None, None]
-        x = upsample(x, self.up_filter, self.up_factor, self.padding)
+        x = self.convolve(x, self.affine(w))
+        # a positive gain may as well come before a leaky ReLU, where the filter has it for nothing
+        x = upsample(x, self.up_filter, self.up_factor, self.padding, gain=1.0 if self.is_rgb else ACTIVATION_GAIN)
         if not self.is_rgb:
-            x = F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
+            x = F.leaky_relu(x, LEAKY_SLOPE, inplace=not x.requires_grad)
         if self.conv_clamp is not None:
-            x = x.clamp(-self.conv_clamp, self.conv_clamp)
+            x = bounded(x, self.conv_clamp)
         return downsample(x, self.down_filter, self.down_factor)
 
 
 class SynthesisNetwork(nn.Module):
     """ws (n, 1 + layers, w_dim), the first for the input  ->  images (n, 3, resolution, resolution), about [-1, 1]."""
 
-    def __init__(self, config: StyleGAN3Config, plans: Sequence[LayerPlan]) -> None:
+    def __init__(self, config: StyleGAN3Config) -> None:
         super().__init__()
+        plans = config.layers or layer_plans(config)
         self.output_scale = config.output_scale
         self.input = FourierInput(config.w_dim, plans[0].source)
         self.layer_names = [plan.name for plan in plans]
         for plan in plans:
             self.add_module(plan.name, AliasFreeLayer(config, plan))
         self.num_ws = 1 + len(plans)
+        self.largest_map = max(layer.largest_map for layer in self.children() if isinstance(layer, AliasFreeLayer))
 
     def forward(self, ws: Tensor) -> Tensor:
         first, *rest = ws.unbind(dim=1)
@@ -286,7 +298,7 @@ class StyleGAN3(nn.Module):
         super().__init__()
         self.config = config
         self.mapping = mapping_network(config)
-        self.synthesis = SynthesisNetwork(config, layer_plans(config))
+        self.synthesis = SynthesisNetwork(config)
 
     def broadcast(self, w: Tensor) -> Tensor:
         """One w (n, w_dim) for every layer: (n, layers, w_dim)."""

@@ -7,15 +7,14 @@ Module and parameter names are those of the official state dictionaries, so that
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from ktl.generators.mapping import Dense, normalise
-from ktl.generators.stylegan3 import LayerPlan, StyleGAN3Config, SynthesisNetwork, layer_plans, mapping_network
+from ktl.generators.stylegan3 import StyleGAN3Config, SynthesisNetwork, layer_plans, mapping_network
 
 
 @dataclass(frozen=True)
@@ -27,17 +26,13 @@ class Head:
 
 
 @dataclass(frozen=True)
-class StyleGANXLConfig:
-    """A stem, whose c_dim counts the classes, the size of their embedding, and the stages on top of the stem."""
+class StyleGANXLConfig(StyleGAN3Config):
+    """Sizes of a StyleGAN-XL: a StyleGAN3 with c_dim classes, each embedded in `embed_dim` numbers."""
 
-    stem: StyleGAN3Config = field(default_factory=lambda: StyleGAN3Config(z_dim=64, c_dim=1000, resolution=16))
+    z_dim: int = 64
+    c_dim: int = 1000
+    resolution: int = 16
     embed_dim: int = 320
-    heads: tuple[Head, ...] = ()
-
-    @property
-    def resolution(self) -> int:
-        """Pixels of the final image."""
-        return self.stem.resolution * math.prod(head.up_factor for head in self.heads)
 
 
 class ClassMapping(nn.Module):
@@ -45,11 +40,11 @@ class ClassMapping(nn.Module):
 
     w_avg: Tensor
 
-    def __init__(self, config: StyleGAN3Config, embed_dim: int) -> None:
+    def __init__(self, config: StyleGANXLConfig) -> None:
         super().__init__()
         self.layers = config.mapping_layers
-        self.embed = nn.Embedding(config.c_dim, embed_dim)
-        self.embed_proj = Dense(embed_dim, config.z_dim, activate=True)
+        self.embed = nn.Embedding(config.c_dim, config.embed_dim)
+        self.embed_proj = Dense(config.embed_dim, config.z_dim, activate=True)
         sizes = [2 * config.z_dim] + [config.w_dim] * self.layers
         for i in range(self.layers):
             layer = Dense(sizes[i], sizes[i + 1], lr_multiplier=config.mapping_lr_multiplier, activate=True)
@@ -66,44 +61,40 @@ class ClassMapping(nn.Module):
         return w if truncation == 1.0 else self.w_avg[classes].lerp(w, truncation)
 
 
-def xl_layer_plans(config: StyleGANXLConfig) -> list[LayerPlan]:
-    """The stem's layers; in each stage, the critically sampled ones give way to the head's (paper, section 3.2).
+def grown(stem: StyleGANXLConfig, heads: Sequence[Head]) -> StyleGANXLConfig:
+    """The network that stages on top of `stem` make, its layers listed.
 
-    A head's bands start with the last one that stays: its first layer works at that size, its second one enlarges.
+    In each stage the critically sampled layers give way to the head's (paper, section 3.2). A head's bands start with
+    the last one that stays: its first layer works at that size, its second one enlarges.
     """
-    plans = layer_plans(config.stem)
-    resolution = config.stem.resolution
-    for head in config.heads:
+    plans = list(stem.layers) or layer_plans(stem)
+    resolution = stem.resolution
+    for head in heads:
         resolution *= head.up_factor
         kept = [plan for plan in plans if not plan.is_critical]
         last = kept[-1].target
         stage = replace(
-            config.stem,
+            stem,
             resolution=resolution,
             num_layers=head.layers,
             first_cutoff=last.cutoff,
             first_stopband=last.stopband,
         )
         plans = kept + layer_plans(stage, first=last, first_index=len(kept) + 1)  # official names skip a number
-    return plans
+    return replace(stem, resolution=resolution, layers=tuple(plans))
 
 
 class StyleGANXL(nn.Module):
     """The two networks together: z (n, z_dim) and one-hot labels (n, c_dim) to images (n, 3, resolution, resolution).
 
     Without classes (c_dim = 0) the mapping network is StyleGAN3's.
-    `plans` replaces the layers that follow from the configuration, for networks that were grown otherwise.
     """
 
-    def __init__(self, config: StyleGANXLConfig, plans: Sequence[LayerPlan] | None = None) -> None:
+    def __init__(self, config: StyleGANXLConfig) -> None:
         super().__init__()
         self.config = config
-        self.mapping: nn.Module
-        if config.stem.c_dim > 0:
-            self.mapping = ClassMapping(config.stem, config.embed_dim)
-        else:
-            self.mapping = mapping_network(config.stem)
-        self.synthesis = SynthesisNetwork(config.stem, xl_layer_plans(config) if plans is None else plans)
+        self.mapping = ClassMapping(config) if config.c_dim > 0 else mapping_network(config)
+        self.synthesis = SynthesisNetwork(config)
 
     def broadcast(self, w: Tensor) -> Tensor:
         """One w (n, w_dim) for every layer: (n, layers, w_dim)."""

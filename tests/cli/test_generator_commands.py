@@ -18,6 +18,7 @@ from ktl.generators import load_generator
 from ktl.generators.base import sample_latents
 from ktl.seeds import stream
 
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -53,6 +54,94 @@ def test_sample_draws_a_grid_that_depends_on_the_seed(ktl: Ktl, tiny_generator_f
     assert pictures[0].shape == (32, 48, 3)
     assert np.array_equal(pictures[0], pictures[1])
     assert not np.array_equal(pictures[0], pictures[2])
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.npz")), ids=lambda path: path.stem)
+def test_sample_draws_the_official_images_of_given_noise(ktl: Ktl, path: Path, tmp_path: Path) -> None:
+    network, z, classes, out = (tmp_path / name for name in ("network.safetensors", "z.npy", "c.npy", "out.npy"))
+    assert ktl("generator", "convert", path, network).returncode == 0
+    with np.load(path) as golden:
+        np.save(z, golden["z"])
+        command = ["generator", "sample", network, "--z", z, "--npy", out]
+        if "c" in golden:
+            np.save(classes, golden["c"])
+            command += ["--classes", classes]
+        for truncation in ("1", "0.7"):
+            ended = ktl(*command, "--truncation", truncation)
+            assert (ended.returncode, ended.stdout) == (0, f"3 images, float32: {out}\n")
+            drawn = np.load(out)
+            assert drawn.dtype == np.float32
+            assert np.abs(drawn - golden[f"img_psi{truncation}"]).max() < 1e-4
+    assert not (tmp_path / "samples.png").exists()
+
+
+def test_sample_draws_given_noise_and_classes_out_of_an_official_file(ktl: Ktl, tmp_path: Path) -> None:
+    path, z, classes = GOLDEN / "stylegan-xl-superres-32.npz", tmp_path / "z.npy", tmp_path / "c.npy"
+    np.save(z, np.random.default_rng(0).normal(size=(5, 16)))
+    np.save(classes, np.array([0, 6, 1, 1, 2], dtype=np.uint8))
+    files = [tmp_path / "out.png", tmp_path / "out.npy"]
+    options = ["--columns", 3, "--out", files[0], "--npy", files[1]]
+    ended = ktl("generator", "sample", path, "--z", z, "--classes", classes, *options)
+    assert ended.returncode == 0
+    picture, images = np.asarray(Image.open(files[0])), np.load(files[1])
+    assert picture.shape == (64, 96, 3)
+    assert images.shape == (5, 3, 32, 32)
+    last = np.clip(np.rint((images[4] + 1) * 127.5), 0, 255)
+    assert np.array_equal(picture[32:, 32:64], last.transpose(1, 2, 0))
+    assert not picture[32:, 64:].any()
+    shown = ktl("generator", "show", path).stdout
+    assert re.search(r"classes +7 *\n", shown)
+    assert re.search(r"licence +not stated: many releases forbid commercial use", shown)
+
+
+@pytest.mark.parametrize(
+    ("z", "classes", "message"),
+    [
+        (np.zeros((2, 17)), [0, 1], r"--z .* holds float64 of shape \(2, 17\): expected floats of shape \(n, 16\)"),
+        (np.zeros(16), [0], r"of shape \(16,\): expected floats"),
+        (np.zeros((0, 16)), [], r"of shape \(0, 16\): expected floats"),
+        (np.zeros((1, 16), dtype=complex), [0], "holds complex128"),
+        (np.full((2, 16), np.nan), [0, 1], "not finite in row 0"),
+        (np.full((2, 16), 1e300), [0, 1], "not finite in row 0"),
+        (np.array([["a"]], dtype=object), [0], "is no .npy file of numbers"),
+        (b"", [0], "is no .npy file of numbers"),
+        (b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f8'", [0], "is no .npy file of numbers"),
+        (None, [0], "there is no such file"),
+        (np.zeros((2, 16)), None, "has 7 classes: give --classes"),
+        (np.zeros((2, 16)), [0, 7], "holds the class 7: expected 0 to 6"),
+        (np.zeros((2, 16)), [-1, 0], "holds the class -1: expected 0 to 6"),
+        (np.zeros((2, 16)), [0.5, 1.0], r"holds float64 of shape \(2,\): expected 2 integers"),
+        (np.zeros((2, 16)), [1], r"holds int64 of shape \(1,\): expected 2 integers"),
+        (np.zeros((2, 16)), np.eye(7)[:2] * 2, "has no one-hot row at row 0"),
+        (np.zeros((2, 16)), np.zeros((2, 8)), r"expected 2 integers, .* or one-hot rows of shape \(2, 7\)"),
+    ],
+)
+def test_sample_refuses_bad_noise_and_classes_in_one_line(
+    ktl: Ktl, z: object, classes: object, message: str, tmp_path: Path
+) -> None:
+    command = ["generator", "sample", GOLDEN / "stylegan-xl-stem-16.npz", "--z", tmp_path / "z.npy"]
+    if isinstance(z, bytes):
+        (tmp_path / "z.npy").write_bytes(z)
+    elif z is not None:
+        np.save(tmp_path / "z.npy", np.asarray(z))
+    if classes is not None:
+        np.save(tmp_path / "c.npy", np.asarray(classes))
+        command += ["--classes", tmp_path / "c.npy"]
+    ended = ktl(*command, "--npy", tmp_path / "out.npy")
+    assert ended.returncode == 2
+    assert re.fullmatch(rf"error: .*{message}.*\n", ended.stderr)
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_sample_refuses_options_that_do_not_go_together(ktl: Ktl, tiny_generator_file: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", np.zeros((1, 16)))
+    np.save(tmp_path / "c.npy", np.zeros(1, dtype=int))
+    with_classes = ["--z", tmp_path / "z.npy", "--classes", tmp_path / "c.npy"]
+    assert (
+        "has no classes: leave --classes out" in ktl("generator", "sample", tiny_generator_file, *with_classes).stderr
+    )
+    ended = ktl("generator", "sample", tiny_generator_file, "--npy", tmp_path / "out.npy")
+    assert (ended.returncode, "go with --z" in ended.stderr) == (2, True)
 
 
 def test_quality_is_best_against_the_generators_own_images(

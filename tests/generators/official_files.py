@@ -57,8 +57,16 @@ class OfficialWriter:
         meta = {"type": "class", "version": version, "module_src": self.source, "class_name": class_name}
         return Reduced(self.reconstruct, meta | {"state": state})
 
-    def module(self, state: dict[str, Tensor], class_names: dict[str, str], name: str = "", **own: Any) -> Reduced:
-        """The module `name` of a network with `state`, and all those in it."""
+    def module(
+        self,
+        state: dict[str, Tensor],
+        class_names: dict[str, str],
+        name: str = "",
+        attributes: dict[str, dict[str, Any]] | None = None,
+        **own: Any,
+    ) -> Reduced:
+        """The module `name` of a network with `state`, and all those in it; `attributes` are each one's own."""
+        attributes = attributes or {}
         inside = {key.removeprefix(f"{name}." if name else ""): value for key, value in state.items()}
         here = {key: value for key, value in inside.items() if "." not in key}
         learned = {"weight", "bias", "const", "noise_strength"}
@@ -73,13 +81,16 @@ class OfficialWriter:
             _buffers={key: value for key, value in here.items() if key not in learned},
             _non_persistent_buffers_set=set(),
             _modules={
-                child: self.module(part, class_names, f"{name}.{child}".lstrip(".")) for child, part in deeper.items()
+                child: self.module(part, class_names, f"{name}.{child}".lstrip("."), attributes)
+                for child, part in deeper.items()
             },
+            **attributes.get(name, {}),
             **own,
         )
 
     def network(self, config: dict[str, Any], state: dict[str, Tensor], **own: Any) -> Reduced:
-        names = {"": "Generator", "mapping": "MappingNetwork", "synthesis": "SynthesisNetwork"}
+        first = "SuperresGenerator" if "head_layers" in config else "Generator"
+        names = {"": first, "mapping": "MappingNetwork", "synthesis": "SynthesisNetwork"}
         return self.module(state, names, _init_args=(), _init_kwargs=self.table(config), **own)
 
     def write(self, path: Path, networks: Any, protocol: int = 4) -> Path:

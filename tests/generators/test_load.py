@@ -56,15 +56,16 @@ def test_a_saved_generator_loads_as_it_was(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded.latents(z), network.half().float().mapping(z), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("source", ["stylegan9", "weights.pkl", ""])
+@pytest.mark.parametrize("source", ["stylegan9", "weights.pt", ""])
 def test_an_unknown_generator_is_refused_with_the_choices(source: str) -> None:
     with pytest.raises(UsageError, match=r"give 'builtin' or the path of a \.safetensors"):
         load_generator(source)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no generator file .*absent\.safetensors"):
-        load_generator(str(tmp_path / "absent.safetensors"))
+@pytest.mark.parametrize("suffix", ["safetensors", "pkl", "npz"])
+def test_a_missing_file_of_any_kind_is_named(suffix: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=rf"there is no .* file .*absent\.{suffix}"):
+        load_generator(str(tmp_path / f"absent.{suffix}"))
 
 
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import json
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -12,12 +14,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from ktl.errors import CheckpointError
@@ -130,6 +134,35 @@ def test_attributes_come_as_plain_values(writer: OfficialWriter, tmp_path: Path,
     assert torch.equal(official.state["fc.weight"], inner.weight)
 
 
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_harmless_helpers_of_old_files_stand_inert(
+    writer: OfficialWriter, canary: Path, tmp_path: Path, protocol: int
+) -> None:
+    config, state = golden_network()
+    own = {
+        "act": partial(torch.nn.functional.leaky_relu, negative_slope=0.2),
+        "options": writer.table(a=writer.table(b=np.float32(2))),
+        "names": frozenset(["a"]),
+        "kernel": np.ones((2, 2), dtype=np.float32),
+        "loss": writer.reconstruct,  # a function that is only named
+        "unknown_of_a_later_release": [None, True],
+    }
+    path = writer.write(tmp_path / "official.pkl", {"G_ema": writer.network(config, state, **own)}, protocol)
+    attributes = read_official(path).attributes[""]
+    assert not canary.exists()
+    assert attributes["act"] == "an object of functools.partial"
+    assert attributes["options"] == {"a": {"b": 2.0}}
+    assert attributes["names"] == ["a"]
+    assert attributes["kernel"] == [[1.0, 1.0], [1.0, 1.0]]
+    assert attributes["loss"] == "the function torch_utils.persistence._reconstruct_persistent_obj"
+    assert convert_official(path, tmp_path / "out.safetensors").family == "StyleGAN2"
+
+
+def test_a_partial_runs_nothing(writer: OfficialWriter, canary: Path, refused: Callable[..., str]) -> None:
+    network = writer.record("Generator", act=partial(os.system, f"touch {canary}"))
+    assert "'posix.system', which is not admitted" in refused(pickle.dumps({"G_ema": network}))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -137,11 +170,11 @@ def test_attributes_come_as_plain_values(writer: OfficialWriter, tmp_path: Path,
         ({"c_dim": -1}, "its c_dim is -1: expected a count from 0"),
         ({"architecture": "resnet"}, "are missing or unknown: expected a plain StyleGAN2"),
         ({"architecture": "rest"}, "its architecture is 'rest': expected one of orig, skip, resnet"),
-        ({"img_resolution": 2**40}, "its img_resolution is 1099511627776"),
+        ({"img_resolution": 2**40}, "its resolution is 1099511627776"),
         ({"img_resolution": 64}, r"its synthesis\.b64\.conv1\.weight is missing"),
         ({"channel_max": 4000}, r"its synthesis\.b4\.conv1\.weight is of shape \(16, 16, 3, 3\)"),
         ({"w_dim": 4000}, r"its mapping\.fc0\.weight is of shape \(32, 32\)"),
-        ({"mapping_kwargs": 3}, "its mapping_kwargs or synthesis_kwargs are no table"),
+        ({"mapping_kwargs": 3}, "its mapping_kwargs is 3: expected a table"),
         ({"conv_clamp": -1}, "its conv_clamp is -1: expected a positive number"),
     ],
 )
@@ -156,10 +189,10 @@ def test_another_network_is_refused_by_what_differs(
 
 
 def test_another_family_is_named(writer: OfficialWriter, tmp_path: Path) -> None:
-    names = {"": "SuperresGenerator", "synthesis": "SynthesisNetwork"}
-    network = writer.module({"synthesis.input.weight": torch.zeros(2)}, names)
+    names = {"": "Generator", "synthesis": "DiffusionUnet"}
+    network = writer.module({"synthesis.first.weight": torch.zeros(2)}, names)
     path = writer.write(tmp_path / "official.pkl", {"G_ema": network})
-    with pytest.raises(CheckpointError, match="is a 'SuperresGenerator' with 'SynthesisNetwork': only StyleGAN2"):
+    with pytest.raises(CheckpointError, match="a 'Generator' with 'DiffusionUnet': expected a generator of"):
         convert_official(path, tmp_path / "out.safetensors")
 
 
@@ -361,15 +394,31 @@ BOMBS = {
     "names": lambda: opened(b"".join(b"ctorch.nn\nA%d\n" % i for i in range(100_000))),
     "text": lambda: opened(b"X" + struct.pack("<I", 2**24) + bytes(2**24)),
 }
+CLAIMS: list[Any] = [
+    {"format": "ktl-stylegan-1", "licence": "", "family": family, "config": config}
+    for family, config in [
+        ("StyleGAN2", {"resolution": 10**6}),
+        ("StyleGAN2", {"resolution": 1024, "channel_base": 10**9, "channel_max": 10**9}),
+        ("StyleGAN2", {"resolution": 1024, "channel_base": 2**22, "channel_max": 4096}),
+        ("StyleGAN2", {"z_dim": 10**9}),
+        ("StyleGAN2", {"resolution": 32.0}),
+        ("StyleGAN3", {"num_layers": 10**9}),
+        ("StyleGAN3", {"margin_size": 10**9}),
+        ("StyleGAN3", {"layers": [{}] * 10**5}),
+        ("StyleGAN-XL", {"c_dim": 100_000, "embed_dim": 4096}),
+        ("StyleGAN-XL", {"c_dim": 10**12}),
+    ]
+]
+CLAIMS.append([[]])
 READ = """
 import re, sys
 from pathlib import Path
 from ktl.errors import CheckpointError
-from ktl.generators.official_pickle import read_official
+from ktl.generators import load_generator
 kilobytes = lambda name: int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1))
 def refusal(path):
     try:
-        read_official(Path(path))
+        load_generator(path)
     except CheckpointError as error:
         return error
 refusal(sys.argv[1])  # takes what any reading takes
@@ -382,13 +431,23 @@ for path in sys.argv[2:]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
-def test_bombs_are_refused_at_little_memory(tmp_path: Path, writer: OfficialWriter) -> None:
+def test_bombs_are_refused_at_little_memory(tmp_path: Path, writer: OfficialWriter, canary: Path) -> None:
     laugh: Any = "ha"
     for _ in range(30):
         laugh = [laugh] * 10
     bombs = {name: make() for name, make in BOMBS.items()}
     bombs["laughs"] = pickle.dumps({"G_ema": writer.record("Generator", laugh=laugh)})
+    bombs["call"] = pickle.dumps({"G_ema": Reduced(os.system, f"touch {canary}")})
+    bombs["cut"] = bombs["claim"][:-20]
+    bombs["trailing"] = bombs["call"].replace(b"posix", b"torch") + b"more"
     paths = [tmp_path / "first.pkl"] + [tmp_path / f"{name}.pkl" for name in bombs]
+    for number, about in enumerate(CLAIMS):
+        path = tmp_path / f"{number}.safetensors"
+        save_file({"a": torch.zeros(2)}, path, {"ktl": json.dumps(about)})
+        bombs[path.stem] = path.read_bytes()
+        paths.append(path)
+    bombs["header"] = struct.pack("<Q", 90_000_000) + b"{" * 90_000_000
+    paths.append(tmp_path / "header.safetensors")
     for path, payload in zip(paths, [b"", *bombs.values()], strict=True):
         path.write_bytes(payload)
     ended = subprocess.run([sys.executable, "-c", READ, *paths], capture_output=True, text=True, check=True)
@@ -396,4 +455,5 @@ def test_bombs_are_refused_at_little_memory(tmp_path: Path, writer: OfficialWrit
     assert len(lines) == len(bombs)
     for line in lines:
         assert int(line.split()[0]) * 1024 < MOST_BYTES, line
-        assert "is no official network that ktl can read: " in line
+        assert re.search("is no (official network|generator) that ktl can read: ", line)
+    assert not canary.exists()

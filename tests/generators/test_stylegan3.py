@@ -102,7 +102,7 @@ def test_a_layer_is_planned_alike_from_an_official_object() -> None:
         f"{side}_{field.name}": getattr(band, field.name) for side, band in sides for field in fields(band)
     }
     attributes |= {"in_size": np.full(2, plan.source.size), "is_torgb": False, "padding": [3, 2, 3, 2]}
-    attributes["is_critically_sampled"] = False
+    attributes |= {"is_critically_sampled": False, "conv_kernel": 3, "down_radial": False}
     assert LayerPlan.from_attributes(plan.name, attributes) == plan
     del attributes["in_cutoff"]
     with pytest.raises(KeyError, match="in_cutoff"):

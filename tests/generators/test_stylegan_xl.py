@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ktl.generators.stylegan3 import StyleGAN3Config
-from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, xl_layer_plans
+from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
 from ktl.seeds import initialising, stream
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -29,23 +28,21 @@ def official_config(golden: dict[str, np.ndarray]) -> StyleGANXLConfig:
     official: dict[str, Any] = json.loads(golden["meta_json"].tobytes())["config"]
     stem = official.get("stem", official)
     superres = official.get("superres")
-    return StyleGANXLConfig(
-        stem=StyleGAN3Config(
-            z_dim=stem["z_dim"],
-            c_dim=stem["c_dim"],
-            w_dim=stem["w_dim"],
-            resolution=stem["img_resolution"],
-            channel_base=stem["channel_base"],
-            channel_max=stem["channel_max"],
-            mapping_layers=stem["mapping_kwargs"]["num_layers"],
-            num_layers=stem["num_layers"],
-            margin_size=stem["margin_size"],
-            conv_kernel=stem["conv_kernel"],
-            use_radial_filters=stem["use_radial_filters"],
-        ),
+    config = StyleGANXLConfig(
+        z_dim=stem["z_dim"],
+        c_dim=stem["c_dim"],
+        w_dim=stem["w_dim"],
+        resolution=stem["img_resolution"],
+        channel_base=stem["channel_base"],
+        channel_max=stem["channel_max"],
+        mapping_layers=stem["mapping_kwargs"]["num_layers"],
+        num_layers=stem["num_layers"],
+        margin_size=stem["margin_size"],
+        conv_kernel=stem["conv_kernel"],
+        use_radial_filters=stem["use_radial_filters"],
         embed_dim=golden["state/mapping.embed.weight"].shape[1],
-        heads=(Head(superres["head_layers"], superres["up_factor"]),) if superres else (),
     )
+    return grown(config, [Head(superres["head_layers"], superres["up_factor"])]) if superres else config
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,9 +72,11 @@ def test_filters_are_designed_as_the_official_ones(name: str) -> None:
 
 def test_growing_in_several_stages_names_the_layers_of_the_released_faces() -> None:
     # the names with sizes are public; that they came from this stem and these heads is inferred from them
-    stem = StyleGAN3Config(resolution=32, num_layers=10, channel_base=65536, channel_max=1024)
-    plans = xl_layer_plans(StyleGANXLConfig(stem=stem, heads=(Head(4, 2), Head(4, 2), Head(4, 2))))
-    names = [plan.name for plan in plans]
+    stem = StyleGANXLConfig(resolution=32, num_layers=10, channel_base=65536, channel_max=1024)
+    config = grown(grown(stem, [Head(4, 2), Head(4, 2)]), [Head(4, 2)])
+    assert config == grown(stem, [Head(4, 2)] * 3)
+    assert config.resolution == 256
+    names = [plan.name for plan in config.layers]
     assert len(names) == 17
     assert {"L3_36_1024", "L9_52_1024", "L11_84_1024", "L13_148_919", "L15_276_256", "L16_256_256"} <= set(names)
     assert names[-1] == "L17_256_3"
@@ -96,8 +95,8 @@ def test_labels_are_required_and_choose_the_mean_that_truncation_pulls_to() -> N
 
 @torch.no_grad()
 def test_without_classes_there_is_one_mean_and_no_label() -> None:
-    stem = StyleGAN3Config(z_dim=8, w_dim=8, resolution=16, channel_max=4, num_layers=4, margin_size=2)
+    stem = StyleGANXLConfig(z_dim=8, c_dim=0, w_dim=8, channel_max=4, num_layers=4, margin_size=2)
     with initialising(0, "test"):
-        network = StyleGANXL(StyleGANXLConfig(stem=stem, heads=(Head(4, 2),))).eval()
+        network = StyleGANXL(grown(stem, [Head(4, 2)])).eval()
     assert network(torch.randn(2, 8, generator=stream(0, "z"))).shape == (2, 3, 32, 32)
     assert network.mapping.w_avg.shape == (8,)

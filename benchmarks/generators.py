@@ -1,0 +1,198 @@
+"""Images a second of ktl's StyleGANs against a straightforward transcription of the same networks.
+
+    python benchmarks/generators.py
+
+The transcription draws one image at a time in float32 the way the papers write a layer down: the style scales a copy of
+the weights, which is demodulated and convolved with; up-sampling sets zeros between pixels and then filters; each
+step is an operation of its own. Both sides have the same random weights, so their images are compared too. Timings
+are taken in turn, side by side, so that other work on the machine slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ktl.generators.convolution import products_in
+from ktl.generators.stylegan import Network, StyleGANGenerator
+from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config, SynthesisBlock
+from ktl.generators.stylegan3 import AliasFreeLayer, StyleGAN3, StyleGAN3Config
+from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
+from ktl.seeds import initialising, stream
+
+CLOCKS: dict[str, Callable[[], float]] = {
+    "wall": time.perf_counter,
+    "cpu": lambda: time.process_time() / torch.get_num_threads(),
+}
+
+
+def dense(layer: torch.nn.Module, w: Tensor) -> Tensor:
+    """An affine layer of w (1, w_dim)."""
+    weight, bias = layer.weight * layer.weight_gain, layer.bias * layer.bias_gain
+    return w @ weight.T + bias
+
+
+def modulated(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool, padding: int, up: bool = False) -> Tensor:
+    """Convolution of x (1, c, h, w) with the weights of one style (1, c)."""
+    weight = weight * style[0, :, None, None]
+    if demodulate:
+        weight = weight * (weight.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).rsqrt()
+    if up:
+        return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    return F.conv2d(x, weight, padding=padding)
+
+
+def filtered(x: Tensor, kernel: Tensor | None, up: int, down: int, padding: tuple[int, int], gain: float) -> Tensor:
+    """Zeros between the pixels, padding, the low-pass filter, every `down`-th pixel."""
+    n, c, h, w = x.shape
+    x = F.pad(x.reshape(n, c, h, 1, w, 1), [0, up - 1, 0, 0, 0, up - 1]).reshape(n, c, h * up, w * up)
+    before, after = padding
+    x = F.pad(x, [before, after, before, after])
+    if kernel is not None and kernel.ndim == 2:
+        x = F.conv2d(x, (kernel * gain).expand(c, 1, *kernel.shape), groups=c)
+    elif kernel is not None:
+        column = (kernel * math.sqrt(gain)).expand(c, 1, len(kernel))
+        x = F.conv2d(F.conv2d(x, column[:, :, None], groups=c), column[..., None], groups=c)
+    return x[:, :, ::down, ::down]
+
+
+def stylegan2_image(network: StyleGAN2, w: Tensor) -> Tensor:
+    """The image (1, 3, r, r) of one w (1, w_dim)."""
+    image: Tensor | None = None
+    x = torch.empty(0)
+    for resolution in network.synthesis.resolutions:
+        block = network.synthesis.get_submodule(f"b{resolution}")
+        assert isinstance(block, SynthesisBlock)
+        if block.is_first:
+            x = block.const[None]
+        for layer in [block.conv1] if block.is_first else [block.conv0, block.conv1]:
+            x = modulated(x, layer.weight, dense(layer.affine, w), True, 1, layer.up)
+            if layer.up:
+                x = filtered(x, layer.resample_filter, 1, 1, (1, 1), 4.0)
+            x = x + layer.noise_const * layer.noise_strength
+            x = x + layer.bias[:, None, None]
+            x = F.leaky_relu(x, 0.2)
+            x = x * math.sqrt(2)
+        rgb = modulated(x, block.torgb.weight, dense(block.torgb.affine, w) * block.torgb.weight_gain, False, 0)
+        rgb = rgb + block.torgb.bias[:, None, None]
+        image = rgb if image is None else filtered(image, block.resample_filter, 2, 1, (2, 1), 4.0) + rgb
+    assert image is not None
+    return image
+
+
+def alias_free_layer(layer: AliasFreeLayer, x: Tensor, w: Tensor) -> Tensor:
+    """One layer of StyleGAN3 on x (1, c, h, h)."""
+    style, weight = dense(layer.affine, w), layer.weight
+    if layer.is_rgb:
+        style = style / math.sqrt(weight[0].numel())
+    else:
+        weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
+        style = style * style.square().mean().rsqrt()
+    x = modulated(x * layer.magnitude_ema.rsqrt(), weight, style, not layer.is_rgb, layer.kernel_size - 1)
+    x = x + layer.bias[:, None, None]
+    x = filtered(x, layer.up_filter, layer.up_factor, 1, layer.padding, layer.up_factor**2)
+    if not layer.is_rgb:
+        x = F.leaky_relu(x, 0.2)
+        x = x * math.sqrt(2)
+    if layer.conv_clamp is not None:
+        x = x.clamp(-layer.conv_clamp, layer.conv_clamp)
+    return filtered(x, layer.down_filter, 1, layer.down_factor, (0, 0), 1.0)
+
+
+def stylegan3_image(network: StyleGAN3 | StyleGANXL, w: Tensor) -> Tensor:
+    """The image (1, 3, r, r) of one w (1, w_dim)."""
+    x = network.synthesis.input(w)
+    for name in network.synthesis.layer_names:
+        layer = network.synthesis.get_submodule(name)
+        assert isinstance(layer, AliasFreeLayer)
+        x = alias_free_layer(layer, x, w)
+    return x * network.synthesis.output_scale
+
+
+def networks(resolution: int) -> dict[str, tuple[Network, Callable[..., Tensor]]]:
+    """Each family at `resolution`: random weights, an eighth of the published channels, StyleGAN-XL in two stages."""
+    sizes = {"z_dim": 64, "w_dim": 512, "channel_max": 64}
+    three = sizes | {"resolution": resolution, "channel_base": 4096}
+    stem = StyleGANXLConfig(**sizes, c_dim=100, resolution=resolution // 4, num_layers=10, channel_base=4096)
+    return {
+        "StyleGAN2": (
+            StyleGAN2(StyleGAN2Config(**sizes, resolution=resolution, channel_base=4096)),
+            stylegan2_image,
+        ),
+        "StyleGAN3-T": (StyleGAN3(StyleGAN3Config(**three)), stylegan3_image),
+        "StyleGAN3-R": (
+            StyleGAN3(StyleGAN3Config(**three, conv_kernel=1, use_radial_filters=True)),
+            stylegan3_image,
+        ),
+        "StyleGAN-XL": (StyleGANXL(grown(stem, [Head(5, 4)])), stylegan3_image),
+    }
+
+
+def rate(draw: Callable[[], Tensor], clock: Callable[[], float]) -> float:
+    """Images a second of one call."""
+    started = clock()
+    images = draw()
+    return len(images) / (clock() - started)
+
+
+@torch.no_grad()
+def main() -> None:
+    """Prints one row of a Markdown table for each family and resolution."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--alone", type=int, default=2, help="images that the transcription draws, one at a time")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: for a busy machine")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--resolutions", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--families", nargs="+", default=None)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    columns = ["network", "transcription", "ktl", "ratio", "ktl, bfloat16 products", "ratio", "levels off", "load"]
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for resolution in options.resolutions:
+        with initialising(0, "benchmark"):
+            made = networks(resolution)
+        for family, (network, transcription) in made.items():
+            if not options.families or family in options.families:
+                figures = measured(network, transcription, options)
+                print(f"| {family} {resolution} | {' | '.join(figures)} |", flush=True)
+
+
+def measured(network: Network, transcription: Callable[..., Tensor], options: argparse.Namespace) -> list[str]:
+    """Images a second of each way, ratios to the first as median (least-most), and how far bfloat16 draws off."""
+    generator = StyleGANGenerator(network, name="", licence="", fingerprint="")
+    latents = torch.randn(options.batch, generator.latent_dim, generator=stream(0, "latents"))
+
+    def ktl(products: torch.dtype | None) -> Tensor:
+        with products_in(products):
+            return generator.raw_images(latents)
+
+    ways: list[Callable[[], Tensor]] = [
+        lambda: torch.cat([transcription(network, w) for w in latents[: options.alone].split(1)]),
+        lambda: ktl(None),
+        lambda: ktl(torch.bfloat16),
+    ]
+    reference, exact, rounded = (draw() for draw in ways)
+    spread = exact.std()
+    assert (reference - exact[: options.alone]).abs().max() < 1e-4 * spread, "the transcription is of another network"
+    off = (rounded - exact).abs() / spread * 64  # 8-bit levels of images whose pixels deviate by 64, as natural ones do
+    rows = [[rate(draw, CLOCKS[options.clock]) for draw in ways] for _ in range(options.repeats)]
+    figures = [f"{statistics.median(row[0] for row in rows):.1f}"]
+    for column in (1, 2):
+        ratios = [row[column] / row[0] for row in rows]
+        figures.append(f"{statistics.median(row[column] for row in rows):.1f}")
+        figures.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
+    return [*figures, f"{off.mean():.2f}, at most {off.max():.1f}", f"{os.getloadavg()[0]:.1f}"]
+
+
+if __name__ == "__main__":
+    main()
