@@ -234,7 +234,7 @@ def test_predict_reports_an_unreadable_file_and_goes_on(
         ("--model", "cnn5", "unknown model 'cnn5': choose one of cnn4"),
         ("--recipe", "secret", "unknown recipe 'secret': choose one of tuned, published"),
         ("--device", "abacus", "unknown device 'abacus': choose one of cpu, cuda, mps"),
-        ("--generator", "builtout", "unknown generator 'builtout': give 'builtin' or the path of a .safetensors .*"),
+        ("--generator", "builtout", "unknown generator 'builtout': give 'builtin', the path of a .safetensors .*"),
         ("--data", "nowhere", "no data set 'nowhere': give a folder, an .npz file, or one of fashion-mnist, mnist, .*"),
         ("--shots", "0", "--shots is 0: at least 1 labelled image a class is needed"),
         ("--ways", "99", "--ways is 99: colours has 3 classes, so give 2 to 3"),

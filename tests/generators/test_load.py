@@ -58,7 +58,7 @@ def test_a_saved_generator_loads_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["stylegan9", "weights.pt", ""])
 def test_an_unknown_generator_is_refused_with_the_choices(source: str) -> None:
-    with pytest.raises(UsageError, match=r"give 'builtin' or the path of a \.safetensors"):
+    with pytest.raises(UsageError, match=r"give 'builtin', the path of a \.safetensors"):
         load_generator(source)
 
 
