@@ -26,6 +26,7 @@ from ktl.models import MODELS
 from ktl.transfer import TASKS
 
 from .console import errors, in_bytes, in_percent, output, stop_on_signal
+from .predict import predict
 
 if TYPE_CHECKING:
     from ktl.edge.compare import Comparison
@@ -183,26 +184,7 @@ def evaluate(run: Run, as_json: AsJson = False) -> None:
     output.print(table)
 
 
-@app.command()
-def predict(
-    run: Run, images: Annotated[list[Path], typer.Argument(help="Image files.")], as_json: AsJson = False
-) -> None:
-    """Classify image files with a finished run; exit code 1 if any could not be read."""
-    from ktl.edge.predict import Predictor
-
-    failed = False
-    for prediction in Predictor(run).predict(images):
-        if prediction.error is not None:
-            failed = True
-            errors.print(prediction.error)
-        elif as_json:
-            shown = {"file": str(prediction.file), "label": prediction.label, "probability": prediction.probability}
-            print(json.dumps(shown))
-        else:
-            assert prediction.probability is not None  # there is one where there is no error
-            output.print(f"{prediction.file}: {prediction.label} ({in_percent(prediction.probability)})")
-    if failed:
-        raise typer.Exit(1)
+app.command()(predict)
 
 
 def _choice(option: str, value: str, choices: list[str]) -> None:

@@ -1,7 +1,7 @@
 """How sure a model may be: one temperature for its logits, from the shots alone.
 
 Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017) fit it on held-out labels. Here every label is a
-shot, so two stand-ins that each saw half of the shots are asked about the other half. docs/deploying.md has the figures.
+shot, so two stand-ins that each saw half of the shots are asked about the other half. docs/export.md has the figures.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ def calibrated_temperature(task: FewShotTask, config: RunConfig) -> float:
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The temperature in 0.1..10 of least negative log-likelihood for logits (n, C) and labels (n,), to 1%."""
-    grid = torch.logspace(math.log10(COLDEST), math.log10(HOTTEST), 464).tolist()
-    return min(grid, key=lambda temperature: F.cross_entropy(logits / temperature, labels).item())
+    grid: list[float] = torch.logspace(math.log10(COLDEST), math.log10(HOTTEST), 464).tolist()
+    losses = [F.cross_entropy(logits / temperature, labels).item() for temperature in grid]
+    return grid[losses.index(min(losses))]
 
 
 def _logits(task: FewShotTask, config: RunConfig, held: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Prediction:
 
 
 class Predictor:
-    """The model.onnx and labels.json of a run or bundle. Raises CheckpointError if missing, damaged or in disagreement."""
+    """A run's or bundle's model.onnx and labels.json. Raises CheckpointError if they are missing, damaged or differ."""
 
     def __init__(self, folder: Path) -> None:
         import onnxruntime

@@ -1,9 +1,11 @@
 """The part of an exported model that takes pictures of any size: what `ktl.data.images.fit_image` does, as ONNX nodes.
 
-ONNX Runtime resizes 8-bit images by Pillow's own arithmetic, so the pixels that reach the network are those of training.
+ONNX Runtime resizes 8-bit images by Pillow's own arithmetic: the pixels that reach the network are those of training.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, checker, compose, helper, numpy_helper
@@ -14,7 +16,7 @@ WHOLE = 65536
 
 
 def with_preprocessing(core: ModelProto, image_size: int, channels: int) -> ModelProto:
-    """Puts cropping, resizing and grey conversion before `core`, whose input `pixels` is uint8 (n, channels, size, size).
+    """Puts cropping, scaling and grey conversion before `core`; its input `pixels` is uint8 (n, channels, size, size).
 
     The result's input `images` is uint8 RGB (n, height, width, 3), any n, height and width: the central square, scaled
     by an antialiased bicubic filter, then turned grey if `channels` is 1.
@@ -68,11 +70,13 @@ def with_preprocessing(core: ModelProto, image_size: int, channels: int) -> Mode
     )
     before = helper.make_model(graph, opset_imports=core.opset_import, ir_version=core.ir_version)
     merged: ModelProto = compose.merge_models(before, core, io_map=[("fitted", "pixels")])
+    del merged.opset_import[:]  # the merge lists both graphs' versions, the same ones twice
+    merged.opset_import.extend(core.opset_import)
     checker.check_model(merged, full_check=True)
     return merged
 
 
-def _node(kind: str, inputs: str, output: str, **attributes: object) -> NodeProto:
+def _node(kind: str, inputs: str, output: str, **attributes: Any) -> NodeProto:
     return helper.make_node(kind, [_named(name) for name in inputs.split()], [_named(output)], **attributes)
 
 

@@ -75,9 +75,10 @@ def train_edge(
 ) -> RunResult:
     """Trains one edge, with a cloud's help or (`config.local_only`) without, into the run directory `out`.
 
-    The folder gets config.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx, record.json and
-    record.safetensors (what a report shows) and, under wire/, every payload sent and received. With `resume` a run goes on where it was; the result is the same to the bit as if it had
-    never stopped. Raises UsageError if `out` holds a run that was not to be resumed, Interrupted after `should_stop`.
+    The folder gets config.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx, what a report shows
+    (record.json, record.safetensors) and, under wire/, every payload sent and received. With `resume` a run goes on
+    where it was; the result is the same to the bit as if it had never stopped. Raises UsageError if `out` holds a run
+    that was not to be resumed, Interrupted after `should_stop`.
     """
     if config.local_only == (connection is not None):
         raise UsageError("a run needs a cloud connection, unless it is local_only: then it must have none")
@@ -103,15 +104,20 @@ def train_edge(
     return run.to_the_end()
 
 
-def evaluate_run(out: Path) -> tuple[Evaluation, list[str]]:
-    """Evaluates a run's saved model on its own test images; returns class names too. Raises CheckpointError."""
+def load_run(out: Path) -> EdgeLearner:
+    """A run's saved model with its task and config. Raises CheckpointError."""
     config = load_config(out / "config.json", RunConfig)
     torch.set_num_threads(config.threads)
     tensors, _ = load_checkpoint(out / "checkpoint.safetensors")
-    task = draw(config)
-    learner = EdgeLearner(task, config, etf_seed=config.seed)
+    learner = EdgeLearner(draw(config), config, etf_seed=config.seed)
     learner.restore_model(tensors)
-    return learner.evaluate(), task.class_names
+    return learner
+
+
+def evaluate_run(out: Path) -> tuple[Evaluation, list[str]]:
+    """Evaluates a run's saved model on its own test images; returns class names too. Raises CheckpointError."""
+    learner = load_run(out)
+    return learner.evaluate(), learner.task.class_names
 
 
 def draw(config: RunConfig) -> FewShotTask:
