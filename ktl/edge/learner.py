@@ -100,7 +100,6 @@ class EdgeLearner:
 
         `on_step` gets the stage, the steps done in it, and the last loss.
         """
-        self.model.train()
         pairs = concatenate(self._pairs) if self._pairs else None
         start = 0
         for stage in self._stages[self.round]:
@@ -206,6 +205,7 @@ class EdgeLearner:
 
     def _features(self, images: Tensor) -> Tensor:
         """float32, but computed in the training's precision: heads and losses stay exact."""
+        self.model.train(len(images) > 1)  # batch normalisation is undefined on one image: it takes running statistics
         with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
             features: Tensor = self.model.extractor(images)
         return features.float()

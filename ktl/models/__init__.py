@@ -1,8 +1,106 @@
-"""Edge models: a feature extractor by name, and the ETF classifier on top of it."""
+"""Edge models by name: feature extractors that end in 512 features, and the groups that federations are made of."""
 
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from ktl.errors import UsageError
 from ktl.registry import Registry
 
-MODELS = Registry(
+
+class ModelRegistry(Registry):
+    """The architectures below, and any nn.Module of the user's own as `module:Class`."""
+
+    def check(self, name: str) -> str:
+        """Returns `name` if it is a choice or reads `module:Class`; raises UsageError that lists the choices."""
+        module, colon, attribute = name.partition(":")
+        if colon and attribute.isidentifier() and all(part.isidentifier() for part in module.split(".")):
+            return name
+        return super().check(name)
+
+    def load(self, name: str) -> Any:
+        """The extractor's constructor (channels, image_size) -> nn.Module with 512 features."""
+        if ":" not in self.check(name):
+            return super().load(name)
+        from ktl.models.backbone import adapted
+
+        return adapted(name, _import(name))
+
+
+def _import(name: str) -> Any:
+    """What `module:Class` names, the working folder's modules included."""
+    module, _, attribute = name.partition(":")
+    before = list(sys.path)
+    sys.path.append("")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"cannot load model {name!r} ({error}); give an importable module:Class") from error
+    finally:
+        sys.path[:] = before
+
+
+MODELS = ModelRegistry(
     "model",
-    {"cnn4": ("ktl.models.compact:FourLayerCNN", "2 convolutions + 2 dense layers: the compact CNN of the paper")},
+    {
+        "cnn4": ("ktl.models.compact:FourLayerCNN", "2 convolutions + 2 dense layers: the compact CNN of the paper"),
+        "resnet4": ("ktl.models.resnet:resnet4", "one basic block after a 3 x 3 stem: the smallest residual network"),
+        "resnet6": ("ktl.models.resnet:resnet6", "two basic blocks, 64 and 128 wide"),
+        "resnet8": ("ktl.models.resnet:resnet8", "three basic blocks, 64 to 256 wide"),
+        "resnet10": ("ktl.models.resnet:resnet10", "four basic blocks, 64 to 512 wide"),
+        "mobilenetv2": ("ktl.models.mobilenet:mobilenetv2", "inverted residuals; strides for small images"),
+        "resnet18": ("ktl.models.resnet:resnet18", "torchvision's, from scratch"),
+        "resnet34": ("ktl.models.resnet:resnet34", "torchvision's, from scratch"),
+        "resnet50": ("ktl.models.resnet:resnet50", "torchvision's, from scratch"),
+        "resnet101": ("ktl.models.resnet:resnet101", "torchvision's, from scratch"),
+        "resnet152": ("ktl.models.resnet:resnet152", "torchvision's, from scratch"),
+        "googlenet": ("ktl.models.googlenet:googlenet", "torchvision's, from scratch, without auxiliary heads"),
+        "vit-b16": ("ktl.models.vit:vit_b16", "torchvision's vision transformer, from scratch, patches of 16 pixels"),
+        "vit-b32": ("ktl.models.vit:vit_b32", "torchvision's vision transformer, from scratch, patches of 32 pixels"),
+    },
 )
+
+_EIGHT = ["cnn4", "googlenet", "mobilenetv2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+
+GROUPS: dict[str, list[str]] = {
+    "HtFE2": ["cnn4", "resnet18"],
+    "HtFE3": ["resnet10", "resnet18", "resnet34"],
+    "HtFE4": ["cnn4", "googlenet", "mobilenetv2", "resnet18"],
+    "HtFE8": _EIGHT,
+    "HtFE9": [
+        "resnet4",
+        "resnet6",
+        "resnet8",
+        "resnet10",
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+    ],
+    "HtM10": [*_EIGHT, "vit-b16", "vit-b32"],
+}
+"""The paper's model groups: client i takes the group's model i mod its size."""
+
+
+def model_group(names: str | Sequence[str]) -> list[str]:
+    """The models of a group's name, or of a list of names (a sequence, or one text with commas).
+
+    Raises UsageError for a name that is neither, listing the choices.
+    """
+    parts = [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
+    if not any(parts):
+        raise UsageError(f"--models is empty: give one of {', '.join(GROUPS)}, or names with commas between")
+    models: list[str] = []
+    for part in parts:
+        if part in GROUPS:
+            models += GROUPS[part]
+        elif part in MODELS.names() or ":" in part:
+            models.append(MODELS.check(part))
+        else:
+            choices = ", ".join([*GROUPS, *MODELS.names()])
+            raise UsageError(f"unknown model or group {part!r}: choose of {choices}, or module:Class")
+    return models

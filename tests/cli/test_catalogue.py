@@ -34,7 +34,8 @@ def test_datasets_says_where_downloads_go(ktl: Ktl, monkeypatch: pytest.MonkeyPa
     assert "28 x 28 grey" in rows["mnist"]
 
 
-def test_models_lists_every_model_with_what_it_is(ktl: Ktl) -> None:
+def test_models_lists_every_model_with_what_it_is(ktl: Ktl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     ended = ktl("models")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert first_words(ended.stdout) == ["--model", *MODELS.names()]

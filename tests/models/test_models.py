@@ -49,5 +49,5 @@ def test_building_a_model_leaves_the_global_random_state_alone() -> None:
 
 
 def test_an_unknown_model_lists_the_choices() -> None:
-    with pytest.raises(UsageError, match="unknown model 'resnet9000': choose one of cnn4"):
+    with pytest.raises(UsageError, match="unknown model 'resnet9000': choose one of cnn4, resnet4,"):
         build_model("resnet9000", channels=1, image_size=28, classes=5, seed=0, etf_seed=0)

@@ -1,0 +1,68 @@
+"""What makes any network an edge's feature extractor: its pooled feature vector, brought to 512 numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ktl.errors import UsageError
+
+FEATURE_DIM = 512
+
+
+class Backbone(nn.Module):
+    """images (n, channels, size, size) -> features (n, 512): `body`'s feature vector, adaptively average-pooled."""
+
+    feature_dim = FEATURE_DIM
+    pooling: Tensor
+
+    def __init__(self, body: nn.Module, width: int) -> None:
+        super().__init__()
+        self.body = body
+        self.width = width
+        self.register_buffer("pooling", pooling_matrix(width, FEATURE_DIM), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.body(images).flatten(1)
+        return features if self.width == FEATURE_DIM else features @ self.pooling.to(features.dtype)
+
+
+def pooling_matrix(width: int, wanted: int) -> Tensor:
+    """(width, wanted): a product with it is adaptive average pooling, as torch defines it, in a form that ONNX has.
+
+    Output i is the mean of inputs floor(i width / wanted) to ceil((i + 1) width / wanted), the last one excluded; a
+    narrower vector is so repeated.
+    """
+    matrix = torch.zeros(width, wanted)
+    for i in range(wanted):
+        start, end = i * width // wanted, -(-(i + 1) * width // wanted)
+        matrix[start:end, i] = 1.0 / (end - start)
+    return matrix
+
+
+def adapted(name: str, kind: Any) -> Callable[[int, int], Backbone]:
+    """A user's own nn.Module class as an extractor: built by (channels, image_size), of whatever feature width.
+
+    The constructor that is returned raises UsageError if `kind` is no nn.Module class, cannot be built so, or does not
+    turn images (n, channels, size, size) into features (n, width).
+    """
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise UsageError(f"model {name!r} is no nn.Module class: give module:Class")
+
+    def build(channels: int, image_size: int) -> Backbone:
+        try:
+            body = kind(channels, image_size)
+            with torch.no_grad():
+                features = body.eval()(torch.zeros(2, channels, image_size, image_size))
+        except Exception as error:  # the user's code may raise anything
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UsageError(f"model {name!r} fails as {kind.__name__}({channels}, {image_size}): {reason}") from error
+        if not isinstance(features, Tensor) or features.ndim < 2 or len(features) != 2:
+            shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise UsageError(f"model {name!r} turns 2 images into {shape}: it must return features (n, width)")
+        return Backbone(body.train(), features[0].numel())
+
+    return build
