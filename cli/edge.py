@@ -27,6 +27,7 @@ from ktl.transfer import TASKS
 
 from .console import errors, in_bytes, in_percent, output, stop_on_signal
 from .predict import predict
+from .report import write_report_apart
 
 if TYPE_CHECKING:
     from ktl.edge.compare import Comparison
@@ -134,8 +135,11 @@ def _in_time(config: RunConfig, seconds: float) -> RunConfig:
 def _train(config: RunConfig, folder: Path, *, resume: bool, as_json: bool) -> None:
     from ktl.cloud.embedded import EmbeddedCloud
     from ktl.edge.compare import train_beside_local
+    from ktl.edge.record import SHOWN_LATENTS, add_valid_latents
     from ktl.edge.run import train_edge
     from ktl.generators import load_generator
+    from ktl.generators.base import sample_latents
+    from ktl.seeds import stream
 
     from .progress import RunProgress
 
@@ -145,17 +149,21 @@ def _train(config: RunConfig, folder: Path, *, resume: bool, as_json: bool) -> N
             result = train_edge(config, folder, resume=resume, observer=local_observer)
             comparison = None
         else:
-            cloud = EmbeddedCloud(load_generator(config.cloud.generator))
+            generator = load_generator(config.cloud.generator)
+            cloud = EmbeddedCloud(generator)
             observer = progress.observer("KTL", config.rounds, stop)
             comparison = train_beside_local(
                 config, folder, cloud, resume=resume, observer=observer, local_observer=local_observer
             )
             result = comparison.ktl
+            add_valid_latents(folder, sample_latents(generator, SHOWN_LATENTS, stream(config.seed, "valid latents")))
+    report = write_report_apart(folder)
     if as_json:
         print(json.dumps(_summary(result, comparison)))
         return
     output.print(_table(result, comparison))
-    output.print(f"run: {folder}\nnext: ktl edge evaluate {folder}   or   ktl edge predict {folder} IMAGE...")
+    output.print(f"run: {folder}" + (f"\nreport: {report}" if report else ""))
+    output.print(f"next: ktl edge predict {folder} IMAGE...   or   ktl export {folder}")
 
 
 @app.command()

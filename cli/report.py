@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .console import in_bytes, output
+from .console import errors, in_bytes, output
+
+
+def write_report_apart(run: Path) -> Path | None:
+    """Makes RUN/report.html in a process of its own: training's memory stays what it was, and a fault costs no run."""
+    out = run / "report.html"
+    made = subprocess.run([sys.executable, "-m", "ktl.report", out, run], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        reason = (made.stderr.strip().splitlines() or ["no reason given"])[-1]
+        errors.print(f"no report was made ({reason}); try: ktl report {run}")
+        return None
+    return out
 
 
 def report(

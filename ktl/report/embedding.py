@@ -41,7 +41,8 @@ def tsne(vectors: Points, perplexity: float = PERPLEXITY) -> Points:
         gains = np.where(np.sign(gradient) == np.sign(velocity), gains * 0.8, gains + 0.2).clip(0.01)
         velocity = (0.5 if early else 0.8) * velocity - max(n / EXAGGERATION, 50.0) * gains * gradient
         points = points + velocity
-    return points - points.mean(axis=0)
+    centred: Points = points - points.mean(axis=0)
+    return centred
 
 
 def _affinities(distances: Points, perplexity: float) -> Points:

@@ -6,11 +6,13 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ktl.report.embedding import Points, principal_components, tsne
 from ktl.report.summary import Arm, Reliability, RunSummary
@@ -18,7 +20,7 @@ from ktl.report.summary import Arm, Reliability, RunSummary
 INK, FAINT = "#010101", "#020202"
 SERIES = ["#030301", "#030302", "#030303", "#030304", "#030305", "#030306"]
 VARIABLES = {INK: "--ink", FAINT: "--faint"} | {colour: f"--series-{i + 1}" for i, colour in enumerate(SERIES)}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9,
@@ -48,33 +50,40 @@ class Drawing:
     alternative: str
 
 
+@matplotlib.rc_context(STYLE)
 def accuracy_drawing(runs: Sequence[RunSummary]) -> Drawing:
-    """Test accuracy after each round with its 95% interval, every run's two arms."""
-    lines = [(f"{run.name}: {arm.name}" if len(runs) > 1 else arm.name, run, arm) for run in runs for arm in run.arms]
+    """Test accuracy with its 95% interval, every run's two arms: after each round, or one below the other for one."""
+    arms = [(f"{run.name}: {arm.name}" if len(runs) > 1 else arm.name, run, arm) for run in runs for arm in run.arms]
+    rounds = max(len(arm.rows) for _, _, arm in arms)
     figure, axes = _axes()
-    words = []
-    for index, (name, run, arm) in enumerate(lines):
+    for index, (name, run, arm) in enumerate(arms):
         colour = SERIES[index % len(SERIES)]
-        last = max(len(each.main.rows) for each in runs)
-        if arm is run.local:  # one round: as many steps as all rounds of the other
-            low, high = arm.interval
-            axes.axhspan(100 * low, 100 * high, color=colour, alpha=0.12, linewidth=0)
-            axes.axhline(100 * arm.accuracy, color=colour, linestyle="--", label=name)
+        shares = np.array([row["test_accuracy"] for row in arm.rows])
+        bars = 100 * np.abs(np.array([arm.interval_of(share) for share in shares]).T - shares)
+        if rounds == 1:
+            axes.errorbar(100 * shares, [-index], xerr=bars, color=colour, marker="o", capsize=4)
+        elif arm is run.local:  # it has one round of as many steps as all rounds of the other
+            axes.errorbar([rounds], 100 * shares, bars, color=colour, marker="s", capsize=4, label=name)
         else:
-            rounds = [row["round"] for row in arm.rows]
-            shares = np.array([row["test_accuracy"] for row in arm.rows])
-            half = [_half_width(arm, share) for share in shares]
-            axes.errorbar(rounds, 100 * shares, half, color=colour, marker="o", capsize=3, label=name)
-        axes.set_xlim(0.5, last + 0.5)
-        low, high = arm.interval
-        words.append(f"{name} {_percent(arm.accuracy)} (95% interval {_percent(low)} to {_percent(high)})")
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    axes.set_xlabel("round")
-    axes.set_ylabel("test accuracy, %")
-    axes.legend()
-    return _drawing(figure, f"accuracy {len(runs)}", f"Test accuracy at the end: {'; '.join(words)}.")
+            axes.errorbar(
+                range(1, len(shares) + 1), 100 * shares, bars, color=colour, marker="o", capsize=3, label=name
+            )
+    if rounds == 1:
+        axes.set_yticks([-i for i in range(len(arms))], [name for name, _, _ in arms], parse_math=False)
+        axes.set_ylim(-len(arms) + 0.4, 0.6)
+        axes.set_xlabel("test accuracy, %")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("round")
+        axes.set_ylabel("test accuracy, %")
+        axes.legend()
+    ends = [
+        f"{name} {_percent(a.accuracy)} ({_percent(a.interval[0])} to {_percent(a.interval[1])})" for name, _, a in arms
+    ]
+    return _drawing(figure, f"accuracy {len(runs)}", f"At the end, with 95% intervals: {'; '.join(ends)}.")
 
 
+@matplotlib.rc_context(STYLE)
 def loss_drawing(run: RunSummary) -> Drawing:
     """The losses that the steps reported, smoothed, stage after stage."""
     figure, axes = _axes()
@@ -90,6 +99,7 @@ def loss_drawing(run: RunSummary) -> Drawing:
     return _drawing(figure, f"loss {run.name}", f"Training loss: {'; '.join(words) or 'none was logged'}.")
 
 
+@matplotlib.rc_context(STYLE)
 def reliability_drawing(run: RunSummary, found: Reliability) -> Drawing:
     """Accuracy against confidence; on the diagonal a model is as good as it says."""
     figure, axes = _axes()
@@ -105,6 +115,7 @@ def reliability_drawing(run: RunSummary, found: Reliability) -> Drawing:
     return _drawing(figure, f"reliability {run.name}", words)
 
 
+@matplotlib.rc_context(STYLE)
 def latent_drawings(run: RunSummary) -> list[tuple[str, Drawing]]:
     """The method's own picture: prototypes as they were sent, and what the cloud made of them among valid latents."""
     arrays = run.main.record.arrays
@@ -124,11 +135,19 @@ def latent_drawings(run: RunSummary) -> list[tuple[str, Drawing]]:
             start += len(members)
             last = index == len(kinds) - 1
             size, marker = (42, "*") if last else (7, "o")
-            axes.scatter(*shown.T, s=size, marker=marker, color=SERIES[index], alpha=1.0 if last else 0.6, label=name)
+            axes.scatter(
+                shown[:, 0],
+                shown[:, 1],
+                s=size,
+                marker=marker,
+                color=SERIES[index],
+                alpha=1.0 if last else 0.6,
+                label=name,
+            )
         _without_ticks(axes)
         axes.legend(fontsize=8, markerscale=1.2, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncol=2)
         counts = ", ".join(f"{len(members)} {name}" for name, members in kinds)
-        drawings.append((title, _drawing(figure, f"{title} {run.name}", f"{title}: {counts}.")))
+        drawings.append((title, _drawing(figure, f"{title} {run.name}", f"{counts[0].upper()}{counts[1:]}.")))
     return drawings
 
 
@@ -151,7 +170,7 @@ def _prototype_drawing(run: RunSummary) -> Drawing:
     arrays = run.main.record.arrays
     points = principal_components(arrays["prototypes"].astype(np.float64))
     figure, axes = _axes(grid=False)
-    axes.scatter(*points.T, s=42, marker="*", color=SERIES[3])
+    axes.scatter(points[:, 0], points[:, 1], s=42, marker="*", color=SERIES[3])
     if len(points) <= NAMED_CLASSES:
         for (x, y), label in zip(points, arrays["prototypes_labels"], strict=True):
             axes.annotate(
@@ -187,16 +206,10 @@ def _smoothed(losses: list[float]) -> list[float]:
     return [float(np.mean(losses[max(0, i + 1 - SMOOTHED) : i + 1])) for i in range(len(losses))]
 
 
-def _half_width(arm: Arm, share: float) -> float:
-    n = len(arm.right)
-    return 196.0 * float(np.sqrt(max(share * (1 - share), 0.25 / n) / n))
-
-
 def _axes(*, grid: bool = True) -> tuple[Figure, Axes]:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.0, 3.4), layout="constrained")
-        axes = figure.subplots()
-        axes.grid(grid)
+    figure = Figure(figsize=(5.0, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(grid)
     return figure, axes
 
 
@@ -209,7 +222,7 @@ def _without_ticks(axes: Axes) -> None:
 def _drawing(figure: Figure, salt: str, alternative: str) -> Drawing:
     """`salt` keeps the ids of one page's drawings apart and the same every time."""
     file = io.StringIO()
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": salt}):
+    with matplotlib.rc_context({"svg.hashsalt": salt}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,10 @@ class Section:
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:
-    """Writes `out`: one HTML file that needs nothing else. Raises UsageError for no run, CheckpointError for a bad one."""
+    """Writes `out`: one HTML file that needs nothing else.
+
+    Raises UsageError for no run, CheckpointError for one that has not ended or is damaged.
+    """
     if not runs:
         raise UsageError("give at least one run to report on")
     html = render([summarise(run) for run in runs])
@@ -81,7 +84,8 @@ def render(runs: Sequence[RunSummary]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "bytes": _bytes, "svg": lambda drawing: Markup(drawing.svg)}
+    filters: dict[str, Callable[..., str]] = {"percent": _percent, "bytes": _bytes, "svg": _svg}
+    environment.filters.update(filters)
     return environment.get_template("report.html.j2").render(
         runs=runs,
         sections=[_section(run) for run in runs],
@@ -158,6 +162,10 @@ def _settings(runs: Sequence[RunSummary]) -> list[tuple[str, list[str], bool]]:
         (name, [column.get(name, "") for column in columns]) for name in dict.fromkeys(n for c in columns for n in c)
     ]
     return [(name, values, len(set(values)) > 1) for name, values in rows]
+
+
+def _svg(drawing: Drawing) -> Markup:
+    return Markup(drawing.svg)  # drawn by matplotlib, which escapes what it writes
 
 
 def _percent(share: float) -> str:

@@ -40,7 +40,11 @@ class Arm:
     @property
     def interval(self) -> tuple[float, float]:
         """Of the accuracy, 95%."""
-        return wilson_interval(int(self.right.sum()), len(self.right))
+        return self.interval_of(self.accuracy)
+
+    def interval_of(self, accuracy: float) -> tuple[float, float]:
+        """Of an accuracy on this arm's test images, 95%."""
+        return wilson_interval(round(accuracy * len(self.right)), len(self.right))
 
     @property
     def class_accuracy(self) -> list[float]:
@@ -119,7 +123,7 @@ def summarise(run: Path) -> RunSummary:
 
 
 def reliability(arm: Arm) -> Reliability:
-    """How often the model is right when it is so sure; the error is the mean gap, weighted by images (Guo et al. 2017)."""
+    """How often the model is right when it is so sure, and the mean gap weighted by images (Guo et al., ICML 2017)."""
     sure, right = arm.record.arrays["confidence"], arm.right
     bins = np.minimum((sure * BINS).astype(int), BINS - 1)
     held = [bins == b for b in range(BINS) if (bins == b).any()]
