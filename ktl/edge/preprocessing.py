@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, checker, compose, helper, numpy_helper
 
-LUMA = (19595, 38470, 7471)  # of ITU-R BT.601 in 16-bit fixed point, as Pillow's; their float32 sums are exact
-HALF = 32768
+LUMA = (19595, 38470, 7471)  # of ITU-R BT.601 in 16-bit fixed point, as Pillow's; exact in float32 too
 WHOLE = 65536
+GREY_CONVERSION = "fit/grey"  # the node that quantisation must leave exact
 
 
 def with_preprocessing(core: ModelProto, image_size: int, channels: int) -> ModelProto:
@@ -48,14 +48,13 @@ def with_preprocessing(core: ModelProto, image_size: int, channels: int) -> Mode
         ),
     ]
     if channels == 1:
-        constants |= {"luma": np.array(LUMA, np.float32).reshape(1, 3, 1, 1)}
-        constants |= {"half": np.array(HALF, np.float32), "whole": np.array(WHOLE, np.float32), "plane": np.array([1])}
+        constants |= {
+            "luma": np.array(LUMA, np.float32).reshape(1, 3, 1, 1) / WHOLE,
+            "half": np.array([0.5], np.float32),
+        }
         nodes += [
             _node("Cast", "resized", "colours", to=TensorProto.FLOAT),
-            _node("Mul", "colours luma", "weighted"),
-            _node("ReduceSum", "weighted plane", "sum", keepdims=1),
-            _node("Add", "sum half", "raised"),
-            _node("Div", "raised whole", "level"),
+            _node("Conv", "colours luma half", "level", name=GREY_CONVERSION),
             _node("Floor", "level", "floor"),
             _node("Cast", "floor", "fitted", to=TensorProto.UINT8),
         ]

@@ -16,6 +16,7 @@ from safetensors.numpy import load
 
 from ktl.data.images import Images
 from ktl.edge.measure import Measured
+from ktl.edge.preprocessing import GREY_CONVERSION
 from ktl.edge.record import Record
 from ktl.errors import CheckpointError
 from ktl.wire import MOST_PAIR_BYTES, MOST_PAIRS_PER_CLASS, SessionRequest, decode_pairs
@@ -112,6 +113,7 @@ def _quantise(model: Path, out: Path, pairs: PairReader, method: CalibrationMeth
                 pairs,
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=OPERATORS,
+                nodes_to_exclude=[GREY_CONVERSION],
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
