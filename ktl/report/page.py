@@ -10,6 +10,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ktl.config import flat_settings
 from ktl.edge.record import Array
 from ktl.errors import CheckpointError, UsageError
 from ktl.report.figures import Drawing, accuracy_drawing, latent_drawings, loss_drawing, reliability_drawing
@@ -157,7 +158,11 @@ def _mistakes(run: RunSummary) -> list[Mistake]:
 
 def _settings(runs: Sequence[RunSummary]) -> list[tuple[str, list[str], bool]]:
     """Each setting of the configuration and the environment: its name, each run's value, and whether they differ."""
-    columns = [run.settings | {f"({k})": v for k, v in run.main.record.environment.items()} for run in runs]
+    columns = [
+        {name: str(value) for name, value in flat_settings(run.config).items()}
+        | {f"({name})": value for name, value in run.main.record.environment.items()}
+        for run in runs
+    ]
     rows = [
         (name, [column.get(name, "") for column in columns]) for name in dict.fromkeys(n for c in columns for n in c)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,17 +89,6 @@ class RunSummary:
         arrays, classes = self.main.record.arrays, len(self.class_names)
         cells: Array = np.bincount(arrays["labels"] * classes + arrays["predicted"], minlength=classes**2)
         return cells.reshape(classes, classes)
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """The configuration, flat: {"training.optimizer": "adamw", ...}."""
-        flat: dict[str, str] = {}
-        for name, value in asdict(self.config).items():
-            if isinstance(value, dict):
-                flat |= {f"{name}.{inner}": str(setting) for inner, setting in value.items()}
-            else:
-                flat[name] = str(value)
-        return flat
 
 
 @dataclass(frozen=True)
