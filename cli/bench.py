@@ -24,10 +24,10 @@ def bench(
     """Time a model from pictures to probabilities: torch beside ONNX Runtime beside int8."""
     from ktl.edge.bench import TORCH, bench
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "threads", "batch", "p50 ms", "p99 ms", "pictures/s", "to torch", "size", "peak memory"):
-        table.add_column(heading, justify="left" if heading == "" else "right")
-    reference: dict[tuple[int, int], float] = {}
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("", "threads", "batch", "p50 ms", "p99 ms", "images/s", "speed-up", "size", "memory"):
+        table.add_column(heading, justify="left" if heading == "" else "right", no_wrap=True)
+    reference: dict[tuple[int, int], float] = {}  # torch's median, by threads and batch
     with errors.status("timing"):
         for row in bench(target, _counts("--threads", threads), _counts("--batch", batch)):
             if as_json:
@@ -42,7 +42,7 @@ def bench(
                 f"{row.latency.p50:.3f}",
                 f"{row.latency.p99:.3f}",
                 f"{row.throughput:,.0f}",
-                "" if torch is None else f"{torch / row.latency.p50:.1f} x",
+                "" if torch is None else f"{torch / row.latency.p50:.1f}x",
                 in_bytes(row.size),
                 in_bytes(row.memory),
             )

@@ -165,7 +165,7 @@ def _train(config: RunConfig, folder: Path, *, resume: bool, as_json: bool, tens
         tracker.finished(result)
     report = write_report_apart(folder)
     if as_json:
-        print(json.dumps(_summary(result, comparison)))
+        print(json.dumps(_summary(result, comparison) | {"report": report and str(report)}))
         return
     output.print(_table(result, comparison))
     output.print(f"run: {folder}" + (f"\nreport: {report}" if report else ""))

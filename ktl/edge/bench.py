@@ -19,7 +19,7 @@ from ktl.data.images import Images
 from ktl.edge.measure import Latency, Measured, open_session, time_calls
 from ktl.errors import CheckpointError
 
-TORCH, FLOAT32, INT8 = "torch eager", "onnxruntime", "onnxr. int8"
+TORCH, FLOAT32, INT8 = "torch", "onnxruntime", "int8"
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,9 @@ class Measured:
 
 
 def open_session(model: Path, threads: int) -> Any:
-    """An ONNX Runtime session on the CPU; its threads sleep while they wait."""
+    """An ONNX Runtime session on the CPU."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -35,12 +35,13 @@ def with_preprocessing(core: ModelProto, image_size: int, channels: int) -> Mode
         _node("Add", "first side", "last"),
         _node("Slice", "images first last axes", "square"),
         _node("Transpose", "square", "channels_first", perm=[0, 3, 1, 2]),
+        # sizes of all four axes: onnxruntime 1.32 moves a transpose past a Resize of two axes wrongly
         _node("Shape", "images", "count", start=0, end=1),
         _node("Concat", "count planes size", "shape", axis=0),
         helper.make_node(
             "Resize",
             [_named("channels_first"), "", "", _named("shape")],
-            [_named("resized")],
+            [_named("resized" if channels == 1 else "fitted")],
             mode="cubic",
             cubic_coeff_a=-0.5,
             antialias=1,
@@ -58,8 +59,6 @@ def with_preprocessing(core: ModelProto, image_size: int, channels: int) -> Mode
             _node("Floor", "level", "floor"),
             _node("Cast", "floor", "fitted", to=TensorProto.UINT8),
         ]
-    else:
-        nodes.append(_node("Identity", "resized", "fitted"))
     graph = helper.make_graph(
         nodes,
         "preprocessing",
