@@ -26,10 +26,13 @@ from ktl.models import MODELS
 from ktl.transfer import TASKS
 
 from .console import errors, in_bytes, in_percent, output, stop_on_signal
+from .predict import predict
+from .report import write_report_apart
 
 if TYPE_CHECKING:
     from ktl.edge.compare import Comparison
     from ktl.edge.run import RunResult
+    from ktl.edge.tracking import Tracker
 
 app = typer.Typer(no_args_is_help=True, help="An edge device: train, evaluate, predict.")
 
@@ -95,6 +98,7 @@ def train(
         str, typer.Option(help="auto | bfloat16 | float32: of the extractor's arithmetic in training.")
     ] = RunConfig.precision,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = RunConfig.threads,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Event files, under RUN/tensorboard.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn classes from a few images: prototypes go up, image-vector pairs come down, and a CNN trains on both.
@@ -126,7 +130,7 @@ def train(
         folder = out or _new_folder(config)
         if time_budget is not None:
             config = _in_time(config, time_budget)
-    _train(config, folder, resume=resume is not None, as_json=as_json)
+    _train(config, folder, resume=resume is not None, as_json=as_json, tensorboard=tensorboard)
 
 
 def _in_time(config: RunConfig, seconds: float) -> RunConfig:
@@ -140,31 +144,51 @@ def _in_time(config: RunConfig, seconds: float) -> RunConfig:
     return fitted
 
 
-def _train(config: RunConfig, folder: Path, *, resume: bool, as_json: bool) -> None:
+def _train(config: RunConfig, folder: Path, *, resume: bool, as_json: bool, tensorboard: bool) -> None:
     from ktl.cloud.embedded import EmbeddedCloud
     from ktl.edge.compare import train_beside_local
+    from ktl.edge.record import SHOWN_LATENTS, add_valid_latents
     from ktl.edge.run import train_edge
+    from ktl.edge.tracking import tracked
     from ktl.generators import load_generator
+    from ktl.generators.base import sample_latents
+    from ktl.seeds import stream
 
     from .progress import RunProgress
 
+    board, local_board = _boards(folder, tensorboard)
     with stop_on_signal() as stop, RunProgress(quiet=as_json) as progress:
-        local_observer = progress.observer("local only", 1, stop)
+        local_observer = tracked(progress.observer("local only", 1, stop), local_board, config)
         if config.local_only:
             result = train_edge(config, folder, resume=resume, observer=local_observer)
             comparison = None
         else:
-            cloud = EmbeddedCloud(load_generator(config.cloud.generator, cached=True))
-            observer = progress.observer("KTL", config.rounds, stop)
+            generator = load_generator(config.cloud.generator, cached=True)
+            cloud = EmbeddedCloud(generator)
+            observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
             comparison = train_beside_local(
                 config, folder, cloud, resume=resume, observer=observer, local_observer=local_observer
             )
             result = comparison.ktl
+            add_valid_latents(folder, sample_latents(generator, SHOWN_LATENTS, stream(config.seed, "valid latents")))
+    for tracker in [*board, *local_board]:
+        tracker.finished(result)
+    report = write_report_apart(folder)
     if as_json:
-        print(json.dumps(_summary(result, comparison)))
+        print(json.dumps(_summary(result, comparison) | {"report": report and str(report)}))
         return
     output.print(_table(result, comparison))
-    output.print(f"run: {folder}\nnext: ktl edge evaluate {folder}   or   ktl edge predict {folder} IMAGE...")
+    output.print(f"run: {folder}" + (f"\nreport: {report}" if report else ""))
+    output.print(f"next: ktl edge predict {folder} IMAGE...   or   ktl export {folder}")
+
+
+def _boards(folder: Path, wanted: bool) -> tuple[list[Tracker], list[Tracker]]:
+    """TensorBoard's curves of the two trainings."""
+    from ktl.edge.tracking import TensorBoardTracker
+
+    if not wanted:
+        return [], []
+    return [TensorBoardTracker(folder / "tensorboard" / "ktl")], [TensorBoardTracker(folder / "tensorboard" / "local")]
 
 
 @app.command()
@@ -193,26 +217,7 @@ def evaluate(run: Run, as_json: AsJson = False) -> None:
     output.print(table)
 
 
-@app.command()
-def predict(
-    run: Run, images: Annotated[list[Path], typer.Argument(help="Image files.")], as_json: AsJson = False
-) -> None:
-    """Classify image files with a finished run; exit code 1 if any could not be read."""
-    from ktl.edge.predict import Predictor
-
-    failed = False
-    for prediction in Predictor(run).predict(images):
-        if prediction.error is not None:
-            failed = True
-            errors.print(prediction.error)
-        elif as_json:
-            shown = {"file": str(prediction.file), "label": prediction.label, "probability": prediction.probability}
-            print(json.dumps(shown))
-        else:
-            assert prediction.probability is not None  # there is one where there is no error
-            output.print(f"{prediction.file}: {prediction.label} ({in_percent(prediction.probability)})")
-    if failed:
-        raise typer.Exit(1)
+app.command()(predict)
 
 
 def _choice(option: str, value: str, choices: list[str]) -> None:

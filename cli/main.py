@@ -12,7 +12,7 @@ import typer
 
 from ktl.errors import KtlError, UsageError
 
-from . import catalogue, edge, generator
+from . import bench, catalogue, edge, export, generator, report
 from .console import errors
 
 app = typer.Typer(
@@ -22,6 +22,9 @@ app = typer.Typer(
 )
 app.add_typer(edge.app, name="edge")
 app.add_typer(generator.app, name="generator")
+app.command("export")(export.export)
+app.command("bench")(bench.bench)
+app.command("report")(report.report)
 app.command("datasets")(catalogue.datasets)
 app.command("models")(catalogue.models)
 

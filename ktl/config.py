@@ -137,6 +137,15 @@ TRANSFERS = {
 }
 
 
+def flat_settings(config: Any) -> dict[str, Any]:
+    """A config without its nesting: {"training.optimizer": "adamw", ...}."""
+    flat: dict[str, Any] = {}
+    for name, value in asdict(config).items():
+        inner = {f"{name}.{key}": setting for key, setting in value.items()} if isinstance(value, dict) else None
+        flat |= {name: value} if inner is None else inner
+    return flat
+
+
 def save_config(config: Any, path: Path) -> None:
     """Writes a config as JSON, whole or not at all. Raises CheckpointError when it cannot be written."""
     from ktl.checkpoint import write_atomically  # imports torch

@@ -17,6 +17,7 @@ ALLOWED = {
     "models": LEAVES | {"models"},
     "data": LEAVES | {"data"},
     "edge": LEAVES | {"edge", "transfer", "models", "data"},
+    "report": LEAVES | {"report", "edge"},
     "cloud": LEAVES | {"cloud", "alignment", "generators", "data"},
 }
 FORBIDDEN_IN_LEAVES = set(ALLOWED)

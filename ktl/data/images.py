@@ -73,8 +73,14 @@ def _to_8_bit(values: NDArray[np.generic]) -> Images:
 
 
 def fit_image(image: Image.Image, size: int, channels: int) -> Images:
-    """Scales the shorter side to `size`, crops the centre, and returns uint8 (size, size, channels)."""
-    image = image.convert("L" if channels == 1 else "RGB")
+    """Crops the central square, scales it to `size`, and returns uint8 (size, size, channels).
+
+    Of an RGB or grey image. `ktl.edge.preprocessing` does the same inside an exported model, to the bit.
+    """
     if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
-    return np.asarray(image, dtype=np.uint8).reshape(size, size, channels)
+        width, height = image.size
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        square = image.crop((left, top, left + side, top + side))
+        image = square.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.uint8).reshape(size, size, channels)

@@ -13,7 +13,7 @@ from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from ktl.config import RunConfig, TrainingConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.data.transforms import strong_view, to_network, weak_view
-from ktl.edge.evaluation import BATCH, Evaluation, evaluate
+from ktl.edge.evaluation import BATCH, Evaluation, class_cosines, evaluate
 from ktl.edge.precision import training_dtype
 from ktl.edge.schedule import Stage, rate_factor, stages
 from ktl.errors import CheckpointError, UsageError
@@ -123,6 +123,10 @@ class EdgeLearner:
         """On all test images of the task."""
         task = self.task
         return evaluate(self.model, task.test_images, task.test_labels, len(task.class_names), self.device)
+
+    def cosines(self, images: Tensor) -> Tensor:
+        """uint8 images (n, c, h, w) -> cosines (n, C) under the present model, in eval mode."""
+        return class_cosines(self.model, images, self.device)
 
     def state(self) -> dict[str, Tensor]:
         """Weights and optimizer state by name; `round`, `round_step` and `losses` are the caller's to keep."""

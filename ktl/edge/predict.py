@@ -1,62 +1,107 @@
-"""Classifying pictures with an exported run: ONNX Runtime, numpy and Pillow only."""
+"""Classifying pictures with an exported model: ONNX Runtime, numpy and Pillow only."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ktl.data.images import read_image
+from ktl.data.images import Images, read_image
 from ktl.errors import CheckpointError, DataError
+
+UNKNOWN = "unknown"
+BATCH = 32  # pictures held in memory at a time
+
+Source = tuple[str, "Path | IO[bytes] | Images"]  # what it is called, and where it comes from
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable class of a picture, with its probability 0..1; or the error that kept it from being read."""
+    """The most probable classes of a picture with their probabilities 0..1, best first; or why it was not read.
 
-    file: Path
-    label: str | None
-    probability: float | None
+    `label` is the best class, or "unknown" where its probability is under what was asked for.
+    """
+
+    name: str
+    label: str | None = None
+    top: tuple[tuple[str, float], ...] = ()
     error: str | None = None
+
+    @property
+    def probability(self) -> float | None:
+        """Of the best class."""
+        return self.top[0][1] if self.top else None
 
 
 class Predictor:
-    """A run's model.onnx and labels.json. Raises CheckpointError if they are missing, damaged or disagree."""
+    """A run's or bundle's model.onnx and labels.json. Raises CheckpointError if they are missing, damaged or differ."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         import onnxruntime
 
-        model, labels = run / "model.onnx", run / "labels.json"
+        model, labels = folder / "model.onnx", folder / "labels.json"
         if not model.is_file() or not labels.is_file():
             raise CheckpointError(
-                f"{run} holds no finished run: model.onnx or labels.json is missing; train it to the end"
+                f"{folder} holds no finished run: model.onnx or labels.json is missing; train it to the end"
             )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # decoding the pictures is the work, and has threads of its own
         try:
             self.labels: list[str] = json.loads(labels.read_text())
-            self.session = onnxruntime.InferenceSession(model.read_bytes(), providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
+            facts: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map["ktl"])
+            self.size = int(facts["image_size"])
         except Exception as error:  # onnxruntime's own exceptions share no public base
-            raise CheckpointError(
-                f"{run} cannot be read ({str(error).splitlines()[0]}); export the run anew"
-            ) from error
-        _, self.size, _, self.channels = self.session.get_inputs()[0].shape
-        outputs = self.session.get_outputs()[0].shape[1]
-        if outputs != len(self.labels):
-            raise CheckpointError(
-                f"{model} has {outputs} classes, but {labels} names {len(self.labels)}; export the run anew"
-            )
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{folder} cannot be read ({reason}); export the run anew") from error
+        if facts["labels"] != self.labels:
+            raise CheckpointError(f"{model} {_disagreement(facts['labels'], self.labels, labels)}; export the run anew")
 
-    def predict(self, files: Sequence[Path]) -> Iterator[Prediction]:
-        """One prediction a file, in order; a file that cannot be read yields its error and the rest goes on."""
-        for file in files:
+    def predict(
+        self, sources: Iterable[Path | Source], *, top: int = 1, reject_below: float = 0.0
+    ) -> Iterator[Prediction]:
+        """One prediction a picture, in order, with its `top` classes; unreadable ones yield their error.
+
+        Reads on by a batch at a time, so that any number of pictures takes bounded memory.
+        """
+        named = ((str(source), source) if isinstance(source, Path) else source for source in sources)
+        with ThreadPoolExecutor(max_workers=2) as readers:
+            while batch := list(islice(named, BATCH)):
+                reading = [readers.submit(self._read, name, source) for name, source in batch]
+                yield from self._predict_batch([name for name, _ in batch], reading, top, reject_below)
+
+    def probabilities(self, images: Images) -> NDArray[np.float32]:
+        """uint8 RGB images (n, h, w, 3) -> (n, classes)."""
+        (probabilities,) = self.session.run(None, {"images": images})
+        result: NDArray[np.float32] = probabilities
+        return result
+
+    def _read(self, name: str, source: Path | IO[bytes] | Images) -> Images:
+        return source if isinstance(source, np.ndarray) else read_image(source, self.size, 3, name)
+
+    def _predict_batch(
+        self, names: list[str], reading: list[Future[Images]], top: int, reject_below: float
+    ) -> Iterator[Prediction]:
+        for name, image in zip(names, reading, strict=True):
             try:
-                image = read_image(file, self.size, self.channels)
+                probabilities = self.probabilities(image.result()[None])[0]
             except DataError as error:
-                yield Prediction(file, None, None, str(error))
+                yield Prediction(name, error=str(error))
                 continue
-            (logits,) = self.session.run(None, {"images": image[None]})
-            shifted = np.exp(logits[0] - logits[0].max())
-            best = int(shifted.argmax())
-            yield Prediction(file, self.labels[best], float(shifted[best] / shifted.sum()))
+            best = np.argsort(-probabilities, kind="stable")[:top]
+            classes = tuple((self.labels[i], float(probabilities[i])) for i in best)
+            yield Prediction(name, classes[0][0] if classes[0][1] >= reject_below else UNKNOWN, classes)
+
+
+def _disagreement(known: list[str], named: list[str], file: Path) -> str:
+    if len(known) != len(named):
+        return f"has {len(known)} classes, but {file} names {len(named)}"
+    at = next(i for i, (one, other) in enumerate(zip(known, named, strict=True)) if one != other)
+    return f"calls class {at} {known[at]!r}, but {file} names it {named[at]!r}"

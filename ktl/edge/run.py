@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,28 @@ from ktl.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from ktl.config import PAIRS, RunConfig, load_config, save_config
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
+from ktl.edge.calibration import calibrated_temperature
 from ktl.edge.connection import CloudConnection
 from ktl.edge.evaluation import Evaluation
-from ktl.edge.export import export_onnx
+from ktl.edge.export import ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.learner import EdgeLearner, RoundLosses
+from ktl.edge.record import Record, cloud_arrays, describe_environment, result_arrays, write_record
 from ktl.edge.schedule import Stage
 from ktl.errors import CheckpointError, KtlError, UsageError
 from ktl.pairs import ImageVectorPairs
+from ktl.prototypes import Prototypes
 from ktl.wire import (
     SessionReply,
     SessionRequest,
     decode_message,
     decode_pairs,
+    decode_prototypes,
     encode_message,
     encode_prototypes,
 )
 
 CHECKPOINT_SECONDS = 10.0
+LOSS_EVERY = 10  # steps, of the losses that a report draws
 OPENING_BYTES = 2_000  # of the download budget, kept for the reply that opens a session
 
 Row = dict[str, Any]
@@ -70,9 +75,10 @@ def train_edge(
 ) -> RunResult:
     """Trains one edge, with a cloud's help or (`config.local_only`) without, into the run directory `out`.
 
-    The folder gets config.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx and, under wire/, every
-    payload sent and received. With `resume` a run goes on where it was; the result is the same to the bit as if it had
-    never stopped. Raises UsageError if `out` holds a run that was not to be resumed, Interrupted after `should_stop`.
+    The folder gets config.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx, what a report shows
+    (record.json, record.safetensors) and, under wire/, every payload sent and received. With `resume` a run goes on
+    where it was; the result is the same to the bit as if it had never stopped. Raises UsageError if `out` holds a run
+    that was not to be resumed, Interrupted after `should_stop`.
     """
     if config.local_only == (connection is not None):
         raise UsageError("a run needs a cloud connection, unless it is local_only: then it must have none")
@@ -98,15 +104,20 @@ def train_edge(
     return run.to_the_end()
 
 
-def evaluate_run(out: Path) -> tuple[Evaluation, list[str]]:
-    """Evaluates a run's saved model on its own test images; returns class names too. Raises CheckpointError."""
+def load_run(out: Path) -> EdgeLearner:
+    """A run's saved model with its task and config. Raises CheckpointError."""
     config = load_config(out / "config.json", RunConfig)
     torch.set_num_threads(config.threads)
     tensors, _ = load_checkpoint(out / "checkpoint.safetensors")
-    task = draw(config)
-    learner = EdgeLearner(task, config, etf_seed=config.seed)
+    learner = EdgeLearner(draw(config), config, etf_seed=config.seed)
     learner.restore_model(tensors)
-    return learner.evaluate(), task.class_names
+    return learner
+
+
+def evaluate_run(out: Path) -> tuple[Evaluation, list[str]]:
+    """Evaluates a run's saved model on its own test images; returns class names too. Raises CheckpointError."""
+    learner = load_run(out)
+    return learner.evaluate(), learner.task.class_names
 
 
 def draw(config: RunConfig) -> FewShotTask:
@@ -155,6 +166,11 @@ class _Session:
             write_atomically(received, answer)
         return decode_pairs(received.read_bytes(), self.request, self.reply.latent_dim)
 
+    def exchanged(self, round_index: int) -> tuple[ImageVectorPairs, Prototypes]:
+        """The pairs and prototypes of a round that is over, as they lie in wire/."""
+        pairs = decode_pairs(self._received(round_index).read_bytes(), self.request, self.reply.latent_dim)
+        return pairs, decode_prototypes(self._sent(round_index).read_bytes(), self.request.num_classes)
+
     def bytes_exchanged(self, round_index: int) -> tuple[int, int]:
         """Payload bytes up and down in a round; the first includes the session's opening."""
         if self.connection is None:
@@ -187,6 +203,7 @@ class _Run:
         self.session = session
         self.observer = observer
         self.rows: list[Row] = []
+        self.trace: list[list[Any]] = []  # [round, stage, step, loss] of every LOSS_EVERY-th step
         self.seconds = 0.0  # of the current round, over all its starts
         self._clock = self._saved = time.monotonic()
 
@@ -196,6 +213,7 @@ class _Run:
             self.learner.round, self.learner.round_step = progress["round"], progress["round_step"]
             self.learner.losses = RoundLosses(**progress["losses"])
             self.rows, self.seconds = progress["rows"], progress["seconds"]
+            self.trace = progress["trace"]
             for r in range(min(self.learner.round + 1, self.config.rounds)):
                 if r < self.learner.round or self.learner.round_step > 0:
                     self._receive(r)
@@ -217,9 +235,8 @@ class _Run:
                     f"stopped in round {learner.round + 1}; go on with: ktl edge train --resume {self.out}"
                 )
             self._finish_round()
-        evaluation = learner.evaluate()
-        export_onnx(learner.model, self.config.training.scale, learner.task.test_images, self.out / "model.onnx")
-        return RunResult(self.out, self.rows, evaluation)
+        self._finish_run()
+        return RunResult(self.out, self.rows, learner.evaluate())
 
     def _receive(self, round_index: int) -> None:
         pairs = self.session.pairs(round_index, self.learner)
@@ -228,6 +245,8 @@ class _Run:
 
     def _after_step(self, stage: Stage, step: int, loss: float) -> None:
         self.observer.on_step(self.learner.round, stage, step, loss)
+        if step % LOSS_EVERY == 0:
+            self.trace.append([self.learner.round + 1, stage.name, step, round(loss, 5)])
         if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
             self._save()
 
@@ -244,6 +263,29 @@ class _Run:
         self._save()
         self.observer.on_round(row)
 
+    def _finish_run(self) -> None:
+        config, learner, task = self.config, self.learner, self.learner.task
+        temperature = calibrated_temperature(task, config)
+        cosines = learner.cosines(task.test_images)
+        record = Record(
+            class_names=task.class_names,
+            temperature=temperature,
+            parameters=sum(parameter.numel() for parameter in learner.model.parameters()),
+            losses=self.trace,
+            environment=describe_environment(config.device, config.threads),
+            arrays=result_arrays(task, (cosines * config.training.scale / temperature).softmax(dim=1)),
+        )
+        if not config.local_only:
+            pairs, prototypes = self.session.exchanged(config.rounds - 1)
+            arrays = record.arrays | cloud_arrays(pairs, prototypes)
+            record = replace(record, generator=asdict(self.session.reply), pairs=len(pairs), arrays=arrays)
+        write_record(self.out, record)
+        channels, size = task.shot_images.shape[1:3]
+        facts = ModelFacts(task.class_names, size, channels, temperature)
+        export_onnx(
+            PictureClassifier(learner.model, config.training.scale, temperature), facts, self.out / "model.onnx"
+        )
+
     def _take_time(self) -> None:
         now = time.monotonic()
         self.seconds += now - self._clock
@@ -257,6 +299,7 @@ class _Run:
             "round_step": learner.round_step,
             "losses": vars(learner.losses),
             "rows": self.rows,
+            "trace": self.trace,
             "seconds": self.seconds,
         }
         save_checkpoint(self.out / "checkpoint.safetensors", learner.state(), progress)

@@ -48,7 +48,7 @@ def pictures(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> li
 
 def test_the_final_table_sets_ktl_beside_local_only(training: subprocess.CompletedProcess[str], trained: Path) -> None:
     rows, [alone] = rows_of(trained), rows_of(trained / "local-only")
-    heading, with_cloud, without, gain, run, following = (line.split() for line in training.stdout.splitlines())
+    heading, with_cloud, without, gain, run, report, following = (line.split() for line in training.stdout.splitlines())
     assert heading == ["test", "accuracy", "seconds", "up", "down"]
     assert (with_cloud[0], with_cloud[1]) == ("KTL", percent(rows[-1]["test_accuracy"]))
     assert (without[:2], without[2]) == (["local", "only"], percent(alone["test_accuracy"]))
@@ -58,7 +58,9 @@ def test_the_final_table_sets_ktl_beside_local_only(training: subprocess.Complet
     assert with_cloud[3:] == [str(up), "B", f"{down / 1000:.1f}", "kB"]
     assert without[4:] == ["0", "B", "0", "B"]
     assert run == ["run:", str(trained)]
-    assert following[:5] == ["next:", "ktl", "edge", "evaluate", str(trained)]
+    assert report == ["report:", str(trained / "report.html")]
+    assert "<title>run: ktl report</title>" in (trained / "report.html").read_text(encoding="utf-8")
+    assert following[:5] == ["next:", "ktl", "edge", "predict", str(trained)]
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(
@@ -98,6 +100,7 @@ def test_json_agrees_with_the_metrics(ktl: Ktl, trained: Path, tmp_path: Path) -
             "bytes_down": 0,
         },
         "gain": rows[-1]["test_accuracy"] - alone["test_accuracy"],
+        "report": str(run / "report.html"),
     }
     assert rows == rows_of(trained)
 
@@ -219,7 +222,9 @@ def test_predict_reports_an_unreadable_file_and_goes_on(
     ended = ktl("edge", "predict", trained, pictures[0], broken, pictures[1])
     assert ended.returncode == 1
     assert [line.split(": ")[0] for line in ended.stdout.splitlines()] == [str(pictures[0]), str(pictures[1])]
-    assert ended.stderr == f"cannot read the image {broken}: no image format that is known; remove or replace it\n"
+    unreadable, summary = ended.stderr.splitlines()
+    assert unreadable == f"cannot read the image {broken}: no image format that is known; remove or replace it"
+    assert summary == "1 of 3 pictures could not be read"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,18 @@ from PIL import Image
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 
-SLOW_IMPORTS = {"torch", "torchvision", "onnx", "onnxscript", "diffusers", "transformers", "flwr", "ray"}
+SLOW_IMPORTS = {
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxscript",
+    "matplotlib",
+    "jinja2",
+    "diffusers",
+    "transformers",
+    "flwr",
+    "ray",
+}
 
 
 def imported_by(command: list[str]) -> set[str]:
@@ -54,6 +66,17 @@ def test_predict_imports_no_torch(script: str, trained: Path, tmp_path: Path) ->
     modules = imported_by([script, "edge", "predict", str(trained), str(tmp_path / "red.png")])
     assert {"onnxruntime", "PIL", "ktl"} <= modules
     assert modules.isdisjoint(SLOW_IMPORTS)
+
+
+def test_predict_answers_within_seven_tenths_of_a_second(script: str, trained: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16), (140, 105, 110)).save(tmp_path / "red.png")
+    seconds = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([script, "edge", "predict", trained, tmp_path / "red.png"], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) <= 0.7  # of a processor: the wall clock of a busy machine says nothing
 
 
 def test_version_is_that_of_the_package(ktl: Ktl) -> None:

@@ -16,6 +16,7 @@ from ktl.config import CloudConfig, DataConfig, RunConfig, TrainingConfig, Trans
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
 from ktl.edge.compare import Comparison, train_beside_local
+from ktl.generators import load_generator
 from ktl.generators.stylegan import StyleGANGenerator
 
 
@@ -76,3 +77,17 @@ def contents_of(metrics_of: Callable[[Path], list[dict[str, Any]]]) -> Callable[
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def embedded_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the embedded data, short: 40 steps after 10 on 60 pairs."""
+    config = RunConfig(
+        training=TrainingConfig(steps=40),
+        transfer=TransferConfig(warmup_steps=10),
+        cloud=CloudConfig(pairs_per_class=6),
+        threads=1,
+    )
+    out = tmp_path_factory.mktemp("embedded") / "run"
+    train_beside_local(config, out, EmbeddedCloud(load_generator("builtin")))
+    return out

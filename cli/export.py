@@ -1,0 +1,75 @@
+"""`ktl export`: what leaves for the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from .console import in_bytes, in_percent, output
+
+if TYPE_CHECKING:
+    from ktl.edge.bundle import Parity
+    from ktl.edge.quantise import Quantisation
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run directory of `ktl edge train`.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A folder, or a file that ends in .zip.", show_default="RUN/bundle")
+    ] = None,
+    format_name: Annotated[
+        str, typer.Option("--format", help="onnx | torchscript | torch-export | safetensors")
+    ] = "onnx",
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise, calibrated on the generated images.")] = False,
+    max_drop: Annotated[float, typer.Option(min=0.0, help="Most points of accuracy that --int8 may lose.")] = 1.0,
+    optimise: Annotated[
+        bool, typer.Option("--optimize", help="Store the graph as ONNX Runtime simplifies it.")
+    ] = False,
+    check: Annotated[bool, typer.Option(help="Compare with torch on the test images.")] = True,
+) -> None:
+    """Write a bundle: the model, its labels, a model card, and a script that needs only ONNX Runtime."""
+    from ktl.edge.bundle import write_bundle
+
+    bundle = write_bundle(
+        run,
+        out or run / "bundle",
+        format_name=format_name,
+        int8=int8,
+        max_drop=max_drop / 100,
+        optimise=optimise,
+        check=check,
+    )
+    if bundle.quantisation is not None:
+        _print_quantisation(bundle.quantisation, max_drop)
+    if bundle.parity is not None:
+        _print_parity(bundle.parity)
+    output.print(f"bundle: {bundle.out}")
+    if format_name == "onnx" and bundle.out.is_dir():
+        output.print(f"next: python {bundle.out}/predict.py IMAGE...")
+    if bundle.parity is not None and not bundle.parity.holds:
+        raise typer.Exit(1)
+
+
+def _print_parity(parity: Parity) -> None:
+    verdict = "the same model as in torch" if parity.holds else "NOT the same model as in torch"
+    agreeing = f"{parity.same_class} of {parity.images} test images in the same class"
+    output.print(f"{verdict}: {agreeing}, probabilities at most {parity.largest_difference:.1e} apart")
+
+
+def _print_quantisation(quantisation: Quantisation, max_drop: float) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "test accuracy", "size", "one picture, p50", "p99"):
+        table.add_column(heading, justify="left" if heading == "" else "right")
+    for name, model in (("float32", quantisation.before), ("int8", quantisation.after)):
+        latency = model.latency
+        times = f"{latency.p50:.3f} ms", f"{latency.p99:.3f} ms"
+        table.add_row(name, in_percent(model.accuracy), in_bytes(model.size), *times)
+    output.print(table)
+    if quantisation.calibration is not None:
+        output.print(f"int8, calibrated on generated images by {quantisation.calibration}")
+    else:
+        drop = 100 * (quantisation.before.accuracy - quantisation.after.accuracy)
+        output.print(f"int8 loses {drop:.1f} points, over --max-drop {max_drop:g}: the bundle has the float32 model")

@@ -1,0 +1,92 @@
+"""`ktl edge predict`: pictures from files, folders, standard input, a video or a camera. Never imports torch."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from ktl.errors import UsageError
+
+from .console import errors, in_percent, output
+
+if TYPE_CHECKING:
+    from ktl.edge.predict import Prediction, Source
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run directory of `ktl edge train`, or a bundle of `ktl export`.")],
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(help="Image files, folders, patterns such as 'photos/**/*.jpg', or - for standard input."),
+    ] = None,
+    video: Annotated[
+        str | None, typer.Option(help="A video file, or a camera's number: 0. Needs opencv-python.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Of a video, every n-th frame.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="Classes to show, the most probable first.")] = 1,
+    reject_below: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Say 'unknown' where the best probability is lower.")
+    ] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a picture and line.")] = False,
+) -> None:
+    """Classify pictures with a finished run; exit code 1 if any could not be read."""
+    from ktl.edge.predict import Predictor
+    from ktl.edge.sources import frames, picture_files
+
+    if (video is None) == (not images):
+        raise UsageError("give image files, folders, patterns or - ; or else --video")
+    predictor = Predictor(run)
+    sources: Iterable[Path | Source]
+    if video is not None:
+        total, sources = None, frames(video, every)
+    elif images == ["-"]:
+        total, sources = 1, [("standard input", io.BytesIO(sys.stdin.buffer.read()))]
+    else:
+        files = picture_files(images or [])
+        total, sources = len(files), files
+    failed = 0
+    with _bar(total) as bar:
+        task = bar.add_task("pictures", total=total) if bar else None
+        try:
+            for prediction in predictor.predict(sources, top=top, reject_below=reject_below):
+                failed += prediction.error is not None
+                _print(prediction, as_json)
+                if bar and task is not None:
+                    bar.advance(task)
+        except BrokenPipeError:  # the reader of our output has seen enough
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - so that the exit has nothing to flush
+    if failed:
+        errors.print(f"{failed} of {total if total is not None else 'the'} pictures could not be read")
+        raise typer.Exit(1)
+
+
+def _bar(total: int | None) -> Progress | nullcontext[None]:
+    """A progress bar where the results go to a file and a person watches the rest; else nothing."""
+    watched = errors.is_terminal and not sys.stdout.isatty() and total != 1
+    return Progress(console=errors, transient=True) if watched else nullcontext()
+
+
+def _print(prediction: Prediction, as_json: bool) -> None:
+    if prediction.error is not None:
+        if as_json:
+            print(json.dumps({"file": prediction.name, "error": prediction.error}))
+        errors.print(prediction.error)
+    elif as_json:
+        shown: dict[str, Any] = {"file": prediction.name, "label": prediction.label}
+        shown["probability"] = prediction.probability
+        if len(prediction.top) > 1:
+            shown["top"] = [{"label": name, "probability": share} for name, share in prediction.top]
+        print(json.dumps(shown))
+    else:
+        classes = ", ".join(f"{name} ({in_percent(share)})" for name, share in prediction.top)
+        known = prediction.label == prediction.top[0][0]
+        output.print(f"{prediction.name}: {classes if known else f'{prediction.label}; at best {classes}'}")

@@ -1,0 +1,183 @@
+"""One self-contained HTML file from one or several runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ktl.config import flat_settings
+from ktl.edge.record import Array
+from ktl.errors import CheckpointError, UsageError
+from ktl.report.figures import Drawing, accuracy_drawing, latent_drawings, loss_drawing, reliability_drawing
+from ktl.report.pictures import strip
+from ktl.report.summary import Reliability, RunSummary, reliability, summarise
+
+TABLED_CLASSES = 20  # with more, the confusion matrix is drawn instead of written
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """A class in words and pictures."""
+
+    name: str
+    tested: int
+    accuracy: float
+    local_accuracy: float | None
+    taken_for: str | None  # most often, where it was wrong
+    taken: int
+    shots: str  # data: addresses
+    shown_shots: int
+    generated: str | None
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test image that was taken for another class."""
+
+    picture: str  # data: address
+    true: str
+    predicted: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that the page shows of one run."""
+
+    run: RunSummary
+    losses: Drawing
+    reliability: Reliability
+    reliability_drawing: Drawing
+    latents: list[tuple[str, Drawing]]
+    classes: list[ClassRow]
+    confusion: list[list[int]]
+    mistakes: list[Mistake]
+
+
+def write_report(runs: Sequence[Path], out: Path) -> None:
+    """Writes `out`: one HTML file that needs nothing else.
+
+    Raises UsageError for no run, CheckpointError for one that has not ended or is damaged.
+    """
+    if not runs:
+        raise UsageError("give at least one run to report on")
+    html = render([summarise(run) for run in runs])
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = out.with_name(f".{out.name}.tmp")
+        temporary.write_text(html, encoding="utf-8")
+        temporary.replace(out)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {out}: {error.strerror or error}; name another --out") from error
+
+
+def render(runs: Sequence[RunSummary]) -> str:
+    """The page."""
+    environment = Environment(
+        loader=PackageLoader("ktl.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., str]] = {"percent": _percent, "bytes": _bytes, "svg": _svg}
+    environment.filters.update(filters)
+    return environment.get_template("report.html.j2").render(
+        runs=runs,
+        sections=[_section(run) for run in runs],
+        accuracy=accuracy_drawing(runs),
+        settings=_settings(runs),
+        tabled_classes=TABLED_CLASSES,
+    )
+
+
+def _section(run: RunSummary) -> Section:
+    found = reliability(run.main)
+    return Section(
+        run=run,
+        losses=loss_drawing(run),
+        reliability=found,
+        reliability_drawing=reliability_drawing(run, found),
+        latents=latent_drawings(run),
+        classes=_classes(run),
+        confusion=run.confusion.tolist(),
+        mistakes=_mistakes(run),
+    )
+
+
+def _classes(run: RunSummary) -> list[ClassRow]:
+    arrays, confusion = run.main.record.arrays, run.confusion
+    local = run.local.class_accuracy if run.local is not None else None
+    rows = []
+    for index, (name, accuracy) in enumerate(zip(run.class_names, run.main.class_accuracy, strict=True)):
+        wrong = confusion[index] * (np.arange(len(confusion)) != index)
+        shots = arrays["shots"][arrays["shots_labels"] == index]
+        generated = _of_class(run, "generated", index)
+        rows.append(
+            ClassRow(
+                name=name,
+                tested=int(confusion[index].sum()),
+                accuracy=accuracy,
+                local_accuracy=None if local is None else local[index],
+                taken_for=run.class_names[int(wrong.argmax())] if wrong.any() else None,
+                taken=int(wrong.max()),
+                shots=strip(shots),
+                shown_shots=len(shots),
+                generated=None if generated is None else strip(generated),
+            )
+        )
+    return rows
+
+
+def _of_class(run: RunSummary, name: str, index: int) -> Array | None:
+    """The pictures `name` of a class, if it has any."""
+    arrays = run.main.record.arrays
+    if name not in arrays:
+        return None
+    pictures: Array = arrays[name][arrays[f"{name}_labels"] == index]
+    return pictures if len(pictures) else None
+
+
+def _mistakes(run: RunSummary) -> list[Mistake]:
+    arrays, names = run.main.record.arrays, run.class_names
+    return [
+        Mistake(
+            strip(picture[None]),
+            names[arrays["labels"][index]],
+            names[arrays["predicted"][index]],
+            float(arrays["confidence"][index]),
+        )
+        for picture, index in zip(arrays["mistakes"], arrays["mistakes_index"], strict=True)
+    ]
+
+
+def _settings(runs: Sequence[RunSummary]) -> list[tuple[str, list[str], bool]]:
+    """Each setting of the configuration and the environment: its name, each run's value, and whether they differ."""
+    columns = [
+        {name: str(value) for name, value in flat_settings(run.config).items()}
+        | {f"({name})": value for name, value in run.main.record.environment.items()}
+        for run in runs
+    ]
+    rows = [
+        (name, [column.get(name, "") for column in columns]) for name in dict.fromkeys(n for c in columns for n in c)
+    ]
+    return [(name, values, len(set(values)) > 1) for name, values in rows]
+
+
+def _svg(drawing: Drawing) -> Markup:
+    return Markup(drawing.svg)  # drawn by matplotlib, which escapes what it writes
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def _bytes(count: float) -> str:
+    if count < 1_000:
+        return f"{count:.0f} B"
+    return f"{count / 1e3:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.2f} MB"

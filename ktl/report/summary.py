@@ -1,0 +1,131 @@
+"""What a report says of a run, from the run's folder alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ktl.config import RunConfig, load_config
+from ktl.edge.intervals import Z95, wilson_interval
+from ktl.edge.record import Array, Record, read_record
+from ktl.errors import CheckpointError
+
+BINS = 10  # of a reliability diagram
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training: with the cloud, or without. rows: of metrics.jsonl, one a round."""
+
+    name: str
+    record: Record
+    rows: list[dict[str, Any]]
+
+    @property
+    def right(self) -> Array:
+        """Whether each test image was classified right, (n,) bool."""
+        right: Array = self.record.arrays["labels"] == self.record.arrays["predicted"]
+        return right
+
+    @property
+    def accuracy(self) -> float:
+        """Share of test images classified right, 0..1."""
+        return float(self.right.mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the accuracy, 95%."""
+        return self.interval_of(self.accuracy)
+
+    def interval_of(self, accuracy: float) -> tuple[float, float]:
+        """Of an accuracy on this arm's test images, 95%."""
+        return wilson_interval(round(accuracy * len(self.right)), len(self.right))
+
+    @property
+    def class_accuracy(self) -> list[float]:
+        """The same for each class."""
+        labels = self.record.arrays["labels"]
+        return [float(self.right[labels == c].mean()) for c in range(len(self.record.class_names))]
+
+    def total(self, column: str) -> float:
+        """A column of the metrics, summed over rounds."""
+        return float(sum(row[column] for row in self.rows))
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run; `local` is the same training without the cloud, where there is one."""
+
+    name: str
+    config: RunConfig
+    main: Arm
+    local: Arm | None
+
+    @property
+    def arms(self) -> list[Arm]:
+        """Both trainings, or the one there is."""
+        return [self.main] if self.local is None else [self.main, self.local]
+
+    @property
+    def class_names(self) -> list[str]:
+        """In the order of the labels."""
+        return self.main.record.class_names
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        """What the cloud's help added to the accuracy, and half of its 95% interval, paired by test image."""
+        assert self.local is not None
+        difference = self.main.right.astype(float) - self.local.right
+        return float(difference.mean()), Z95 * float(difference.std()) / math.sqrt(len(difference))
+
+    @property
+    def confusion(self) -> Array:
+        """(C, C) int64: rows are true classes, columns predicted ones."""
+        arrays, classes = self.main.record.arrays, len(self.class_names)
+        cells: Array = np.bincount(arrays["labels"] * classes + arrays["predicted"], minlength=classes**2)
+        return cells.reshape(classes, classes)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """For each bin of confidence that holds images: mean confidence, accuracy, images; and the expected error."""
+
+    confidence: list[float]
+    accuracy: list[float]
+    images: list[int]
+    error: float
+
+
+def summarise(run: Path) -> RunSummary:
+    """Reads a finished run. Raises CheckpointError for one that has not ended or is damaged."""
+    config = load_config(run / "config.json", RunConfig)
+    if config.local_only:
+        return RunSummary(run.name, config, _arm("local only", run), None)
+    local = run / "local-only"
+    alone = _arm("local only", local) if (local / "record.json").is_file() else None
+    return RunSummary(run.resolve().name, config, _arm("KTL", run), alone)
+
+
+def reliability(arm: Arm) -> Reliability:
+    """How often the model is right when it is so sure, and the mean gap weighted by images (Guo et al., ICML 2017)."""
+    sure, right = arm.record.arrays["confidence"], arm.right
+    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
+    held = [bins == b for b in range(BINS) if (bins == b).any()]
+    confidence, accuracy = [float(sure[b].mean()) for b in held], [float(right[b].mean()) for b in held]
+    images = [int(b.sum()) for b in held]
+    gaps = (n * abs(c - a) for n, c, a in zip(images, confidence, accuracy, strict=True))
+    return Reliability(confidence, accuracy, images, sum(gaps) / len(right))
+
+
+def _arm(name: str, run: Path) -> Arm:
+    record = read_record(run)
+    try:
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"the metrics of {run} are damaged ({error}); train it anew") from error
+    return Arm(name, record, rows)

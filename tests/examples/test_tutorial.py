@@ -1,0 +1,77 @@
+"""docs/tutorial.md works as written, but for its minute of training: on a busy machine that is too little."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared" / "data"
+TINY_IMAGENET = SHARED / "tiny-imagenet-10k.tar"
+CLASSES = 5
+PHOTOGRAPHS = 16  # of each class
+
+
+def embedded_photographs(folder: Path) -> None:
+    bundle = np.load(ROOT / "ktl" / "data" / "embedded" / "fashion-mnist.npz")
+    for label in range(CLASSES):
+        (folder / f"class-{label}").mkdir(parents=True)
+        for index, image in enumerate(bundle["x_train"][bundle["y_train"] == label][:PHOTOGRAPHS]):
+            Image.fromarray(image).save(folder / f"class-{label}" / f"{index}.jpg")
+
+
+def tiny_imagenet_photographs(folder: Path) -> None:
+    if not TINY_IMAGENET.is_file():
+        pytest.skip("needs shared/data/tiny-imagenet-10k.tar")
+    taken: dict[str, int] = {}
+    with tarfile.open(TINY_IMAGENET) as tar:
+        for member in tar:
+            found = re.search(r"/train/(\w+)/(\w+\.JPEG)$", member.name)
+            if (
+                found is None
+                or (found[1] not in taken and len(taken) == CLASSES)
+                or taken.get(found[1], 0) == PHOTOGRAPHS
+            ):
+                continue
+            taken[found[1]] = taken.get(found[1], 0) + 1
+            stream = tar.extractfile(member)
+            assert stream is not None
+            (folder / found[1]).mkdir(parents=True, exist_ok=True)
+            (folder / found[1] / found[2].replace(".JPEG", ".jpg")).write_bytes(stream.read())
+    assert len(taken) == CLASSES
+
+
+@pytest.mark.parametrize("photographs", [embedded_photographs, tiny_imagenet_photographs])
+def test_the_tutorial_works_as_it_is_written(photographs: Callable[[Path], None], tmp_path: Path) -> None:
+    photographs(tmp_path / "photos")
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+    commands = "\n".join(re.findall(r"^```sh\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL))
+    assert "--time-budget 60 " in commands
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euxc", commands.replace("--time-budget 60 ", "--steps 150 --warmup-steps 10 ")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    predictions = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert len(predictions) == CLASSES * PHOTOGRAPHS
+    right = sum(Path(prediction["file"]).parent.name == prediction["label"] for prediction in predictions)
+    assert right > 1.5 * PHOTOGRAPHS  # chance: 1 class in 5
+    script = [line.split("\t") for line in done.stdout.splitlines() if line.count("\t") == 2]
+    assert [(name, label) for name, label, _ in script] == [(p["file"], p["label"]) for p in predictions]
+    assert (tmp_path / "compared.html").stat().st_size > 10_000
+    assert len(re.findall(r"^(?:torch|onnxruntime|int8) +1 +1 ", done.stdout, flags=re.MULTILINE)) == 3
