@@ -199,8 +199,9 @@ def _gave_up(error: Exception, access: Access) -> CloudUnreachable:
         return CloudUnreachable(
             f"{access.url} was still too busy after {access.patience:g} s ({reason}); try again later with --resume"
         )
+    tried = f" for {access.patience:g} s" if access.patience else ""
     return CloudUnreachable(
-        f"{access.url} could not be reached for {access.patience:g} s ({reason}): check the address, the network, any "
+        f"{access.url} could not be reached{tried} ({reason}): check the address, the network, any "
         "proxy, and that `ktl cloud serve` runs there; `ktl cloud ping` tries it alone"
     )
 

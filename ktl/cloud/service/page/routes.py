@@ -87,7 +87,9 @@ async def static(name: str) -> Response:
     """Style, script and icon; nothing in them is secret."""
     if name not in STATIC:
         raise Refused("not-found", f"the page has no part {name[:100]!r}")
-    return Response((HERE / "static" / name).read_bytes(), media_type=STATIC[name], headers={"Cache-Control": "no-cache"})
+    return Response(
+        (HERE / "static" / name).read_bytes(), media_type=STATIC[name], headers={"Cache-Control": "no-cache"}
+    )
 
 
 @router.get("/login")
