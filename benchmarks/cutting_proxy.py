@@ -57,7 +57,8 @@ class CuttingProxy:
         for end in (writer, there_writer):
             if passing.cut:
                 _reset(end)
-            end.close()
+            else:
+                end.close()
 
 
 class _Passing:
@@ -93,3 +94,4 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     connection = writer.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    writer.close()
