@@ -63,10 +63,16 @@ def serve(
 
 
 def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # the protocol named: asyncio sets TCP_NODELAY on such sockets only, and without it an answer takes 40 ms more
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+        listening.bind((settings.host, settings.port))
+        listening.listen(1024)
     except OSError as error:
+        listening.close()
         raise KtlError(
             f"cannot listen on {settings.host} port {settings.port} ({error.strerror}); choose another with --port"
         ) from error
+    return listening
