@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from safetensors.numpy import load
 
-from ktl.cloud.service.models import DONE
 from ktl.cloud.service.store import Store
 
 
@@ -25,11 +24,10 @@ def latest_images(store: Store, session: str) -> tuple[int, list[ClassImage]]:
 
     Raises Refused (not-found) if there is no such session.
     """
-    done = [each.round for each in store.rounds(session) if each.state == DONE]
-    if not done:
+    stored = store.latest_stored(session)
+    if stored is None:
         return 0, []
-    stored = store.stored(session, done[-1])
-    return done[-1], first_images(b"".join(store.read(stored, 0, stored.size)))
+    return stored.round, first_images(b"".join(store.read(stored, 0, stored.size)))
 
 
 def first_images(payload: bytes) -> list[ClassImage]:

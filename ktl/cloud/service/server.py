@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 import uvicorn
@@ -19,47 +20,65 @@ from ktl.generators import load_generator
 
 KEEP_ALIVE = 75  # seconds that an idle connection is held
 
+OnFirstTokens = Callable[[dict[str, str]], None]  # tokens by scope
+
 
 class Server(uvicorn.Server):
-    """Uvicorn that first ends what waits: long polls and streams of events get their answer, not a broken line."""
+    """Uvicorn on a socket that listens already."""
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, url: str) -> None:
+        super().__init__(config)
+        self.listening = listening
+        self.url = url
+
+    def run_until_stopped(self) -> None:
+        """Serves until SIGINT or SIGTERM, or until `should_exit` is set by another thread."""
+        self.run(sockets=[self.listening])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """On SIGINT or SIGTERM."""
-        app = self.config.app
-        app.state.service.events.tell(Event("stopping"))  # type: ignore[union-attr]
+        """Long polls and streams of events get their answer, not a broken line."""
+        self.config.app.state.service.events.tell(Event("stopping"))  # type: ignore[union-attr]
         await super().shutdown(sockets)
 
 
-def serve(
-    settings: Settings, on_ready: Callable[[str], None], on_first_tokens: Callable[[dict[str, str]], None]
-) -> None:
-    """Serves until a signal. Calls `on_first_tokens` with new tokens by scope if the database had none, then
-    `on_ready` with the URL when requests are taken. Raises KtlError when it cannot start.
-    """
+def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable[[str], None]) -> None:
+    """Serves until a signal; calls `on_ready` with the URL before. Raises KtlError when it cannot start."""
     log_to_stderr(settings.log_level)
+    with server_on(settings, on_first_tokens) as server:
+        on_ready(server.url)
+        server.run_until_stopped()
+
+
+@contextmanager
+def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Server]:
+    """A server on its upgraded database, which no other server uses meanwhile; not yet running.
+
+    `on_first_tokens` gets a first token of each scope if the database had none. Raises KtlError.
+    """
     database = Database(settings.database)
     with database.one_server():
         database.upgrade()
         torch.set_num_threads(settings.threads)
         app = create_app(settings, database, load_generator(settings.generator))
         listening = _listen(settings)
-        port = listening.getsockname()[1]
         tokens = Tokens(database)
         if not tokens.all():
-            on_first_tokens({"admin": tokens.create("admin", "admin"), "edge": tokens.create("edge", "edge")})
+            on_first_tokens({scope: tokens.create(scope, scope) for scope in ("admin", "edge")})
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=int(settings.stop_seconds) or 1,
+            timeout_graceful_shutdown=max(round(settings.stop_seconds), 1),
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
             h11_max_incomplete_event_size=32 * 2**10,  # of request headers
         )
-        on_ready(settings.model_copy(update={"port": port}).url)
-        Server(config).run(sockets=[listening])
+        url = settings.model_copy(update={"port": listening.getsockname()[1]}).url
+        with listening:
+            yield Server(config, listening, url)
+        database.engine.dispose()
 
 
 def _listen(settings: Settings) -> socket.socket:
