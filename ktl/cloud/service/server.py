@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,6 +45,11 @@ class Server(uvicorn.Server):
 def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable[[str], None]) -> None:
     """Serves until a signal; calls `on_ready` with the URL before. Raises KtlError when it cannot start."""
     log_to_stderr(settings.log_level)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # uvicorn stops at them, then raises them again: a stop is no failure
+        signal.signal(number, lambda number, frame: None)
     with server_on(settings, on_first_tokens) as server:
         on_ready(server.url)
         server.run_until_stopped()
