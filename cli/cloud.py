@@ -90,7 +90,7 @@ def serve(
         output.print(f"listening on {url}\nnext: ktl edge train --cloud {url} --token-file FILE")
         output.file.flush()
 
-    run(settings, show_url, show_tokens)
+    run(settings, show_tokens, show_url)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,8 +39,9 @@ class Database:
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writing = self.engine.execution_options(ktl_begin="BEGIN IMMEDIATE")
-        # SQLite has one writer: threads that wait here wake at once, those that wait in SQLite sleep and poll
-        self._writer: Any = threading.Lock() if self.is_sqlite else nullcontext()
+        # One server writes, so its threads take turns here: none meets another's half-done work, and they wake at once
+        # where inside SQLite they would sleep and poll.
+        self._writer = threading.Lock()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -70,9 +71,9 @@ class Database:
     def compact(self) -> None:
         """Gives the room of deleted rows back to the file system. PostgreSQL does so by itself."""
         if self.is_sqlite:
-            with self._writer, self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.execute(text("PRAGMA incremental_vacuum")).all()
-                connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).all()
+            with self._writer, closing(self.engine.raw_connection()) as connection:  # outside of any transaction
+                connection.cursor().execute("PRAGMA incremental_vacuum").fetchall()
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def ready(self) -> bool:
         """Whether the database answers."""
@@ -96,7 +97,10 @@ class Database:
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": SERVER_LOCK}):
                 raise refused
-            yield
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": SERVER_LOCK})
 
 
 def _engine(url: str) -> Engine:

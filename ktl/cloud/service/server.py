@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 import uvicorn
@@ -19,54 +21,83 @@ from ktl.generators import load_generator
 
 KEEP_ALIVE = 75  # seconds that an idle connection is held
 
+OnFirstTokens = Callable[[dict[str, str]], None]  # tokens by scope
+
 
 class Server(uvicorn.Server):
-    """Uvicorn that first ends what waits: long polls and streams of events get their answer, not a broken line."""
+    """Uvicorn on a socket that listens already."""
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, url: str) -> None:
+        super().__init__(config)
+        self.listening = listening
+        self.url = url
+
+    def run_until_stopped(self) -> None:
+        """Serves until SIGINT or SIGTERM, or until `should_exit` is set by another thread."""
+        self.run(sockets=[self.listening])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """On SIGINT or SIGTERM."""
-        app = self.config.app
-        app.state.service.events.tell(Event("stopping"))  # type: ignore[union-attr]
+        """Long polls and streams of events get their answer, not a broken line."""
+        self.config.app.state.service.events.tell(Event("stopping"))  # type: ignore[union-attr]
         await super().shutdown(sockets)
 
 
-def serve(
-    settings: Settings, on_ready: Callable[[str], None], on_first_tokens: Callable[[dict[str, str]], None]
-) -> None:
-    """Serves until a signal. Calls `on_first_tokens` with new tokens by scope if the database had none, then
-    `on_ready` with the URL when requests are taken. Raises KtlError when it cannot start.
-    """
+def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable[[str], None]) -> None:
+    """Serves until a signal; calls `on_ready` with the URL before. Raises KtlError when it cannot start."""
     log_to_stderr(settings.log_level)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # uvicorn stops at them, then raises them again: a stop is no failure
+        signal.signal(number, lambda number, frame: None)
+    with server_on(settings, on_first_tokens) as server:
+        on_ready(server.url)
+        server.run_until_stopped()
+
+
+@contextmanager
+def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Server]:
+    """A server on its upgraded database, which no other server uses meanwhile; not yet running.
+
+    `on_first_tokens` gets a first token of each scope if the database had none. Raises KtlError.
+    """
     database = Database(settings.database)
     with database.one_server():
         database.upgrade()
         torch.set_num_threads(settings.threads)
         app = create_app(settings, database, load_generator(settings.generator))
         listening = _listen(settings)
-        port = listening.getsockname()[1]
         tokens = Tokens(database)
         if not tokens.all():
-            on_first_tokens({"admin": tokens.create("admin", "admin"), "edge": tokens.create("edge", "edge")})
+            on_first_tokens({scope: tokens.create(scope, scope) for scope in ("admin", "edge")})
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=int(settings.stop_seconds) or 1,
+            timeout_graceful_shutdown=max(round(settings.stop_seconds), 1),
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
             h11_max_incomplete_event_size=32 * 2**10,  # of request headers
         )
-        on_ready(settings.model_copy(update={"port": port}).url)
-        Server(config).run(sockets=[listening])
+        url = settings.model_copy(update={"port": listening.getsockname()[1]}).url
+        with listening:
+            yield Server(config, listening, url)
+        database.engine.dispose()
 
 
 def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # the protocol named: asyncio sets TCP_NODELAY on such sockets only, and without it an answer takes 40 ms more
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+        listening.bind((settings.host, settings.port))
+        listening.listen(1024)
     except OSError as error:
+        listening.close()
         raise KtlError(
             f"cannot listen on {settings.host} port {settings.port} ({error.strerror}); choose another with --port"
         ) from error
+    return listening
