@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import re
 import signal
+import ssl
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -63,12 +64,20 @@ class Command:
 class ServedCloud:
     """`ktl cloud serve` that can be killed and started again on the same port and database."""
 
-    def __init__(self, folder: Path, generator: Path | str, *options: object, database: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        generator: Path | str,
+        *options: object,
+        database: str | None = None,
+        authority: Path | None = None,
+    ) -> None:
         self.database = database or f"sqlite:///{folder / 'cloud.db'}"
         self.log = folder / "cloud.log"
         self.tokens: dict[str, str] = {}
         self.url = ""
         self._port = 0
+        self._verify = ssl.create_default_context(cafile=authority) if authority else True
         self._options = ["--generator", generator, "--threads", "1", "--database", self.database, *options]
         self.start()
 
@@ -85,7 +94,7 @@ class ServedCloud:
             self.tokens[scope] = token
         while True:
             try:
-                if httpx.get(f"{self.url}/readyz", trust_env=False).status_code == 200:
+                if httpx.get(f"{self.url}/readyz", trust_env=False, verify=self._verify).status_code == 200:
                     return
             except httpx.TransportError:
                 pass
