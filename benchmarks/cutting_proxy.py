@@ -10,7 +10,7 @@ import threading
 from types import TracebackType
 
 MOST_BYTES = 8_000  # a cut comes before so many, both directions together; small ones as likely as large ones
-SILENT_SECONDS = 0.5  # a connection without a byte for so long is dropped, as a router's table does
+SILENT_SECONDS = 2.0  # a connection without a byte for so long is dropped, as a router's table does
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close is a reset
 
 

@@ -19,7 +19,7 @@ from ktl.edge.transport import JSON_TYPE, MOST_ANSWER_BYTES, PAYLOAD_TYPE, Acces
 from ktl.errors import CheckpointError, CloudError
 from ktl.wire import MOST_PAIR_BYTES, VERSION
 
-WAIT_SECONDS = 20  # that the cloud holds back an answer while the pairs are not ready
+WAIT_SECONDS = 20  # that the cloud is asked to hold back an answer while the pairs are not ready
 EDGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SESSION_ID = re.compile(r"[0-9a-f]{32}")
 STANDSTILL_SECONDS = 3600.0  # that a round may wait for other edges without any change
@@ -134,7 +134,7 @@ class HttpCloud:
                 raise
 
     def _download(self, round_number: int) -> bytes:
-        download = _Download(self._transport, f"{self._path}/rounds/{round_number}/pairs?wait={WAIT_SECONDS}")
+        download = _Download(self._transport, f"{self._path}/rounds/{round_number}/pairs")
         payload: bytes | None = None
         while payload is None:
             payload = self._transport.retried(download.attempt)
@@ -157,6 +157,7 @@ class _Download:
         self.path = path
         self.received = bytearray()
         self.etag = ""
+        self._wait = WAIT_SECONDS
         self._state: Any = None
         self._changed = time.monotonic()
 
@@ -165,8 +166,11 @@ class _Download:
         headers = {"Accept": f"{PAYLOAD_TYPE}, {JSON_TYPE}"}
         if self.received:
             headers |= {"Range": f"bytes={len(self.received)}-", "If-Range": self.etag}
-        with self.transport.request("GET", self.path, headers=headers, wait=WAIT_SECONDS) as answer:
+        wait, self._wait = self._wait, 0  # a network may drop what is silent for so long: then ask for less
+        path = f"{self.path}?wait={wait}"
+        with self.transport.request("GET", path, headers=headers, wait=wait) as answer:
             if answer.status == 202:
+                self._wait = min(max(2 * wait, 1), WAIT_SECONDS)
                 self._note(answer.table())
                 return None
             self._start(answer.status, answer.headers)

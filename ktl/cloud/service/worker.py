@@ -171,6 +171,8 @@ class Worker:
                     f"{self.generator.fingerprint}; open a new session, or start the server with the old generator"
                 )
             for uploads in story[:-1]:
+                if self._stop.is_set():
+                    raise Stopping
                 cloud.skip([decode_prototypes(payload, request.num_classes) for payload in uploads])
         return cloud, story[-1]
 
