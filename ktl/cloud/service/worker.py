@@ -120,7 +120,7 @@ class Worker:
                 self._fail(job, "the server could not draw this round; its log says why")
         finally:
             self.drawn.pop(job, None)
-            self.events.tell(Event("round", session, number))
+            self.events.tell(Event("ended", session, number))
 
     def _fail(self, job: Job, reason: str) -> None:
         self._faults.pop(job, None)
