@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from ktl.errors import KtlError
 
+from .connection import CaFile, Insecure, TokenFile, access
 from .console import output
 
 if TYPE_CHECKING:
@@ -89,6 +91,32 @@ def serve(
         output.file.flush()
 
     run(settings, show_tokens, show_url)
+
+
+@app.command()
+def ping(
+    url: Annotated[str, typer.Argument(help="Address of the cloud.")],
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check from a device that a cloud can be reached, takes the token, and speaks this version's protocol."""
+    from ktl.edge.http import ping as ask
+    from ktl.edge.transport import Transport
+
+    transport = Transport(access(url, token_file, ca_file, patience=0.0, insecure=insecure))
+    began = time.perf_counter()
+    about = ask(transport)
+    milliseconds = round(1000 * (time.perf_counter() - began), 1)
+    transport.close()
+    if as_json:
+        print(json.dumps(about | {"milliseconds": milliseconds}))
+        return
+    caller, drawing = about["token"], about["generator"]
+    output.print(f"{url} answers in {milliseconds:g} ms: ktl {about['release']}, protocol {about['protocols']}")
+    output.print(f"the token is {caller['name']!r}, of scope {caller['scope']}")
+    output.print(f"generator: {drawing['name']}, {drawing['latent_dim']} latents, licence {drawing['licence']}")
 
 
 @app.command()

@@ -20,16 +20,20 @@ from ktl.config import (
     RunConfig,
     TrainingConfig,
     load_config,
+    save_config,
 )
-from ktl.errors import UsageError
+from ktl.errors import CloudUnreachable, UsageError
 from ktl.models import MODELS
 from ktl.transfer import TASKS
 
+from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
 from .console import errors, in_bytes, in_percent, output, stop_on_signal
 
 if TYPE_CHECKING:
     from ktl.edge.compare import Comparison
+    from ktl.edge.connection import CloudConnection
     from ktl.edge.run import RunResult
+    from ktl.edge.transport import Access
 
 app = typer.Typer(no_args_is_help=True, help="An edge device: train, evaluate, predict.")
 
@@ -81,9 +85,19 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run directory.", show_default="runs/<data>-<shots>shot-...")] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with this run directory, with its own settings; other options are ignored."),
+        typer.Option(
+            help="Go on with this run directory and its own settings; only a cloud's token and the like count."
+        ),
     ] = None,
     local_only: Annotated[bool, typer.Option("--local-only", help="Train without a cloud.")] = RunConfig.local_only,
+    cloud: CloudUrl = CloudConfig.url,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    patience: Patience = 120.0,
+    insecure: Insecure = False,
+    offline_ok: Annotated[
+        bool, typer.Option("--offline-ok", help="Train without the cloud when it cannot be reached.")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu | cuda | mps")] = RunConfig.device,
     precision: Annotated[
         str, typer.Option(help="auto | bfloat16 | float32: of the extractor's arithmetic in training.")
@@ -99,6 +113,8 @@ def train(
         config, folder = load_config(resume / "config.json", RunConfig), resume
     else:
         _choice("recipe", recipe, list(RECIPES))
+        if cloud is not None and generator != CloudConfig.generator:
+            raise UsageError("--generator and --cloud exclude each other: a cloud elsewhere has a generator of its own")
         training, task = RECIPES[recipe], TRANSFERS[TASKS.check(transfer)]
         config = RunConfig(
             data=DataConfig(source=data, shots=shots, ways=ways, image_size=image_size),
@@ -106,7 +122,7 @@ def train(
             rounds=rounds,
             training=training if steps is None else replace(training, steps=steps),
             transfer=task if warmup_steps is None else replace(task, warmup_steps=warmup_steps),
-            cloud=CloudConfig(generator, ALIGNMENTS.check(alignment), pairs_per_class, download_budget),
+            cloud=CloudConfig(generator, ALIGNMENTS.check(alignment), pairs_per_class, download_budget, url=cloud),
             local_only=local_only,
             seed=seed,
             device=_device(device),
@@ -116,7 +132,10 @@ def train(
         folder = out or _new_folder(config)
         if time_budget is not None:
             config = _in_time(config, time_budget)
-    _train(config, folder, resume=resume is not None, as_json=as_json)
+    elsewhere = None
+    if config.cloud.url is not None and not config.local_only:
+        elsewhere = access(config.cloud.url, token_file, ca_file, patience, insecure)
+    _train(config, folder, elsewhere, resume=resume is not None, offline_ok=offline_ok, as_json=as_json)
 
 
 def _in_time(config: RunConfig, seconds: float) -> RunConfig:
@@ -130,26 +149,38 @@ def _in_time(config: RunConfig, seconds: float) -> RunConfig:
     return fitted
 
 
-def _train(config: RunConfig, folder: Path, *, resume: bool, as_json: bool) -> None:
-    from ktl.cloud.embedded import EmbeddedCloud
-    from ktl.edge.compare import train_beside_local
+def _train(
+    config: RunConfig, folder: Path, elsewhere: Access | None, *, resume: bool, offline_ok: bool, as_json: bool
+) -> None:
+    from ktl.edge.compare import train_alone, train_beside_local
     from ktl.edge.run import train_edge
-    from ktl.generators import load_generator
 
     from .progress import RunProgress
 
+    comparison: Comparison | None = None
     with stop_on_signal() as stop, RunProgress(quiet=as_json) as progress:
         local_observer = progress.observer("local only", 1, stop)
         if config.local_only:
             result = train_edge(config, folder, resume=resume, observer=local_observer)
-            comparison = None
         else:
-            cloud = EmbeddedCloud(load_generator(config.cloud.generator))
             observer = progress.observer("KTL", config.rounds, stop)
-            comparison = train_beside_local(
-                config, folder, cloud, resume=resume, observer=observer, local_observer=local_observer
-            )
-            result = comparison.ktl
+            try:
+                comparison = train_beside_local(
+                    config,
+                    folder,
+                    _cloud(config, folder, elsewhere),
+                    resume=resume,
+                    observer=observer,
+                    local_observer=local_observer,
+                )
+                result = comparison.ktl
+            except CloudUnreachable as error:
+                if not offline_ok:
+                    raise
+                errors.print(f"{error}\ntraining without the cloud; with it later: ktl edge train --resume {folder}")
+                save_config(config, folder / "config.json")
+                result = train_alone(config, folder, resume=True, observer=local_observer)
+        folder = result.out
     if as_json:
         print(json.dumps(_summary(result, comparison)))
         return
@@ -203,6 +234,17 @@ def predict(
             output.print(f"{prediction.file}: {prediction.label} ({in_percent(prediction.probability)})")
     if failed:
         raise typer.Exit(1)
+
+
+def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudConnection:
+    if elsewhere is not None:
+        from ktl.edge.http import HttpCloud
+
+        return HttpCloud(elsewhere, folder)
+    from ktl.cloud.embedded import EmbeddedCloud
+    from ktl.generators import load_generator
+
+    return EmbeddedCloud(load_generator(config.cloud.generator))
 
 
 def _choice(option: str, value: str, choices: list[str]) -> None:

@@ -21,6 +21,9 @@ from ktl.cloud.service.events import Events
 from ktl.cloud.service.limits import RateLimit
 from ktl.cloud.service.messages import ProblemDetail
 from ktl.cloud.service.metrics import Metrics
+from ktl.cloud.service.page import routes as page
+from ktl.cloud.service.page.logins import Logins
+from ktl.cloud.service.page.pictures import Pictures
 from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, problem
 from ktl.cloud.service.routes import operations, rounds, sessions
 from ktl.cloud.service.settings import Settings
@@ -57,14 +60,15 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _from_framework)
-    for module in (operations, sessions, rounds):
+    app.add_exception_handler(page.NotLoggedIn, page.to_login)
+    for module in (operations, sessions, rounds, page):
         app.include_router(module.router)
     return app
 
 
 def _service(settings: Settings, database: Database, generator: ImageGenerator) -> Service:
     store = Store(database, most_queued=settings.queue, most_bytes=settings.most_stored)
-    events, metrics = Events(), Metrics()
+    events, metrics, tokens = Events(), Metrics(), Tokens(database)
     batching = BatchingGenerator(generator)
     worker = Worker(store, batching, events, metrics, jobs=settings.jobs, keep_seconds=settings.keep)
     metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued)
@@ -74,13 +78,15 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         settings=settings,
         database=database,
         store=store,
-        tokens=Tokens(database),
+        tokens=tokens,
         generator=batching,
         events=events,
         metrics=metrics,
         worker=worker,
         rate=RateLimit(settings.rate),
         unknown=RateLimit(UNKNOWN_PER_SECOND),
+        logins=Logins(tokens),
+        pictures=Pictures(store),
         database_threads=anyio.CapacityLimiter(THREADS),
     )
 

@@ -17,6 +17,8 @@ from ktl.cloud.service.events import Events
 from ktl.cloud.service.limits import RateLimit
 from ktl.cloud.service.messages import RoundState
 from ktl.cloud.service.metrics import Metrics
+from ktl.cloud.service.page.logins import Logins
+from ktl.cloud.service.page.pictures import Pictures
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.store import MOST_ROUNDS, Store
@@ -42,6 +44,8 @@ class Service:
     worker: Worker
     rate: RateLimit
     unknown: RateLimit
+    logins: Logins
+    pictures: Pictures
     database_threads: anyio.CapacityLimiter
 
     async def in_thread(self, function: Callable[[], Result]) -> Result:
