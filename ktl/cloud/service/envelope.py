@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.refusals import Refused, busy, problem
+from ktl.cloud.service.tracing import span
 
 MOST_AT_ONCE = 1024  # requests, those that wait for pairs or events included
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -62,7 +63,8 @@ class Envelope:
                 full = busy(f"{MOST_AT_ONCE} requests are being served; try again", retry_after=1)
                 await problem(full, request_id)(scope, receive, send_enveloped)
             else:
-                await self.app(scope, receive, send_enveloped)
+                with span("request", method=scope["method"], path=scope["path"][:200], request_id=request_id):
+                    await self.app(scope, receive, send_enveloped)
         except Exception:
             log.exception("a request failed", extra={"request_id": request_id})
             if status:  # part of the answer is out: all that is left is to break it off

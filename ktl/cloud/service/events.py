@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
 
-Kind = Literal["opened", "round", "deleted", "stopping"]
+Kind = Literal["opened", "round", "ended", "deleted", "stopping"]
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something changed: a session was opened or deleted, or a round moved on. The store knows what it is now."""
+    """Something changed: a session was opened or deleted, a round moved on or ended. The store knows what it is now."""
 
     kind: Kind
     session: str = ""
@@ -24,8 +24,9 @@ class Event:
 class Changes:
     """One listener's view: `wait` returns True as soon as something changed since it last returned."""
 
-    def __init__(self, session: str | None) -> None:
+    def __init__(self, session: str | None, ends_only: bool) -> None:
         self.session = session
+        self.ends_only = ends_only
         self.stopping = False
         self.deleted = False
         self._changed = asyncio.Event()
@@ -44,7 +45,7 @@ class Changes:
         """Called from any thread. Many changes before one `wait` are one: a slow listener costs no memory."""
         if event.kind == "stopping":
             self.stopping = True
-        elif self.session not in (None, event.session):
+        elif self.session not in (None, event.session) or (self.ends_only and event.kind == "round"):
             return
         elif event.kind == "deleted" and self.session is not None:
             self.deleted = True
@@ -60,9 +61,12 @@ class Events:
         self._stopping = False
 
     @contextmanager
-    def listen(self, session: str | None = None) -> Iterator[Changes]:
-        """Changes of one session, or of all. Listen first, then read the store: nothing is missed in between."""
-        changes = Changes(session)
+    def listen(self, session: str | None = None, *, ends_only: bool = False) -> Iterator[Changes]:
+        """Changes of one session, or of all; with `ends_only` not those on a round's way.
+
+        Listen first, then read the store: nothing is missed in between.
+        """
+        changes = Changes(session, ends_only)
         with self._lock:
             changes.stopping = self._stopping
             self._listeners.add(changes)

@@ -26,5 +26,5 @@ def require_content(request: Request, wanted: str) -> None:
 def require_accept(request: Request, sent: str) -> None:
     """Raises Refused (not-acceptable) if the client accepts nothing that a route sends."""
     accepted = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "*/*").split(",")]
-    if not {sent, "*/*", "application/*", "application/json" if sent == JSON else sent} & set(accepted):
+    if not {sent, "*/*", f"{sent.partition('/')[0]}/*"} & set(accepted):
         raise Refused("not-acceptable", f"this route sends {sent}", supported=[sent])

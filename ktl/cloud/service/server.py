@@ -16,6 +16,7 @@ from ktl.cloud.service.events import Event
 from ktl.cloud.service.logs import log_to_stderr
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.tokens import Tokens
+from ktl.cloud.service.tracing import export_spans
 from ktl.errors import KtlError
 from ktl.generators import load_generator
 
@@ -45,6 +46,7 @@ class Server(uvicorn.Server):
 def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable[[str], None]) -> None:
     """Serves until a signal; calls `on_ready` with the URL before. Raises KtlError when it cannot start."""
     log_to_stderr(settings.log_level)
+    export_spans()
     for number in (
         signal.SIGINT,
         signal.SIGTERM,

@@ -86,6 +86,12 @@ class Tokens:
             return None
         return Caller(row.id, row.name, row.scope)  # type: ignore[arg-type]
 
+    def live(self, token_id: str) -> bool:
+        """Whether the token is still one, for requests that last."""
+        with self.database.read() as rows:
+            row = rows.get(Token, token_id)
+        return row is not None and row.revoked_at is None
+
     def _matches(self, token: str, secret: str, row: Token) -> bool:
         digest = hashlib.sha256(token.encode()).digest()
         with self._lock:

@@ -15,6 +15,7 @@ from ktl.cloud.service.messages import Seconds
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Store
+from ktl.cloud.service.tracing import span
 from ktl.errors import KtlError
 from ktl.pairs import ImageVectorPairs
 from ktl.wire import SessionRequest, count_pairs, decode_message, decode_prototypes, encode_pairs
@@ -119,7 +120,7 @@ class Worker:
                 self._fail(job, "the server could not draw this round; its log says why")
         finally:
             self.drawn.pop(job, None)
-            self.events.tell(Event("round", session, number))
+            self.events.tell(Event("ended", session, number))
 
     def _fail(self, job: Job, reason: str) -> None:
         self._faults.pop(job, None)
@@ -134,10 +135,13 @@ class Worker:
         cloud, uploads = self._cloud(session, number)
         prototypes = [decode_prototypes(payload, cloud.request.num_classes) for payload in uploads]
         began = time.monotonic()
-        with self._aligning:
+        with self._aligning, span("alignment", session=session, round=number, edges=len(uploads)):
             batches = cloud.pairs(prototypes)
         aligned = time.monotonic()
-        payload = encode_pairs(self._watched(job, batches), cloud.request.image_format, cloud.request.download_bytes)
+        with span("generation", session=session, round=number):
+            payload = encode_pairs(
+                self._watched(job, batches), cloud.request.image_format, cloud.request.download_bytes
+            )
         seconds = Seconds(alignment=aligned - began, generation=time.monotonic() - aligned)
         pairs = count_pairs(payload)
         if not self.store.finish_job(session, number, payload, pairs, seconds):

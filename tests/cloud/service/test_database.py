@@ -7,6 +7,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,18 +32,16 @@ SECONDS = Seconds(alignment=0.1, generation=0.2)
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """The URL of an empty database on a PostgreSQL server of Debian's package, started for the tests."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not found:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    folder = tmp_path_factory.mktemp("postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="ktl-postgresql-"))  # pytest's own folders are closed to other users
     runner: list[str] = []
     if os.getuid() == 0:  # PostgreSQL does not run as root
         if "postgres" not in {user.pw_name for user in pwd.getpwall()} or shutil.which("runuser") is None:
             pytest.skip("as root, PostgreSQL needs the user postgres and runuser")
-        for parent in (folder, *folder.parents[:2]):
-            parent.chmod(0o755)
         shutil.chown(folder, "postgres")
         runner = ["runuser", "-u", "postgres", "--"]
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -55,6 +54,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     subprocess.run([*control, "-o", options, "start"], **quiet)  # type: ignore[call-overload]
     yield f"postgresql://ktl@127.0.0.1:{port}/postgres"
     subprocess.run([*control, "-m", "immediate", "stop"], **quiet)  # type: ignore[call-overload]
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

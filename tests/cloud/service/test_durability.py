@@ -16,10 +16,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from torch import Tensor
 
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.errors import UsageError
 from ktl.generators import load_generator
+from ktl.generators.stylegan import StyleGANGenerator
 from ktl.wire import encode_message
 
 from .conftest import REQUEST, Client, Start, prototypes
@@ -105,6 +107,55 @@ def test_a_round_that_was_being_drawn_is_drawn_again_but_kept_once(start: Start)
         store.fail_job(session_id, 1, "too late to fail")
         store.requeue_job(session_id, 1)
         assert store.round(session_id, 1).state == "done"
+
+
+class Faulty(StyleGANGenerator):
+    """A generator whose first images fail, as they do when an accelerator's memory is short."""
+
+    faults = 0
+
+    def images(self, latents: Tensor) -> Tensor:
+        if self.faults:
+            self.faults -= 1
+            raise RuntimeError("out of memory at 0xdeadbeef")
+        return super().images(latents)
+
+
+@pytest.mark.parametrize("faults", [1, 99])
+def test_a_fault_of_the_generator_is_tried_again_and_harms_nobody_else(
+    start: Start, tiny_generator: StyleGANGenerator, faults: int
+) -> None:
+    with start() as cloud:
+        client = cloud.client()
+        before, after = client.opened(), client.opened()
+        own = cloud.service.generator
+        faulty = Faulty(tiny_generator.network, name=own.name, licence=own.licence, fingerprint=own.fingerprint)
+        faulty.faults = faults
+        own.generator = faulty
+        client.put(before, prototypes())
+        answer = client.pairs(before)
+        assert answer.status_code == (200 if faults == 1 else 422)
+        assert "deadbeef" not in answer.text if faults > 1 else len(answer.content) > 1000
+        own.generator = tiny_generator
+        client.put(after, prototypes())
+        assert client.pairs(after).status_code == 200
+        assert client.http.get("/readyz").status_code == 200
+
+
+def test_a_server_that_stops_puts_back_what_it_was_drawing(start: Start) -> None:
+    request = replace(REQUEST, pairs_per_class=1000, download_bytes=10_000_000)
+    with start() as cloud:
+        client = cloud.client()
+        session = client.opened(request)
+        client.put(session, prototypes())
+        while client.http.get(f"{session}/rounds/1").json()["pairs"] == 0:
+            pass
+        authorization = client.http.headers["authorization"]
+    with start() as cloud:
+        again = Client(httpx.Client(base_url=cloud.url, headers={"Authorization": authorization}, timeout=60))
+        assert cloud.service.store.attempts(session.rpartition("/")[2], 1) >= 1
+        assert again.pairs(session, wait=60).status_code == 200
+        assert cloud.service.store.attempts(session.rpartition("/")[2], 1) == 2
 
 
 def test_the_generator_of_a_session_cannot_be_exchanged_under_it(start: Start) -> None:

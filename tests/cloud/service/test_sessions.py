@@ -128,7 +128,7 @@ def test_a_full_store_takes_nothing_more_in_and_says_when_to_come_back(start: St
 def test_a_full_queue_takes_no_round_more_and_loses_none(start: Start) -> None:
     with start(queue=1, jobs=1) as cloud:
         client = cloud.client()
-        request = replace(REQUEST, pairs_per_class=1000, download_bytes=2_000_000)
+        request = replace(REQUEST, pairs_per_class=300, download_bytes=2_000_000)
         sessions = [client.opened(request) for _ in range(4)]
         answers = [client.put(session, prototypes()) for session in sessions]
         refused = [session for session, answer in zip(sessions, answers, strict=True) if answer.status_code == 503]

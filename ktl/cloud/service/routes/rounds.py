@@ -7,7 +7,6 @@ import hashlib
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -23,12 +22,13 @@ from ktl.cloud.service.context import (
     SessionId,
     seconds_to_wait,
 )
-from ktl.cloud.service.events import Changes, Event
+from ktl.cloud.service.events import Event
 from ktl.cloud.service.limits import read_body
 from ktl.cloud.service.media import JSON, SAFETENSORS, require_accept, require_content
 from ktl.cloud.service.messages import RoundState
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Store, Stored
+from ktl.cloud.service.tokens import Caller
 from ktl.errors import WireError
 from ktl.wire import MOST_HEADER_BYTES, SessionRequest, decode_message, decode_prototypes
 
@@ -113,7 +113,7 @@ async def get_pairs(
 ) -> Response:
     """Supports `If-None-Match`, `Range` and `If-Range`; the bytes of a round never change."""
     require_accept(request, SAFETENSORS)
-    state = await _until_drawn(here, session, round_, who.sees, seconds_to_wait(wait, MOST_WAIT))
+    state = await _until_drawn(here, session, round_, who, seconds_to_wait(wait, MOST_WAIT))
     if state.state == "failed":
         raise Refused("round-failed", state.error or "the round failed")
     if state.state != "done":
@@ -122,16 +122,23 @@ async def get_pairs(
     return _send(here, request, stored)
 
 
-async def _until_drawn(here: Service, session: str, number: int, sees: str | None, seconds: float) -> RoundState:
+async def _until_drawn(here: Service, session: str, number: int, who: Caller, seconds: float) -> RoundState:
     """The round when it is done or failed, or as it is after so many seconds."""
     until = time.monotonic() + seconds
-    with here.events.listen(session) as changes:
+    with here.events.listen(session, ends_only=True) as changes:
         while True:
-            state = await here.in_thread(lambda: here.store.round(session, number, sees))
+            state = await here.in_thread(lambda: here.store.round(session, number, who.sees))
             left = until - time.monotonic()
             if state.state in ("done", "failed") or left <= 0 or changes.stopping:
                 return state
             await changes.wait(left)
+            await _still_welcome(here, who)
+
+
+async def _still_welcome(here: Service, who: Caller) -> None:
+    """Raises Refused (unauthorised) if the token was revoked while its request waited."""
+    if not await here.in_thread(lambda: here.tokens.live(who.token)):
+        raise Refused("unauthorised", "the token was revoked", {"WWW-Authenticate": "Bearer"})
 
 
 def _send(here: Service, request: Request, stored: Stored) -> Response:
@@ -185,16 +192,16 @@ def digest_field(sha256: bytes) -> str:
 )
 async def follow(request: Request, here: Here, who: AnyCaller, session: SessionId) -> Response:
     """A `round` event now and after each change; `deleted` ends the stream."""
-    require_accept(request, "text/event-stream") if "accept" in request.headers else None
+    require_accept(request, "text/event-stream")
     await here.in_thread(lambda: here.store.request(session, who.sees))  # 404 before the stream begins
-    return StreamingResponse(_events(here, session, who.sees), media_type="text/event-stream")
+    return StreamingResponse(_events(here, session, who), media_type="text/event-stream")
 
 
-async def _events(here: Service, session: str, sees: str | None) -> AsyncIterator[str]:
+async def _events(here: Service, session: str, who: Caller) -> AsyncIterator[str]:
     with here.events.listen(session) as changes:
         told = ""
         while not changes.stopping:
-            text = await _event(here, session, sees, changes)
+            text = await _event(here, session, who)
             if text != told:
                 told = text
                 yield text
@@ -202,11 +209,15 @@ async def _events(here: Service, session: str, sees: str | None) -> AsyncIterato
                 return
             if not await changes.wait(KEEP_ALIVE):
                 yield ": still here\n\n"
+            try:
+                await _still_welcome(here, who)
+            except Refused:
+                return
 
 
-async def _event(here: Service, session: str, sees: str | None, changes: Changes) -> str:
+async def _event(here: Service, session: str, who: Caller) -> str:
     try:
-        state = await here.in_thread(partial(here.store.session, session, sees))
+        state = await here.in_thread(lambda: here.store.session(session, who.sees))
     except Refused:
         return "event: deleted\ndata: {}\n\n"
     if state.round is None:
