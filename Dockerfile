@@ -1,11 +1,12 @@
-# The cloud service; no accelerator. Build: docker build -t ktl-cloud .
+# The cloud service. Build: docker build -t ktl-cloud .
 FROM python:3.12-slim
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY ktl ktl
 COPY cli cli
-RUN pip install --no-cache-dir torch torchvision --index-url https://download.pytorch.org/whl/cpu \
- && pip install --no-cache-dir '.[cloud]' \
+# a smaller image without CUDA: --build-arg PIP_ARGS='--extra-index-url <the index of PyTorch's CPU wheels>'
+ARG PIP_ARGS=""
+RUN pip install --no-cache-dir $PIP_ARGS '.[cloud,telemetry]' \
  && useradd --create-home --uid 10001 ktl \
  && install -d -o ktl /data && rm -rf /src/*
 USER ktl

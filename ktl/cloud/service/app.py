@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -10,6 +11,8 @@ from typing import Any
 import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -24,7 +27,7 @@ from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.page import routes as page
 from ktl.cloud.service.page.logins import Logins
 from ktl.cloud.service.page.pictures import Pictures
-from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, problem
+from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, busy, problem
 from ktl.cloud.service.routes import operations, rounds, sessions
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.store import Store
@@ -33,6 +36,8 @@ from ktl.cloud.service.worker import Worker
 from ktl.generators.base import ImageGenerator
 
 PROBLEM = {"description": "Refused.", "content": {MEDIA_TYPE: {"schema": ProblemDetail.model_json_schema()}}}
+log = logging.getLogger("ktl.cloud")
+
 KINDS = {404: "not-found", 405: "method-not-allowed"}
 
 
@@ -60,6 +65,8 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _from_framework)
+    for away in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(away, _database_away)
     app.add_exception_handler(page.NotLoggedIn, page.to_login)
     for module in (operations, sessions, rounds, page):
         app.include_router(module.router)
@@ -105,6 +112,11 @@ async def _invalid(request: Request, error: Any) -> Response:
     first = error.errors()[0]
     where = " ".join(map(str, first["loc"]))
     return _answer(request, Refused("invalid", f"{where} is {str(first['input'])[:100]!r}: {first['msg']}"))
+
+
+async def _database_away(request: Request, error: Any) -> Response:
+    log.error("the database failed", exc_info=error, extra={"request_id": request.state.request_id})
+    return _answer(request, busy("the database does not answer, or its disk is full; nothing was kept; try again", 2))
 
 
 async def _from_framework(request: Request, error: Any) -> Response:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import postgres
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -33,28 +28,12 @@ SECONDS = Seconds(alignment=0.1, generation=0.2)
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
-    """The URL of an empty database on a PostgreSQL server of Debian's package, started for the tests."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="ktl-postgresql-"))  # pytest's own folders are closed to other users
-    runner: list[str] = []
-    if os.getuid() == 0:  # PostgreSQL does not run as root
-        if "postgres" not in {user.pw_name for user in pwd.getpwall()} or shutil.which("runuser") is None:
-            pytest.skip("as root, PostgreSQL needs the user postgres and runuser")
-        shutil.chown(folder, "postgres")
-        runner = ["runuser", "-u", "postgres", "--"]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    data = folder / "data"
-    quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
-    subprocess.run([*runner, found[-1] / "initdb", "-D", data, "-A", "trust", "-U", "ktl", "--no-sync"], **quiet)  # type: ignore[call-overload]
-    options = f"-p {port} -h 127.0.0.1 -k {folder}"
-    control = [*runner, found[-1] / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
-    subprocess.run([*control, "-o", options, "start"], **quiet)  # type: ignore[call-overload]
-    yield f"postgresql://ktl@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], **quiet)  # type: ignore[call-overload]
-    shutil.rmtree(folder)
+    """The URL of an empty database on a PostgreSQL server that is started for the tests."""
+    reason = postgres.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres.postgres() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

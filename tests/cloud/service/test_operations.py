@@ -121,10 +121,20 @@ def test_a_server_whose_database_is_gone_is_not_ready(start: Start, tmp_path: Pa
         assert httpx.get(f"{cloud.url}/healthz").status_code == 200
         token = {"Authorization": "Bearer ktl_" + "0" * 12 + "_" + "x" * 43}
         fault = httpx.get(f"{cloud.url}/v1", headers=token)
-        assert (fault.status_code, fault.json()["type"]) == (500, "urn:ktl:error:internal")
+        assert (fault.status_code, fault.headers["retry-after"]) == (503, "2")  # a client tries again
         assert "tokens" not in fault.text  # no word of SQL
         with cloud.service.database.write() as rows:
             rows.connection().exec_driver_sql("ALTER TABLE gone RENAME TO tokens")
+
+
+def test_a_fault_of_the_server_tells_the_request_id_and_nothing_else(start: Start) -> None:
+    with start() as cloud:
+        client = cloud.client()
+        cloud.service.generator.family = 1 / 3  # type: ignore[assignment] # no text, so the answer cannot be made
+        fault = client.http.get("/v1", headers={"X-Request-Id": "mine-9"})
+        assert (fault.status_code, fault.json()["type"]) == (500, "urn:ktl:error:internal")
+        assert fault.json()["detail"] == "a fault of the server; its log has it under request id mine-9"
+        assert client.http.get("/v1/sessions").status_code == 200
 
 
 def test_log_lines_are_json_with_request_ids_and_without_secrets(cloud: Running) -> None:
