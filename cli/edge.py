@@ -178,6 +178,7 @@ def _train(
                 if not offline_ok:
                     raise
                 errors.print(f"{error}\ntraining without the cloud; with it later: ktl edge train --resume {folder}")
+                folder.mkdir(parents=True, exist_ok=True)
                 save_config(config, folder / "config.json")
                 result = train_alone(config, folder, resume=True, observer=local_observer)
         folder = result.out
