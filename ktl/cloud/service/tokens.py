@@ -22,7 +22,7 @@ Scope = Literal["edge", "admin"]
 SCOPES = get_args(Scope)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 FORM = re.compile(r"ktl_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
-# A random 256-bit secret needs no slow hash against guessing; 4 MiB and some 8 ms keep wrong ones cheap to refuse too.
+# A random 256-bit secret needs no slow hash against guessing; 4 MiB and 7 ms keep wrong ones cheap to refuse too.
 SCRYPT = {"n": 2**12, "r": 8, "p": 1}
 MOST_REMEMBERED = 10_000
 
