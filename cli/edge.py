@@ -20,19 +20,23 @@ from ktl.config import (
     RunConfig,
     TrainingConfig,
     load_config,
+    save_config,
 )
-from ktl.errors import UsageError
+from ktl.errors import CloudUnreachable, UsageError
 from ktl.models import MODELS
 from ktl.transfer import TASKS
 
+from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
 from .console import errors, in_bytes, in_percent, output, stop_on_signal
 from .predict import predict
 from .report import write_report_apart
 
 if TYPE_CHECKING:
     from ktl.edge.compare import Comparison
+    from ktl.edge.connection import CloudConnection
     from ktl.edge.run import RunResult
     from ktl.edge.tracking import Tracker
+    from ktl.edge.transport import Access
 
 app = typer.Typer(no_args_is_help=True, help="An edge device: train, evaluate, predict.")
 
@@ -90,9 +94,19 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run directory.", show_default="runs/<data>-<shots>shot-...")] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with this run directory, with its own settings; other options are ignored."),
+        typer.Option(
+            help="Go on with this run directory and its own settings; only a cloud's token and the like count."
+        ),
     ] = None,
     local_only: Annotated[bool, typer.Option("--local-only", help="Train without a cloud.")] = RunConfig.local_only,
+    cloud: CloudUrl = CloudConfig.url,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    patience: Patience = 120.0,
+    insecure: Insecure = False,
+    offline_ok: Annotated[
+        bool, typer.Option("--offline-ok", help="Train without the cloud when it cannot be reached.")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu | cuda | mps")] = RunConfig.device,
     precision: Annotated[
         str, typer.Option(help="auto | bfloat16 | float32: of the extractor's arithmetic in training.")
@@ -109,6 +123,8 @@ def train(
         config, folder = load_config(resume / "config.json", RunConfig), resume
     else:
         _choice("recipe", recipe, list(RECIPES))
+        if cloud is not None and generator != CloudConfig.generator:
+            raise UsageError("--generator and --cloud exclude each other: a cloud elsewhere has a generator of its own")
         training, task = RECIPES[recipe], TRANSFERS[TASKS.check(transfer)]
         config = RunConfig(
             data=DataConfig(source=data, shots=shots, ways=ways, image_size=image_size),
@@ -120,7 +136,7 @@ def train(
                 warmup_steps=task.warmup_steps if warmup_steps is None else warmup_steps,
                 weight=task.weight if weight is None else weight,
             ),
-            cloud=CloudConfig(generator, ALIGNMENTS.check(alignment), pairs_per_class, download_budget),
+            cloud=CloudConfig(generator, ALIGNMENTS.check(alignment), pairs_per_class, download_budget, url=cloud),
             local_only=local_only,
             seed=seed,
             device=_device(device),
@@ -130,7 +146,18 @@ def train(
         folder = out or _new_folder(config)
         if time_budget is not None:
             config = _in_time(config, time_budget)
-    _train(config, folder, resume=resume is not None, as_json=as_json, tensorboard=tensorboard)
+    elsewhere = None
+    if config.cloud.url is not None and not config.local_only:
+        elsewhere = access(config.cloud.url, token_file, ca_file, patience, insecure)
+    _train(
+        config,
+        folder,
+        elsewhere,
+        resume=resume is not None,
+        offline_ok=offline_ok,
+        as_json=as_json,
+        tensorboard=tensorboard,
+    )
 
 
 def _in_time(config: RunConfig, seconds: float) -> RunConfig:
@@ -144,33 +171,45 @@ def _in_time(config: RunConfig, seconds: float) -> RunConfig:
     return fitted
 
 
-def _train(config: RunConfig, folder: Path, *, resume: bool, as_json: bool, tensorboard: bool) -> None:
-    from ktl.cloud.embedded import EmbeddedCloud
-    from ktl.edge.compare import train_beside_local
-    from ktl.edge.record import SHOWN_LATENTS, add_valid_latents
+def _train(
+    config: RunConfig,
+    folder: Path,
+    elsewhere: Access | None,
+    *,
+    resume: bool,
+    offline_ok: bool,
+    as_json: bool,
+    tensorboard: bool,
+) -> None:
+    from ktl.edge.compare import train_alone, train_beside_local
     from ktl.edge.run import train_edge
     from ktl.edge.tracking import tracked
-    from ktl.generators import load_generator
-    from ktl.generators.base import sample_latents
-    from ktl.seeds import stream
 
     from .progress import RunProgress
 
     board, local_board = _boards(folder, tensorboard)
+    comparison: Comparison | None = None
     with stop_on_signal() as stop, RunProgress(quiet=as_json) as progress:
         local_observer = tracked(progress.observer("local only", 1, stop), local_board, config)
         if config.local_only:
             result = train_edge(config, folder, resume=resume, observer=local_observer)
-            comparison = None
         else:
-            generator = load_generator(config.cloud.generator, cached=True)
-            cloud = EmbeddedCloud(generator)
             observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
-            comparison = train_beside_local(
-                config, folder, cloud, resume=resume, observer=observer, local_observer=local_observer
-            )
-            result = comparison.ktl
-            add_valid_latents(folder, sample_latents(generator, SHOWN_LATENTS, stream(config.seed, "valid latents")))
+            try:
+                cloud = _cloud(config, folder, elsewhere)
+                comparison = train_beside_local(
+                    config, folder, cloud, resume=resume, observer=observer, local_observer=local_observer
+                )
+                result = comparison.ktl
+                _keep_valid_latents(config, folder, cloud)
+            except CloudUnreachable as error:
+                if not offline_ok:
+                    raise
+                errors.print(f"{error}\ntraining without the cloud; with it later: ktl edge train --resume {folder}")
+                folder.mkdir(parents=True, exist_ok=True)
+                save_config(config, folder / "config.json")
+                result = train_alone(config, folder, resume=True, observer=local_observer)
+    folder = result.out
     for tracker in [*board, *local_board]:
         tracker.finished(result)
     report = write_report_apart(folder)
@@ -218,6 +257,29 @@ def evaluate(run: Run, as_json: AsJson = False) -> None:
 
 
 app.command()(predict)
+
+
+def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudConnection:
+    if elsewhere is not None:
+        from ktl.edge.http import HttpCloud
+
+        return HttpCloud(elsewhere, folder)
+    from ktl.cloud.embedded import EmbeddedCloud
+    from ktl.generators import load_generator
+
+    return EmbeddedCloud(load_generator(config.cloud.generator, cached=True))
+
+
+def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:
+    """For the report's picture of the latent space, which only an embedded cloud can draw from."""
+    from ktl.cloud.embedded import EmbeddedCloud
+    from ktl.edge.record import SHOWN_LATENTS, add_valid_latents
+    from ktl.generators.base import sample_latents
+    from ktl.seeds import stream
+
+    if isinstance(cloud, EmbeddedCloud):
+        rng = stream(config.seed, "valid latents")
+        add_valid_latents(folder, sample_latents(cloud.generator, SHOWN_LATENTS, rng))
 
 
 def _choice(option: str, value: str, choices: list[str]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from ktl.errors import KtlError, UsageError
 
-from . import bench, catalogue, edge, export, generator, report
+from . import bench, catalogue, cloud, edge, export, generator, report
 from .console import errors
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(edge.app, name="edge")
 app.add_typer(generator.app, name="generator")
+app.add_typer(cloud.app, name="cloud")
 app.command("export")(export.export)
 app.command("bench")(bench.bench)
 app.command("report")(report.report)

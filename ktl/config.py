@@ -65,6 +65,7 @@ class CloudConfig:
     pairs_per_class: int | None = None  # a round; as many as make PAIRS in all if None
     download_budget: int = 1_430_000  # bytes, over all rounds: the published scheme's for 100 classes, as raw floats
     image_format: str = "webp"
+    url: str | None = None  # of a cloud elsewhere, whose generator it is then; in this process if None
 
 
 @dataclass(frozen=True)

@@ -21,3 +21,11 @@ class WireError(KtlError):
 
 class CheckpointError(KtlError):
     """A checkpoint or weights file cannot be read or written."""
+
+
+class CloudError(KtlError):
+    """A cloud on another machine refused a request, or is none."""
+
+
+class CloudUnreachable(CloudError):
+    """A cloud on another machine did not answer, or was too busy, for as long as the edge was told to try."""

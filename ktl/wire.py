@@ -23,7 +23,7 @@ from safetensors.numpy import load, save
 from torch import Tensor
 
 from ktl.errors import DataError, WireError
-from ktl.pairs import ImageVectorPairs, concatenate
+from ktl.pairs import ImageVectorPairs
 from ktl.prototypes import Prototypes
 
 VERSION = 1
@@ -154,7 +154,8 @@ def encode_pairs(batches: Iterable[ImageVectorPairs], image_format: str, most_by
     not even one pair fits.
     """
     files: list[bytes] = []
-    taken: list[ImageVectorPairs] = []
+    vectors: list[Tensor] = []  # without the images: a thousand of 1024 pixels take 3 GB
+    classes: list[Tensor] = []
     room = most_bytes - PAIRS_HEADER_BYTES
     for batch in batches:
         encoded = [_encode_image(image, image_format) for image in batch.images]
@@ -162,20 +163,25 @@ def encode_pairs(batches: Iterable[ImageVectorPairs], image_format: str, most_by
         spent = np.cumsum([len(file) + per_pair for file in encoded])
         fitting = int((spent <= room).sum())
         files += encoded[:fitting]
-        taken.append(batch.first(fitting))
+        vectors.append(batch.vectors[:fitting])
+        classes.append(batch.classes[:fitting])
         if fitting < len(batch):
             break
         room -= int(spent[-1]) if fitting else 0
-    pairs = concatenate(taken)
     if not files:
         raise WireError(f"a download of {most_bytes:,} bytes holds no image-vector pair: raise --download-budget")
     arrays: dict[str, NDArray[Any]] = {
         "images": np.frombuffer(b"".join(files), dtype=np.uint8),
         "lengths": np.array([len(file) for file in files], dtype=np.int32),
-        "vectors": pairs.vectors.to(torch.float16).numpy(),
-        "classes": pairs.classes.to(torch.int32).numpy(),
+        "vectors": torch.cat(vectors).to(torch.float16).numpy(),
+        "classes": torch.cat(classes).to(torch.int32).numpy(),
     }
     return _save(arrays, "pairs")
+
+
+def count_pairs(payload: bytes) -> int:
+    """How many pairs `encode_pairs` took; nothing but the header is read."""
+    return int(_header(payload, "pairs")["classes"]["shape"][0])
 
 
 def decode_pairs(payload: bytes, request: SessionRequest, latent_dim: int) -> ImageVectorPairs:

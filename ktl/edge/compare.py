@@ -34,10 +34,14 @@ def train_beside_local(
 ) -> Comparison:
     """`train_edge` into `out`, then the same without a cloud into `out/local-only`. Raises as `train_edge` does."""
     ktl = train_edge(config, out, connection, resume=resume, observer=observer)
+    return Comparison(ktl, train_alone(config, out, resume=resume, observer=local_observer))
+
+
+def train_alone(config: RunConfig, out: Path, *, resume: bool = False, observer: Observer = Observer()) -> RunResult:
+    """The training of `config` without a cloud, into `out/local-only`. Raises as `train_edge` does."""
     training = replace(config.training, epochs=config.training.epochs or config.rounds)  # as many in its one round
     alone = replace(config, local_only=True, rounds=1, training=training)
     try:
-        local = train_edge(alone, out / "local-only", resume=resume, observer=local_observer)
+        return train_edge(alone, out / "local-only", resume=resume, observer=observer)
     except Interrupted as error:
         raise Interrupted(f"stopped in the run without a cloud; go on with: ktl edge train --resume {out}") from error
-    return Comparison(ktl, local)

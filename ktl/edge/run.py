@@ -159,11 +159,10 @@ class _Session:
             return None
         sent, received = self._sent(round_index), self._received(round_index)
         if not received.exists():
-            prototypes = encode_prototypes(learner.prototypes())
-            answer = self.connection.exchange(prototypes)
             self.folder.mkdir(exist_ok=True)
-            write_atomically(sent, prototypes)
-            write_atomically(received, answer)
+            if not sent.exists():  # an edge killed during the exchange must send the same bytes again
+                write_atomically(sent, encode_prototypes(learner.prototypes()))
+            write_atomically(received, self.connection.exchange(sent.read_bytes()))
         return decode_pairs(received.read_bytes(), self.request, self.reply.latent_dim)
 
     def exchanged(self, round_index: int) -> tuple[ImageVectorPairs, Prototypes]:

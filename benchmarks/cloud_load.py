@@ -1,0 +1,201 @@
+"""Many edges against one server on loopback; exits with 1 if a promise was broken.
+
+Three phases: uploads at a steady pace while the generator is idle; 200 edges in one session whose rounds wait for all
+of them; 100 sessions of one edge each. Every edge has a token of its own and speaks the protocol as `ktl` does.
+
+Run: python benchmarks/cloud_load.py [--edges 200] [--sessions 100] [--rounds 2] [--pace 50] [--uploads 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import secrets
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+import numpy as np
+import torch
+from served import ServedCloud
+
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.media import JSON, SAFETENSORS
+from ktl.cloud.service.tokens import Tokens
+from ktl.prototypes import class_prototypes
+from ktl.seeds import stream
+from ktl.wire import SessionRequest, decode_pairs, encode_message, encode_prototypes
+
+CLASSES = 10
+REQUEST = SessionRequest(
+    num_classes=CLASSES,
+    image_size=32,
+    channels=3,
+    pairs_per_class=20,
+    download_bytes=200_000,
+    alignment="robust",
+    image_format="webp",
+    seed=0,
+)
+MOST_MEMORY = 1.5 * 2**30
+MOST_P99 = 0.1  # seconds, of an upload's acknowledgement while the generator is idle
+EDGE_SECONDS = 300.0  # for one edge's whole part
+
+
+@dataclass
+class Load:
+    """A client of every edge, and what it saw."""
+
+    http: httpx.AsyncClient
+    statuses: Counter[int] = field(default_factory=Counter)
+    uploads: list[float] = field(default_factory=list)  # seconds until acknowledged
+    broken: list[str] = field(default_factory=list)
+
+    async def ask(self, method: str, path: str, token: str, **more: object) -> httpx.Response:
+        """Asks until the answer is more than "later"."""
+        headers = {"Authorization": f"Bearer {token}"} | more.pop("headers", {})  # type: ignore[operator]
+        while True:
+            began = time.perf_counter()
+            answer = await self.http.request(method, path, headers=headers, **more)  # type: ignore[arg-type]
+            self.statuses[answer.status_code] += 1
+            if answer.status_code not in (202, 429, 503):
+                if method == "PUT":
+                    self.uploads.append(time.perf_counter() - began)
+                if answer.status_code >= 400:
+                    self.broken.append(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
+                return answer
+            if answer.status_code != 202 and "retry-after" not in answer.headers:
+                self.broken.append(f"{method} {path}: {answer.status_code} without Retry-After")
+            await asyncio.sleep(float(answer.headers.get("retry-after", 1)) if answer.status_code != 202 else 0)
+
+    async def open(self, token: str, **parameters: object) -> str:
+        headers = {"Content-Type": JSON, "Idempotency-Key": secrets.token_hex(8)}
+        content = encode_message(REQUEST)
+        answer = await self.ask("POST", "/v1/sessions", token, content=content, headers=headers, params=parameters)
+        return str(answer.headers["location"])
+
+    async def upload(self, token: str, session: str, round_: int, edge: str, payload: bytes) -> None:
+        path = f"{session}/rounds/{round_}/prototypes/{edge}"
+        await self.ask("PUT", path, token, content=payload, headers={"Content-Type": SAFETENSORS})
+
+    async def take_part(self, token: str, session: str, edge: str, rounds: int) -> None:
+        """One edge: its rounds one after the other."""
+        for round_ in range(1, rounds + 1):
+            await self.upload(token, session, round_, edge, prototypes(hash(edge) % 997 + round_))
+            answer = await self.ask("GET", f"{session}/rounds/{round_}/pairs", token, params={"wait": 30})
+            if answer.status_code == 200:
+                decode_pairs(answer.content, REQUEST, 128)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--edges", type=int, default=200)
+    parser.add_argument("--sessions", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--pace", type=float, default=50.0, help="uploads a second in the first phase")
+    parser.add_argument("--uploads", type=int, default=1000, help="in the first phase")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as folder:
+        cloud = ServedCloud(Path(folder), "builtin")
+        tokens = Tokens(Database(cloud.database))
+        secrets_of = {f"edge-{i}": tokens.create(f"edge-{i}", "edge") for i in range(max(args.edges, args.sessions))}
+        broken = asyncio.run(load(cloud, args, secrets_of))
+        memory = peak_memory(cloud.pid)
+        if memory >= MOST_MEMORY:
+            broken.append(f"the server took {memory / 2**20:.0f} MiB")
+        if cloud.stop() != 0 or '"level": "error"' in cloud.log.read_text():
+            broken.append("the server's log holds errors")
+    print(f"\nserver memory, peak: {memory / 2**20:.0f} MiB")
+    print("\n".join(f"BROKEN: {each}" for each in broken[:20]) or "every promise kept")
+    sys.exit(1 if broken else 0)
+
+
+async def load(cloud: ServedCloud, args: argparse.Namespace, tokens: dict[str, str]) -> list[str]:
+    """The three phases; what broke."""
+    print("| phase | seconds | requests by status | uploads | ack median ms | p99 ms | most ms |")
+    print("|---|---|---|---|---|---|---|")
+    broken: list[str] = []
+    names = list(tokens)
+    async with httpx.AsyncClient(
+        base_url=cloud.url,
+        timeout=90,
+        trust_env=False,
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+    ) as http:
+
+        async def phase(name: str, load: Load, *parts: object) -> None:
+            began = time.perf_counter()
+            for ended in await asyncio.gather(*parts, return_exceptions=True):  # type: ignore[call-overload]
+                if isinstance(ended, BaseException):
+                    load.broken.append(f"{name}: {type(ended).__name__}: {ended}")
+            row(name, time.perf_counter() - began, load)
+            broken.extend(load.broken)
+
+        idle = Load(http)
+        sessions = [await idle.open(tokens[name], quorum=1000) for name in names[:20]]  # their rounds never begin
+        paced = (later(i / args.pace, idle, tokens[names[i % 20]], sessions[i % 20], i) for i in range(args.uploads))
+        await phase(f"idle generator, {args.pace:g} uploads a second", idle, *paced)
+        if np.percentile(idle.uploads, 99) > MOST_P99:
+            broken.append(f"uploads were acknowledged in {1000 * np.percentile(idle.uploads, 99):.0f} ms (p99)")
+
+        shared, own = Load(http), Load(http)
+        edges = names[: args.edges]
+        session = await shared.open(tokens[edges[0]], quorum=args.edges, member=edges[1:])
+        parts = [shared.take_part(tokens[name], session, name, args.rounds) for name in edges]
+        await phase(f"{args.edges} edges in one session", shared, *(bounded(part) for part in parts))
+
+        async def alone(name: str) -> None:
+            await own.take_part(tokens[name], await own.open(tokens[name]), name, args.rounds)
+
+        await phase(
+            f"{args.sessions} sessions of one edge", own, *(bounded(alone(name)) for name in names[: args.sessions])
+        )
+    return broken
+
+
+async def later(seconds: float, load: Load, token: str, session: str, number: int) -> None:
+    """An upload of a new edge, at its time whatever became of those before."""
+    payload = prototypes(number % 50)
+    await asyncio.sleep(seconds)
+    await load.upload(token, session, 1, f"edge-{number}", payload)
+
+
+async def bounded(part: object) -> None:
+    await asyncio.wait_for(part, EDGE_SECONDS)  # type: ignore[arg-type]
+
+
+def row(name: str, seconds: float, load: Load) -> None:
+    """One line of the table."""
+    milliseconds = 1000 * np.array(load.uploads)
+    statuses = json.dumps(dict(sorted(load.statuses.items()))).strip("{}").replace('"', "")
+    median, p99, most = np.median(milliseconds), np.percentile(milliseconds, 99), milliseconds.max()
+    line = f"| {name} | {seconds:.1f} | {statuses} | {len(milliseconds)} | {median:.1f} | {p99:.1f} | {most:.1f} |"
+    print(line, flush=True)
+
+
+def prototypes(seed: int) -> bytes:
+    """What an edge would send."""
+    if seed not in _payloads:
+        embeddings = torch.randn(3 * CLASSES, CLASSES, generator=stream(seed, "embeddings"))
+        labels = torch.arange(CLASSES).repeat_interleave(3)
+        _payloads[seed] = encode_prototypes(class_prototypes(embeddings, labels))
+    return _payloads[seed]
+
+
+_payloads: dict[int, bytes] = {}
+
+
+def peak_memory(pid: int) -> int:
+    """Bytes of resident memory that a process had at most."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return 1024 * int(line.split()[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""The parts of a server put together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import anyio
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ktl.cloud.service.batching import BatchingGenerator
+from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
+from ktl.cloud.service.database import THREADS, Database
+from ktl.cloud.service.envelope import Envelope
+from ktl.cloud.service.events import Events
+from ktl.cloud.service.limits import RateLimit
+from ktl.cloud.service.messages import ProblemDetail
+from ktl.cloud.service.metrics import Metrics
+from ktl.cloud.service.page import routes as page
+from ktl.cloud.service.page.logins import Logins
+from ktl.cloud.service.page.pictures import Pictures
+from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, busy, problem
+from ktl.cloud.service.routes import operations, rounds, sessions
+from ktl.cloud.service.settings import Settings
+from ktl.cloud.service.store import Store
+from ktl.cloud.service.tokens import Tokens
+from ktl.cloud.service.worker import Worker
+from ktl.generators.base import ImageGenerator
+
+PROBLEM = {"description": "Refused.", "content": {MEDIA_TYPE: {"schema": ProblemDetail.model_json_schema()}}}
+log = logging.getLogger("ktl.cloud")
+
+KINDS = {404: "not-found", 405: "method-not-allowed"}
+
+
+def create_app(settings: Settings, database: Database, generator: ImageGenerator) -> FastAPI:
+    """The application; the database's schema must be this release's. Its worker runs while the application does."""
+    here = _service(settings, database, generator)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await anyio.to_thread.run_sync(here.worker.start)
+        yield
+        await anyio.to_thread.run_sync(here.worker.stop)
+
+    app = FastAPI(
+        title="ktl cloud",
+        version=version("ktl"),
+        summary="Class prototypes in, generated image-vector pairs out.",
+        lifespan=lifespan,
+        docs_url=None,  # their pages load scripts of third parties
+        redoc_url=None,
+        responses={"4XX": PROBLEM, 503: PROBLEM},
+    )
+    app.state.service = here
+    app.add_middleware(Envelope, metrics=here.metrics, https=settings.tls_cert is not None)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _from_framework)
+    for away in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(away, _database_away)
+    app.add_exception_handler(page.NotLoggedIn, page.to_login)
+    for module in (operations, sessions, rounds, page):
+        app.include_router(module.router)
+    return app
+
+
+def _service(settings: Settings, database: Database, generator: ImageGenerator) -> Service:
+    store = Store(database, most_queued=settings.queue, most_bytes=settings.most_stored)
+    events, metrics, tokens = Events(), Metrics(), Tokens(database)
+    batching = BatchingGenerator(generator)
+    worker = Worker(store, batching, events, metrics, jobs=settings.jobs, keep_seconds=settings.keep)
+    metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued)
+    metrics.watch("stored_bytes", "Payload bytes of all sessions.", store.stored_bytes)
+    metrics.watch("generator_batches", "Batches drawn since the start.", lambda: batching.batches)
+    return Service(
+        settings=settings,
+        database=database,
+        store=store,
+        tokens=tokens,
+        generator=batching,
+        events=events,
+        metrics=metrics,
+        worker=worker,
+        rate=RateLimit(settings.rate),
+        unknown=RateLimit(UNKNOWN_PER_SECOND),
+        logins=Logins(tokens),
+        pictures=Pictures(store),
+        database_threads=anyio.CapacityLimiter(THREADS),
+    )
+
+
+def _answer(request: Request, refused: Refused) -> Response:
+    service: Service = request.app.state.service
+    service.metrics.errors.labels(refused.kind).inc()
+    return problem(refused, request.state.request_id)
+
+
+async def _refused(request: Request, error: Any) -> Response:
+    return _answer(request, error)
+
+
+async def _invalid(request: Request, error: Any) -> Response:
+    first = error.errors()[0]
+    where = " ".join(map(str, first["loc"]))
+    return _answer(request, Refused("invalid", f"{where} is {str(first['input'])[:100]!r}: {first['msg']}"))
+
+
+async def _database_away(request: Request, error: Any) -> Response:
+    log.error("the database failed", exc_info=error, extra={"request_id": request.state.request_id})
+    return _answer(request, busy("the database does not answer, or its disk is full; nothing was kept; try again", 2))
+
+
+async def _from_framework(request: Request, error: Any) -> Response:
+    kind = KINDS.get(error.status_code, "invalid")
+    detail = f"{request.method} {request.url.path[:200]}: {error.detail}; docs/protocol.md has the routes"
+    return _answer(request, Refused(kind, detail, dict(error.headers or {})))

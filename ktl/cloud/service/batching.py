@@ -1,0 +1,105 @@
+"""One generator for many jobs: what several threads want drawn at the same time is drawn in one batch."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from concurrent.futures import Future
+
+import torch
+from torch import Tensor
+
+from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.generators.cached import CachedGenerator
+from ktl.seeds import stream
+
+MOST_DRAWN_TOGETHER = 512  # images
+
+Order = tuple[Tensor, "Future[Tensor]"]
+
+
+class BatchingGenerator:
+    """An `ImageGenerator` that draws in a thread of its own.
+
+    While a batch is drawn, orders gather; they make the next batch together, so nobody waits for a batch to fill. That
+    is done only if this generator on this machine gives an image the same bits alone and in a batch: a session's pairs
+    must not depend on who else is being served.
+    """
+
+    def __init__(self, generator: ImageGenerator) -> None:
+        self.generator = generator
+        self.name, self.family = generator.name, generator.family
+        self.licence, self.fingerprint = generator.licence, generator.fingerprint
+        self.noise_dim, self.latent_dim = generator.noise_dim, generator.latent_dim
+        self.image_size, self.parameters = generator.image_size, generator.parameters
+        # a slow generator, whose images are cached, is filled by one session; the check would draw for minutes
+        self.together = not isinstance(generator, CachedGenerator) and draws_alike_together(generator)
+        self.batches = 0
+        self._orders: queue.Queue[Order | None] = queue.Queue()  # as long as there are threads that wait
+        self._thread = threading.Thread(target=self._draw_all, name="generator", daemon=True)
+        self._thread.start()
+
+    def latents(self, noise: Tensor) -> Tensor:
+        """As the generator does."""
+        return self.generator.latents(noise)
+
+    def images(self, latents: Tensor) -> Tensor:
+        """As the generator does, with what others want drawn at the same time."""
+        order: Future[Tensor] = Future()
+        self._orders.put((latents, order))
+        return order.result()
+
+    def alive(self) -> bool:
+        """Whether orders are still drawn."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Ends the thread after the orders that wait."""
+        self._orders.put(None)
+        self._thread.join()
+
+    def _draw_all(self) -> None:
+        first = self._orders.get()
+        while first is not None:
+            batch, first = self._gather(first)
+            self._draw(batch)
+            first = first if first is not None else self._orders.get()
+
+    def _gather(self, first: Order) -> tuple[list[Order], Order | None]:
+        """What waits with `first` and fits into its batch, and the order that no longer fitted."""
+        batch, count = [first], len(first[0])
+        while self.together:
+            try:
+                order = self._orders.get_nowait()
+            except queue.Empty:
+                break
+            if order is None:
+                self._orders.put(None)
+                break
+            if count + len(order[0]) > MOST_DRAWN_TOGETHER:
+                return batch, order
+            batch.append(order)
+            count += len(order[0])
+        return batch, None
+
+    @torch.no_grad()
+    def _draw(self, batch: list[Order]) -> None:
+        self.batches += 1
+        try:
+            images = self.generator.images(torch.cat([latents for latents, _ in batch]))
+            parts = images.split([len(latents) for latents, _ in batch])
+        except Exception as error:  # it is raised where the images are waited for
+            for _, order in batch:
+                order.set_exception(error)
+            return
+        for (_, order), part in zip(batch, parts, strict=True):
+            order.set_result(part.clone())
+
+
+@torch.no_grad()
+def draws_alike_together(generator: ImageGenerator) -> bool:
+    """Whether images have the same bits drawn alone, in a batch, and in a larger batch."""
+    latents = sample_latents(generator, 37, stream(0, "batching"))
+    together = generator.images(latents)
+    parts = torch.cat([generator.images(part) for part in latents.split([1, 4, 32])])
+    return torch.equal(together, parts)

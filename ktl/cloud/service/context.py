@@ -1,0 +1,109 @@
+"""What the routes share: the store, the worker and the caller of a request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import anyio
+from fastapi import Depends, Path, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from ktl.cloud.service.batching import BatchingGenerator
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.events import Events
+from ktl.cloud.service.limits import RateLimit
+from ktl.cloud.service.messages import RoundState
+from ktl.cloud.service.metrics import Metrics
+from ktl.cloud.service.page.logins import Logins
+from ktl.cloud.service.page.pictures import Pictures
+from ktl.cloud.service.refusals import Refused
+from ktl.cloud.service.settings import Settings
+from ktl.cloud.service.store import MOST_ROUNDS, Store
+from ktl.cloud.service.tokens import Caller, Tokens
+from ktl.cloud.service.worker import Worker
+
+Result = TypeVar("Result")
+
+UNKNOWN_PER_SECOND = 5.0  # requests of one address without a valid token
+
+
+@dataclass
+class Service:
+    """The parts of a running server."""
+
+    settings: Settings
+    database: Database
+    store: Store
+    tokens: Tokens
+    generator: BatchingGenerator
+    events: Events
+    metrics: Metrics
+    worker: Worker
+    rate: RateLimit
+    unknown: RateLimit
+    logins: Logins
+    pictures: Pictures
+    database_threads: anyio.CapacityLimiter
+
+    async def in_thread(self, function: Callable[[], Result]) -> Result:
+        """Runs what waits for the database or computes, beside the event loop."""
+        return await anyio.to_thread.run_sync(function, limiter=self.database_threads)
+
+    def live(self, session: str, round_: RoundState) -> RoundState:
+        """The round with its pairs counted while they are drawn."""
+        if round_.state != "drawing":
+            return round_
+        return round_.model_copy(update={"pairs": self.worker.drawn.get((session, round_.round), 0)})
+
+
+def service(request: Request) -> Service:
+    """The server that a request came to."""
+    found: Service = request.app.state.service
+    return found
+
+
+_bearer = HTTPBearer(auto_error=False, description="A token of `ktl cloud token create`.")
+
+
+async def caller(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
+    """Who sent the request. Raises Refused (unauthorised, rate-limited)."""
+    here = service(request)
+    found = None
+    if credentials is not None:
+        token = credentials.credentials
+        found = await here.in_thread(lambda: here.tokens.caller(token))
+    if found is None:
+        here.unknown.take(request.client.host if request.client else "")
+        raise Refused(
+            "unauthorised",
+            "a valid token is needed: Authorization: Bearer TOKEN; `ktl cloud token create` makes one",
+            {"WWW-Authenticate": "Bearer"},
+        )
+    request.state.token = found.token
+    here.rate.take(found.name)
+    return found
+
+
+async def admin(who: Annotated[Caller, Depends(caller)]) -> Caller:
+    """The caller, if it is an admin. Raises Refused (forbidden)."""
+    if who.scope != "admin":
+        raise Refused("forbidden", "this route needs a token of scope admin")
+    return who
+
+
+Here = Annotated[Service, Depends(service)]
+AnyCaller = Annotated[Caller, Depends(caller)]
+AdminCaller = Annotated[Caller, Depends(admin)]
+SessionId = Annotated[str, Path(alias="session", pattern="^[0-9a-f]{32}$", examples=["0f" * 16])]
+RoundNumber = Annotated[int, Path(alias="round", ge=1, le=MOST_ROUNDS, examples=[1])]
+EdgeName = Annotated[str, Path(alias="edge", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["cam-7"])]
+
+
+def seconds_to_wait(wanted: float, most: float) -> float:
+    """A wait within what the server grants."""
+    return 0.0 if math.isnan(wanted) else min(max(wanted, 0.0), most)

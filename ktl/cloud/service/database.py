@@ -1,0 +1,151 @@
+"""A connection to SQLite or PostgreSQL whose commits survive a crash; its schema; and the lock of its one server."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from ktl.errors import KtlError, UsageError
+
+THREADS = 16  # that speak to the database at once
+SERVER_LOCK = 0x6B746C  # "ktl": the advisory lock of PostgreSQL
+PRAGMAS = (
+    "auto_vacuum=INCREMENTAL",  # deleted data gives its room back; must come before the first table
+    "journal_mode=WAL",
+    "synchronous=FULL",  # a commit is on the disk before it is acknowledged
+    "foreign_keys=ON",
+    "busy_timeout=30000",
+    "secure_delete=ON",  # a deleted session's bytes are overwritten
+)
+
+
+class Database:
+    """Transactions: `with database.read() as rows` or `with database.write() as rows`, each a SQLAlchemy session."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._writing = self.engine.execution_options(ktl_begin="BEGIN IMMEDIATE")
+        # One server writes, so its threads take turns here: none meets another's half-done work, and they wake at once
+        # where inside SQLite they would sleep and poll.
+        self._writer = threading.Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that changes nothing."""
+        with Session(self.engine) as rows:
+            yield rows
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that is committed, on the disk, when the block ends without an error."""
+        with self._writer, Session(self._writing, expire_on_commit=False) as rows, rows.begin():
+            yield rows
+
+    def upgrade(self) -> None:
+        """Brings the schema to this release's, whatever release wrote it. Raises KtlError when it cannot."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        try:
+            with self._writer, self._writing.begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except (SQLAlchemyError, CommandError) as error:
+            reason = str(error).splitlines()[0]
+            shown = self.engine.url.render_as_string(hide_password=True)
+            raise KtlError(f"the database {shown} cannot be used ({reason}); check --database") from error
+
+    def compact(self) -> None:
+        """Gives the room of deleted rows back to the file system. PostgreSQL does so by itself."""
+        if self.is_sqlite:
+            with self._writer, closing(self.engine.raw_connection()) as connection:  # outside of any transaction
+                connection.cursor().execute("PRAGMA incremental_vacuum").fetchall()
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def ready(self) -> bool:
+        """Whether the database answers."""
+        try:
+            with self.read() as rows:
+                rows.execute(text("SELECT 1 FROM tokens LIMIT 1"))
+        except SQLAlchemyError:
+            return False
+        return True
+
+    @contextmanager
+    def one_server(self) -> Iterator[None]:
+        """Held by a server while it runs: two on one database would draw every round twice. Raises UsageError."""
+        refused = UsageError(
+            "another ktl cloud server is running on this database: stop it, or give another --database"
+        )
+        if self.is_sqlite:
+            with _locked_file(Path(f"{self.engine.url.database}.lock"), refused):
+                yield
+            return
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": SERVER_LOCK}):
+                raise refused
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": SERVER_LOCK})
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.drivername not in ("sqlite", "postgresql+psycopg") or not parsed.database:
+            raise ArgumentError
+        arguments = {"check_same_thread": False} if parsed.drivername == "sqlite" else {}
+        engine = create_engine(
+            parsed, pool_size=THREADS + 4, max_overflow=4, pool_pre_ping=True, connect_args=arguments
+        )
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise UsageError(
+            "--database must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (the latter needs psycopg)"
+        ) from error
+    if parsed.drivername == "sqlite":
+        _prepare_sqlite(engine, Path(str(parsed.database)))
+    return engine
+
+
+def _prepare_sqlite(engine: Engine, file: Path) -> None:
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # prototypes and token hashes are nobody else's
+    except OSError as error:
+        raise UsageError(f"--database file {file} cannot be opened: {error.strerror}") from error
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # transactions begin where we say, not where sqlite3 guesses
+        for pragma in PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("ktl_begin", "BEGIN"))
+
+
+@contextmanager
+def _locked_file(path: Path, refused: UsageError) -> Iterator[None]:
+    file: IO[bytes]
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise refused from error
+        yield

@@ -1,0 +1,48 @@
+"""What Prometheus reads at /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from ktl.cloud.service.messages import Seconds
+
+NAMESPACE = "ktl_cloud"
+QUICK = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SLOW = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """The service's own counters; every server has its own registry."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        counter = partial(Counter, namespace=NAMESPACE, registry=self.registry)
+        histogram = partial(Histogram, namespace=NAMESPACE, registry=self.registry)
+        self.requests = counter("requests", "Requests by route and status.", ["route", "method", "status"])
+        self.request_seconds = histogram("request_seconds", "Time to answer.", ["route"], buckets=QUICK)
+        self.received = counter("received_bytes", "Prototype bytes acknowledged.")
+        self.sent = counter("sent_bytes", "Pair bytes sent.")
+        self.uploads = counter("uploads", "Prototypes acknowledged.")
+        self.rounds = counter("rounds", "Rounds that ended.", ["state"])
+        self.pairs = counter("pairs", "Image-vector pairs drawn.")
+        self.alignment = histogram("alignment_seconds", "Alignment of a round.", buckets=SLOW)
+        self.generation = histogram("generation_seconds", "Generation of a round.", buckets=SLOW)
+        self.errors = counter("errors", "Refused or failed requests by kind.", ["kind"])
+
+    def round_done(self, seconds: Seconds, pairs: int, size: int) -> None:
+        """A round was drawn: how long it took, and how much came of it."""
+        self.rounds.labels("done").inc()
+        self.pairs.inc(pairs)
+        self.alignment.observe(seconds.alignment)
+        self.generation.observe(seconds.generation)
+
+    def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
+        """A value that is read when Prometheus asks."""
+        Gauge(name, what, namespace=NAMESPACE, registry=self.registry).set_function(read)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self.registry)

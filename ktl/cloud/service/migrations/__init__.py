@@ -1,0 +1,1 @@
+"""The database's schema through the releases; a server upgrades its database when it starts."""

@@ -1,0 +1,109 @@
+"""The tables. Times are seconds since 1970, UTC; a session's rows go with it."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Double, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+COLLECTING, QUEUED, DRAWING, DONE, FAILED = STATES = ("collecting", "queued", "drawing", "done", "failed")
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+    type_annotation_map = {float: Double, bytes: LargeBinary}  # noqa: RUF012 - SQLAlchemy reads it
+
+
+class Token(Base):
+    """A bearer token. `name` owns sessions, so a new token of the same name takes over when one is exchanged."""
+
+    __tablename__ = "tokens"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(index=True)
+    scope: Mapped[str]
+    salt: Mapped[bytes]
+    hash: Mapped[bytes]
+    created_at: Mapped[float]
+    revoked_at: Mapped[float | None]
+
+
+class CloudSession(Base):
+    """What a client opened. `demand` is what must be equal when its idempotency key comes again."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (UniqueConstraint("owner", "idempotency_key"), Index("sessions_newest", "opened_at", "id"))
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    idempotency_key: Mapped[str]
+    demand: Mapped[str]
+    request: Mapped[bytes]
+    reply: Mapped[bytes]
+    quorum: Mapped[int]
+    deadline: Mapped[float | None]
+    opened_at: Mapped[float]
+    active_at: Mapped[float] = mapped_column(index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+
+
+class Member(Base):
+    """A token name that may take part in a session."""
+
+    __tablename__ = "members"
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True, index=True)
+
+
+class Edge(Base):
+    """An edge's name in a session belongs to the token name that used it first."""
+
+    __tablename__ = "edges"
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    edge: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+class Round(Base):
+    """A round of a session; while queued or drawing it is a job."""
+
+    __tablename__ = "rounds"
+    __table_args__ = (Index("rounds_jobs", "state", "queued_at"),)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    closes_at: Mapped[float | None]
+    queued_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    pairs: Mapped[int] = mapped_column(default=0)
+    size: Mapped[int] = mapped_column(BigInteger, default=0)
+    digest: Mapped[bytes | None]
+    alignment_seconds: Mapped[float | None]
+    generation_seconds: Mapped[float | None]
+    error: Mapped[str | None]
+
+
+class Upload(Base):
+    """An edge's prototypes for a round, as they came."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        ForeignKeyConstraint(["session_id", "round"], ["rounds.session_id", "rounds.number"], ondelete="CASCADE"),
+    )
+    session_id: Mapped[str] = mapped_column(primary_key=True)
+    round: Mapped[int] = mapped_column(primary_key=True)
+    edge: Mapped[str] = mapped_column(primary_key=True)
+    payload: Mapped[bytes]
+    received_at: Mapped[float]
+
+
+class Piece(Base):
+    """A part of a round's pairs: PIECE_BYTES each but for the last, so that a range is read without the rest."""
+
+    __tablename__ = "pieces"
+    __table_args__ = (
+        ForeignKeyConstraint(["session_id", "round"], ["rounds.session_id", "rounds.number"], ondelete="CASCADE"),
+    )
+    session_id: Mapped[str] = mapped_column(primary_key=True)
+    round: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[bytes]

@@ -1,0 +1,1 @@
+"""The status page: what an admin sees of a running server in a browser."""

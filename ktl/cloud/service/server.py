@@ -1,0 +1,105 @@
+"""Runs the service: `ktl cloud serve`."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import uvicorn
+
+from ktl.cloud.service.app import create_app
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.events import Event
+from ktl.cloud.service.logs import log_to_stderr
+from ktl.cloud.service.settings import Settings
+from ktl.cloud.service.tokens import Tokens
+from ktl.cloud.service.tracing import export_spans
+from ktl.errors import KtlError
+from ktl.generators import load_generator
+
+KEEP_ALIVE = 75  # seconds that an idle connection is held
+
+OnFirstTokens = Callable[[dict[str, str]], None]  # tokens by scope
+
+
+class Server(uvicorn.Server):
+    """Uvicorn on a socket that listens already."""
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, url: str) -> None:
+        super().__init__(config)
+        self.listening = listening
+        self.url = url
+
+    def run_until_stopped(self) -> None:
+        """Serves until SIGINT or SIGTERM, or until `should_exit` is set by another thread."""
+        self.run(sockets=[self.listening])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Long polls and streams of events get their answer, not a broken line."""
+        self.config.app.state.service.events.tell(Event("stopping"))  # type: ignore[union-attr]
+        await super().shutdown(sockets)
+
+
+def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable[[str], None]) -> None:
+    """Serves until a signal; calls `on_ready` with the URL before. Raises KtlError when it cannot start."""
+    log_to_stderr(settings.log_level)
+    export_spans()
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # uvicorn stops at them, then raises them again: a stop is no failure
+        signal.signal(number, lambda number, frame: None)
+    with server_on(settings, on_first_tokens) as server:
+        on_ready(server.url)
+        server.run_until_stopped()
+
+
+@contextmanager
+def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Server]:
+    """A server on its upgraded database, which no other server uses meanwhile; not yet running.
+
+    `on_first_tokens` gets a first token of each scope if the database had none. Raises KtlError.
+    """
+    database = Database(settings.database)
+    with database.one_server():
+        database.upgrade()
+        torch.set_num_threads(settings.threads)
+        app = create_app(settings, database, load_generator(settings.generator, cached=True))
+        listening = _listen(settings)
+        tokens = Tokens(database)
+        if not tokens.all():
+            on_first_tokens({scope: tokens.create(scope, scope) for scope in ("admin", "edge")})
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=max(round(settings.stop_seconds), 1),
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+            h11_max_incomplete_event_size=32 * 2**10,  # of request headers
+        )
+        url = settings.model_copy(update={"port": listening.getsockname()[1]}).url
+        with listening:
+            yield Server(config, listening, url)
+        database.engine.dispose()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # the protocol named: asyncio sets TCP_NODELAY on such sockets only, and without it an answer takes 40 ms more
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+        listening.listen(1024)
+    except OSError as error:
+        listening.close()
+        raise KtlError(
+            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}); choose another with --port"
+        ) from error
+    return listening

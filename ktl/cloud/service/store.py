@@ -1,0 +1,422 @@
+"""Sessions, uploads and pairs in SQL. What a function here has returned is on the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_, update
+from sqlalchemy.orm import Session as Rows
+
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.messages import RoundState, Seconds, SessionState
+from ktl.cloud.service.models import (
+    COLLECTING,
+    DONE,
+    DRAWING,
+    FAILED,
+    QUEUED,
+    CloudSession,
+    Edge,
+    Member,
+    Piece,
+    Round,
+    Upload,
+)
+from ktl.cloud.service.refusals import Refused, busy
+
+PIECE_BYTES = 2**18
+MOST_ROUNDS = 10_000
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a client asks for when it opens a session; `request` and `reply` are messages of `ktl.wire`."""
+
+    owner: str
+    idempotency_key: str
+    request: bytes
+    reply: bytes
+    quorum: int = 1
+    deadline: float | None = None  # seconds after a round's first upload
+    members: tuple[str, ...] = ()
+
+    def demand(self) -> str:
+        """Equal for equal openings."""
+        return json.dumps([self.request.decode(), self.quorum, self.deadline, sorted(set(self.members))])
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A finished round's pairs: their size, and their SHA-256."""
+
+    session: str
+    round: int
+    size: int
+    digest: bytes
+
+
+class Store:
+    """All that the service remembers, but for tokens."""
+
+    def __init__(self, database: Database, *, most_queued: int, most_bytes: int) -> None:
+        self.database = database
+        self.most_queued = most_queued
+        self.most_bytes = most_bytes
+
+    # sessions
+
+    def open_session(self, opening: Opening) -> tuple[str, bytes, bool]:
+        """The session's id, its reply, and whether it is new. Raises Refused (conflict, busy)."""
+        with self.database.write() as rows:
+            same_key = select(CloudSession).where(
+                CloudSession.owner == opening.owner, CloudSession.idempotency_key == opening.idempotency_key
+            )
+            known = rows.scalar(same_key)
+            if known is not None:
+                if known.demand != opening.demand():
+                    raise Refused("conflict", "this Idempotency-Key opened another session; send a new one")
+                return known.id, known.reply, False
+            self._refuse_if_full(rows)
+            now = time.time()
+            session = CloudSession(
+                id=secrets.token_hex(16),
+                owner=opening.owner,
+                idempotency_key=opening.idempotency_key,
+                demand=opening.demand(),
+                request=opening.request,
+                reply=opening.reply,
+                quorum=opening.quorum,
+                deadline=opening.deadline,
+                opened_at=now,
+                active_at=now,
+                size=len(opening.request) + len(opening.reply),
+            )
+            rows.add(session)
+            rows.flush()
+            rows.add_all(Member(session_id=session.id, name=name) for name in sorted(set(opening.members)))
+        return session.id, session.reply, True
+
+    def sessions(self, name: str | None, limit: int = 100, after: str | None = None) -> list[SessionState]:
+        """Sessions that the token name opened or is a member of, newest first; all of them for None."""
+        with self.database.read() as rows:
+            query = select(CloudSession).order_by(CloudSession.opened_at.desc(), CloudSession.id.desc()).limit(limit)
+            if name is not None:
+                query = query.where(_visible_to(name))
+            if after is not None:
+                last = rows.get(CloudSession, after)
+                if last is None or (name is not None and not _may_see(rows, last, name)):
+                    raise Refused("not-found", f"there is no session {after} to list after")
+                query = query.where(tuple_(CloudSession.opened_at, CloudSession.id) < (last.opened_at, last.id))
+            return [_session_state(rows, session) for session in rows.scalars(query)]
+
+    def session(self, session_id: str, name: str | None = None) -> SessionState:
+        """One session. Raises Refused (not-found) when there is none, or none that the token name may see."""
+        with self.database.read() as rows:
+            return _session_state(rows, _find(rows, session_id, name))
+
+    def request(self, session_id: str, name: str | None = None) -> bytes:
+        """The message that opened a session. Raises Refused (not-found)."""
+        with self.database.read() as rows:
+            return _find(rows, session_id, name).request
+
+    def delete_session(self, session_id: str, name: str | None = None) -> None:
+        """Deletes a session with its data. Raises Refused (not-found, or forbidden for one who is only a member)."""
+        with self.database.write() as rows:
+            session = _find(rows, session_id, name, lock=True)
+            if name not in (None, session.owner):
+                raise Refused("forbidden", "only the token that opened a session, or an admin, may delete it")
+            rows.execute(delete(CloudSession).where(CloudSession.id == session_id))
+
+    # rounds
+
+    def put_prototypes(
+        self, session_id: str, number: int, edge: str, payload: bytes, name: str, sees: str | None
+    ) -> tuple[RoundState, bool]:
+        """Takes an edge's prototypes in; the quorum's last upload queues the round. True if they are new.
+
+        `name` is the caller's, `sees` too unless it is an admin's (None).
+
+        Raises Refused (not-found, forbidden, conflict, round-closed, round-not-open, busy).
+        """
+        with self.database.write() as rows:
+            session = _find(rows, session_id, sees, lock=True)
+            _claim_edge(rows, session_id, edge, name)
+            known = rows.get(Upload, (session_id, number, edge))
+            if known is not None:
+                if known.payload != payload:
+                    raise Refused(
+                        "conflict",
+                        f"edge {edge!r} sent other prototypes for round {number} before; send the same bytes, or go on "
+                        "to the next round",
+                    )
+                return _round_state(rows, session, rows.get_one(Round, (session_id, number))), False
+            round_ = _open_round(rows, session, number)
+            self._refuse_if_full(rows)
+            now = time.time()
+            rows.add(Upload(session_id=session_id, round=number, edge=edge, payload=payload, received_at=now))
+            rows.flush()
+            session.active_at = now
+            session.size += len(payload)
+            uploads = select(func.count()).where(Upload.session_id == session_id, Upload.round == number)
+            if rows.scalar(uploads) == session.quorum:
+                queued = select(func.count()).where(Round.state.in_((QUEUED, DRAWING)))
+                if (rows.scalar(queued) or 0) >= self.most_queued:
+                    raise busy(f"{self.most_queued} rounds are waiting to be drawn; try again", retry_after=2)
+                round_.state, round_.queued_at = QUEUED, now
+            rows.flush()
+            return _round_state(rows, session, round_), True
+
+    def round(self, session_id: str, number: int, name: str | None = None) -> RoundState:
+        """Where a round is. Raises Refused (not-found) for one that cannot begin yet, too."""
+        with self.database.read() as rows:
+            session = _find(rows, session_id, name)
+            found = rows.get(Round, (session_id, number))
+            if found is None:
+                before = rows.get(Round, (session_id, number - 1))
+                if number != 1 and (before is None or before.state != DONE):
+                    raise Refused("not-found", f"round {number} has not begun")
+                found = Round(session_id=session_id, number=number, state=COLLECTING, pairs=0, size=0)
+            return _round_state(rows, session, found)
+
+    def rounds(self, session_id: str) -> list[RoundState]:
+        """Every round of a session so far, in order."""
+        with self.database.read() as rows:
+            session = _find(rows, session_id, None)
+            query = select(Round).where(Round.session_id == session_id).order_by(Round.number)
+            return [_round_state(rows, session, each) for each in rows.scalars(query)]
+
+    def stored(self, session_id: str, number: int) -> Stored:
+        """What `read` can read of a finished round. Raises Refused (not-found)."""
+        with self.database.read() as rows:
+            found = rows.get(Round, (session_id, number))
+            if found is None or found.digest is None:
+                raise Refused("not-found", f"round {number} of this session has no pairs")
+            return Stored(session_id, number, found.size, found.digest)
+
+    def latest_stored(self, session_id: str) -> Stored | None:
+        """The last finished round of a session. Raises Refused (not-found) if there is no such session."""
+        with self.database.read() as rows:
+            _find(rows, session_id, None)
+            query = select(Round).where(Round.session_id == session_id, Round.state == DONE)
+            found = rows.scalar(query.order_by(Round.number.desc()).limit(1))
+            if found is None or found.digest is None:
+                return None
+            return Stored(session_id, found.number, found.size, found.digest)
+
+    def read(self, stored: Stored, start: int, end: int) -> Iterator[bytes]:
+        """Bytes start..end-1 of a round's pairs, piece by piece. Stops early if the session is deleted meanwhile."""
+        for number in range(start // PIECE_BYTES, -(-end // PIECE_BYTES)):
+            with self.database.read() as rows:
+                piece = rows.get(Piece, (stored.session, stored.round, number))
+            if piece is None:
+                return
+            offset = number * PIECE_BYTES
+            yield piece.data[max(start - offset, 0) : end - offset]
+
+    # jobs
+
+    def claim_job(self) -> tuple[str, int] | None:
+        """The round that has waited longest, now being drawn."""
+        with self.database.read() as rows:  # most calls find none: they need no writer
+            if rows.scalar(select(func.count()).where(Round.state == QUEUED)) == 0:
+                return None
+        with self.database.write() as rows:
+            found = rows.scalar(select(Round).where(Round.state == QUEUED).order_by(Round.queued_at).limit(1))
+            if found is None:
+                return None
+            found.state = DRAWING
+            found.attempts += 1
+            return found.session_id, found.number
+
+    def uploads(self, session_id: str, first: int, last: int) -> list[list[bytes]]:
+        """The prototypes of rounds first..last, each round's in the order of the edges' names."""
+        with self.database.read() as rows:
+            query = (
+                select(Upload)
+                .where(Upload.session_id == session_id, Upload.round.between(first, last))
+                .order_by(Upload.round, Upload.edge)
+            )
+            by_round: dict[int, list[tuple[str, bytes]]] = {}
+            for upload in rows.scalars(query):
+                by_round.setdefault(upload.round, []).append((upload.edge, upload.payload))
+        # a database's collation may order names in its own way
+        return [[payload for _, payload in sorted(by_round.get(r, []))] for r in range(first, last + 1)]
+
+    def attempts(self, session_id: str, number: int) -> int:
+        """How many times a round was begun to be drawn."""
+        with self.database.read() as rows:
+            found = rows.get(Round, (session_id, number))
+            return found.attempts if found else 0
+
+    def finish_job(self, session_id: str, number: int, payload: bytes, pairs: int, seconds: Seconds) -> bool:
+        """Keeps a round's pairs. False, and nothing is kept, if the session is gone or the round was drawn already."""
+        with self.database.write() as rows:
+            session = rows.get(CloudSession, session_id, with_for_update=True)
+            found = rows.get(Round, (session_id, number))
+            if session is None or found is None or found.state != DRAWING:
+                return False
+            for index in range(0, len(payload), PIECE_BYTES):
+                part = payload[index : index + PIECE_BYTES]
+                rows.add(Piece(session_id=session_id, round=number, number=index // PIECE_BYTES, data=part))
+                rows.flush()
+            found.state, found.finished_at, found.error = DONE, time.time(), None
+            found.pairs, found.size, found.digest = pairs, len(payload), hashlib.sha256(payload).digest()
+            found.alignment_seconds, found.generation_seconds = seconds.alignment, seconds.generation
+            session.active_at = time.time()
+            session.size += len(payload)
+        return True
+
+    def fail_job(self, session_id: str, number: int, error: str) -> None:
+        """Ends a round that cannot be drawn."""
+        self._leave_drawing(session_id, number, state=FAILED, finished_at=time.time(), error=error)
+
+    def requeue_job(self, session_id: str, number: int) -> None:
+        """Puts a round that was not finished back, to be drawn again."""
+        self._leave_drawing(session_id, number, state=QUEUED)
+
+    def requeue_all(self) -> int:
+        """Puts back what a server that is gone was drawing; returns how many rounds."""
+        with self.database.write() as rows:
+            result = rows.execute(update(Round).where(Round.state == DRAWING).values(state=QUEUED))
+            return int(getattr(result, "rowcount", 0))
+
+    def close_due(self) -> list[tuple[str, int]]:
+        """Queues the rounds whose deadline has passed, with the edges that are in."""
+        due = select(Round).where(Round.state == COLLECTING, Round.closes_at <= time.time())
+        with self.database.read() as rows:
+            if rows.scalar(due.limit(1)) is None:
+                return []
+        with self.database.write() as rows:
+            rounds = list(rows.scalars(due.with_for_update()))
+            for round_ in rounds:
+                round_.state, round_.queued_at = QUEUED, time.time()
+            return [(round_.session_id, round_.number) for round_ in rounds]
+
+    def _leave_drawing(self, session_id: str, number: int, **values: object) -> None:
+        with self.database.write() as rows:
+            this = (Round.session_id == session_id, Round.number == number, Round.state == DRAWING)
+            rows.execute(update(Round).where(*this).values(**values))
+
+    # room
+
+    def collect_garbage(self, keep_seconds: float) -> int:
+        """Deletes sessions that nothing happened in for `keep_seconds`, and gives their room back; how many."""
+        with self.database.write() as rows:
+            idle = delete(CloudSession).where(CloudSession.active_at < time.time() - keep_seconds)
+            deleted = int(getattr(rows.execute(idle), "rowcount", 0))
+        if deleted:
+            self.database.compact()
+        return deleted
+
+    def queued(self) -> int:
+        """Rounds that wait or are being drawn."""
+        with self.database.read() as rows:
+            return rows.scalar(select(func.count()).where(Round.state.in_((QUEUED, DRAWING)))) or 0
+
+    def stored_bytes(self) -> int:
+        """Payload bytes of all sessions."""
+        with self.database.read() as rows:
+            return _stored_bytes(rows)
+
+    def _refuse_if_full(self, rows: Rows) -> None:
+        if _stored_bytes(rows) >= self.most_bytes:
+            raise busy(f"the store holds its {self.most_bytes:,} bytes; delete sessions or raise --most-stored", 60)
+
+
+def _stored_bytes(rows: Rows) -> int:
+    return int(rows.scalar(select(func.coalesce(func.sum(CloudSession.size), 0))) or 0)
+
+
+def _visible_to(name: str) -> ColumnElement[bool]:
+    taking_part = select(Member.session_id).where(Member.name == name)
+    return or_(CloudSession.owner == name, CloudSession.id.in_(taking_part))
+
+
+def _may_see(rows: Rows, session: CloudSession, name: str) -> bool:
+    return session.owner == name or rows.get(Member, (session.id, name)) is not None
+
+
+def _find(rows: Rows, session_id: str, name: str | None, *, lock: bool = False) -> CloudSession:
+    session = rows.get(CloudSession, session_id, with_for_update=lock or None)
+    if session is None or (name is not None and not _may_see(rows, session, name)):
+        raise Refused("not-found", f"there is no session {session_id}; open one with POST /v1/sessions")
+    return session
+
+
+def _claim_edge(rows: Rows, session_id: str, edge: str, name: str) -> None:
+    found = rows.get(Edge, (session_id, edge))
+    if found is None:
+        rows.add(Edge(session_id=session_id, edge=edge, name=name))
+    elif found.name != name:
+        raise Refused("forbidden", f"the edge name {edge!r} belongs to another token of this session; choose another")
+
+
+def _open_round(rows: Rows, session: CloudSession, number: int) -> Round:
+    """The round if it still takes uploads, made if this is its first."""
+    found = rows.get(Round, (session.id, number))
+    if found is not None:
+        if found.state != COLLECTING:
+            raise Refused("round-closed", f"round {number} went on without this edge; take part in the next one")
+        return found
+    before = rows.get(Round, (session.id, number - 1)) if number > 1 else None
+    if number > 1 and (before is None or before.state != DONE):
+        raise Refused("round-not-open", f"round {number} is not open: round {number - 1} is not done")
+    closes_at = None if session.deadline is None else time.time() + session.deadline
+    opened = Round(session_id=session.id, number=number, state=COLLECTING, closes_at=closes_at)
+    rows.add(opened)
+    rows.flush()
+    return opened
+
+
+def _edges(rows: Rows, session_id: str, number: int) -> list[str]:
+    return sorted(rows.scalars(select(Upload.edge).where(Upload.session_id == session_id, Upload.round == number)))
+
+
+def _round_state(rows: Rows, session: CloudSession, round_: Round) -> RoundState:
+    edges_in = _edges(rows, session.id, round_.number)
+    closed = round_.state != COLLECTING
+    expected = _edges(rows, session.id, round_.number - 1) if closed and round_.number > 1 else []
+    seconds = None
+    if round_.alignment_seconds is not None and round_.generation_seconds is not None:
+        seconds = Seconds(alignment=round_.alignment_seconds, generation=round_.generation_seconds)
+    return RoundState(
+        round=round_.number,
+        state=round_.state,  # type: ignore[arg-type]
+        edges_in=edges_in,
+        edges_missing=0 if closed else max(session.quorum - len(edges_in), 0),
+        edges_late=sorted(set(expected) - set(edges_in)),
+        quorum=session.quorum,
+        closes_at=None if round_.closes_at is None else _utc(round_.closes_at),
+        pairs=round_.pairs,
+        bytes=round_.size,
+        error=round_.error,
+        seconds=seconds,
+    )
+
+
+def _session_state(rows: Rows, session: CloudSession) -> SessionState:
+    latest = select(Round).where(Round.session_id == session.id).order_by(Round.number.desc()).limit(1)
+    round_ = rows.scalar(latest)
+    members: Sequence[str] = rows.scalars(select(Member.name).where(Member.session_id == session.id)).all()
+    return SessionState(
+        id=session.id,
+        owner=session.owner,
+        members=sorted(members),
+        quorum=session.quorum,
+        deadline=session.deadline,
+        opened_at=_utc(session.opened_at),
+        active_at=_utc(session.active_at),
+        request=json.loads(session.request),
+        reply=json.loads(session.reply),
+        round=None if round_ is None else _round_state(rows, session, round_),
+    )
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)

@@ -1,0 +1,88 @@
+"""`ktl cloud token` and `gc`; `serve` is tested as a process in tests/cloud/service/test_durability.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.store import Opening, Store
+from ktl.cloud.service.tokens import Tokens
+
+Ktl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'cloud.db'}"
+
+
+def listed(ktl: Ktl, database: str) -> list[dict[str, str]]:
+    return [
+        json.loads(line) for line in ktl("cloud", "token", "list", "--json", "--database", database).stdout.splitlines()
+    ]
+
+
+def test_a_token_from_creation_to_revocation(ktl: Ktl, database: str) -> None:
+    secret = ktl("cloud", "token", "create", "cam-7", "--database", database).stdout.strip()
+    boss = ktl("cloud", "token", "create", "boss", "--scope", "admin", "--database", database).stdout.strip()
+    tokens = Tokens(Database(database))
+    caller, admin = tokens.caller(secret), tokens.caller(boss)
+    assert caller is not None
+    assert admin is not None
+    assert (caller.name, caller.sees, admin.name, admin.sees) == ("cam-7", "cam-7", "boss", None)
+    assert [(row["name"], row["scope"], row["revoked"]) for row in listed(ktl, database)] == [
+        ("cam-7", "edge", ""),
+        ("boss", "admin", ""),
+    ]
+    done = ktl("cloud", "token", "revoke", caller.token, "--database", database)
+    assert done.stdout == f"revoked: {caller.token} (cam-7, edge)\n"
+    assert tokens.caller(secret) is None
+    assert tokens.caller(boss) is not None
+    assert listed(ktl, database)[0]["revoked"]
+    table = ktl("cloud", "token", "list", "--database", database).stdout
+    assert "cam-7" in table
+    assert secret.rpartition("_")[2] not in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["create", "a b"], "the token name 'a b' must be 1 to 64"),
+        (["create", "a", "--scope", "root"], "unknown scope 'root': choose one of edge, admin"),
+        (["revoke", "nothing"], "there is no token 'nothing'"),
+    ],
+)
+def test_a_wrong_token_command_is_refused(ktl: Ktl, database: str, arguments: list[str], reason: str) -> None:
+    done = ktl("cloud", "token", *arguments, "--database", database)
+    assert done.returncode == 2
+    assert reason in done.stderr
+
+
+def test_gc_deletes_what_is_older_than_asked(ktl: Ktl, database: str) -> None:
+    found = Database(database)
+    found.upgrade()
+    store = Store(found, most_queued=1, most_bytes=10**6)
+    store.open_session(Opening("o", "k", b'{"a":1}', b'{"b":2}'))
+    assert ktl("cloud", "gc", "--database", database).stdout == "0 sessions deleted; 14 bytes are left\n"
+    assert ktl("cloud", "gc", "--keep", "0s", "--database", database).stdout == "1 sessions deleted; 0 bytes are left\n"
+
+
+def test_plain_http_beyond_this_machine_is_refused(ktl: Ktl, database: str) -> None:
+    done = ktl("cloud", "serve", "--host", "0.0.0.0", "--database", database)
+    assert done.returncode == 2
+    assert "give --tls-cert and --tls-key, or --insecure" in done.stderr
+
+
+def test_without_the_extra_one_line_says_how_to_get_it(tmp_path: Path) -> None:
+    blocked = "import sys; sys.modules['pydantic_settings'] = None; from ktl_cli.main import main; main()"
+    command = [sys.executable, "-c", blocked, "cloud", "token", "list"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ.copy(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: `ktl cloud` needs pydantic_settings: pip install 'ktl[cloud]'\n"

@@ -1,0 +1,191 @@
+"""The schema, its migrations, and the store on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import postgres
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.messages import Seconds
+from ktl.cloud.service.models import Base
+from ktl.cloud.service.refusals import Refused
+from ktl.cloud.service.store import PIECE_BYTES, Opening, Store
+from ktl.errors import KtlError, UsageError
+
+from .conftest import Start, prototypes
+
+OPENING = Opening(owner="o", idempotency_key="k", request=b'{"seed":1}', reply=b'{"fingerprint":"f"}')
+SECONDS = Seconds(alignment=0.1, generation=0.2)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of an empty database on a PostgreSQL server that is started for the tests."""
+    reason = postgres.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres.postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An upgraded database of each kind, empty."""
+    if request.param == "sqlite":
+        found = Database(f"sqlite:///{tmp_path / 'store.db'}")
+    else:
+        found = Database(request.getfixturevalue("postgresql"))
+        with found.engine.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+    found.upgrade()
+    yield found
+    found.engine.dispose()
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    return Store(database, most_queued=100, most_bytes=10**9)
+
+
+def test_the_migrations_make_the_tables_that_the_code_knows(database: Database) -> None:
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_an_upgrade_of_an_upgraded_database_changes_nothing(store: Store, database: Database) -> None:
+    session, _, _ = store.open_session(OPENING)
+    database.upgrade()
+    assert store.session(session).owner == "o"
+
+
+def test_a_session_from_opening_to_deletion(store: Store) -> None:
+    session, reply, new = store.open_session(replace(OPENING, quorum=2, members=("m",)))
+    assert (reply, new) == (OPENING.reply, True)
+    assert store.open_session(replace(OPENING, quorum=2, members=("m",))) == (session, reply, False)
+    first, new = store.put_prototypes(session, 1, "a", b"A", "o", "o")
+    assert (first.state, first.edges_missing, new) == ("collecting", 1, True)
+    assert store.claim_job() is None
+    second, _ = store.put_prototypes(session, 1, "B", b"B", "m", "m")
+    assert (second.state, second.edges_in) == ("queued", ["B", "a"])
+    assert store.put_prototypes(session, 1, "B", b"B", "m", "m")[1] is False
+    assert store.claim_job() == (session, 1)
+    assert store.claim_job() is None
+    assert store.uploads(session, 1, 1) == [[b"B", b"A"]]  # by the names' bytes, whatever the database's language
+    payload = bytes(range(256)) * 3000
+    assert store.finish_job(session, 1, payload, 7, SECONDS)
+    assert not store.finish_job(session, 1, payload, 7, SECONDS)
+    stored = store.stored(session, 1)
+    assert b"".join(store.read(stored, 0, stored.size)) == payload
+    middle = slice(PIECE_BYTES - 5, 2 * PIECE_BYTES + 5)
+    assert b"".join(store.read(stored, middle.start, middle.stop)) == payload[middle]
+    state = store.round(session, 1, "m")
+    assert (state.state, state.pairs, state.bytes, state.seconds) == ("done", 7, len(payload), SECONDS)
+    assert store.stored_bytes() > len(payload)
+    with pytest.raises(Refused, match="only the token that opened a session"):
+        store.delete_session(session, "m")
+    store.delete_session(session, "o")
+    assert store.stored_bytes() == 0
+    assert list(store.read(stored, 0, stored.size)) == []
+
+
+def test_of_uploads_that_come_at_once_exactly_one_completes_the_quorum(store: Store) -> None:
+    session, _, _ = store.open_session(replace(OPENING, quorum=16))
+
+    def upload(i: int) -> str:
+        return store.put_prototypes(session, 1, f"edge-{i}", b"x%d" % i, "o", "o")[0].state
+
+    with ThreadPoolExecutor(16) as threads:
+        states = list(threads.map(upload, range(16)))
+    assert sorted(states) == ["collecting"] * 15 + ["queued"]
+    assert len(store.round(session, 1).edges_in) == 16
+    with pytest.raises(Refused, match="round 1 went on without this edge"):
+        store.put_prototypes(session, 1, "late", b"x", "o", "o")
+
+
+def test_openings_with_one_key_that_come_at_once_open_one_session(store: Store) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        opened = list(threads.map(lambda _: store.open_session(OPENING), range(8)))
+    assert len({session for session, _, _ in opened}) == 1
+    assert sum(new for _, _, new in opened) == 1
+
+
+def test_what_a_server_that_is_gone_was_drawing_is_queued_again(store: Store) -> None:
+    session, _, _ = store.open_session(OPENING)
+    store.put_prototypes(session, 1, "a", b"A", "o", "o")
+    assert store.claim_job() == (session, 1)
+    assert store.requeue_all() == 1
+    assert store.claim_job() == (session, 1)
+    assert store.attempts(session, 1) == 2
+
+
+def test_deadlines_are_looked_after(store: Store) -> None:
+    session, _, _ = store.open_session(replace(OPENING, quorum=3, deadline=0.05))
+    assert store.close_due() == []
+    store.put_prototypes(session, 1, "a", b"A", "o", "o")
+    assert store.close_due() == []
+    time.sleep(0.06)
+    assert store.close_due() == [(session, 1)]
+    assert store.close_due() == []
+    assert store.claim_job() == (session, 1)
+
+
+def test_sessions_expire_by_the_time_nothing_happened_in_them(store: Store) -> None:
+    old, _, _ = store.open_session(OPENING)
+    time.sleep(0.05)
+    fresh, _, _ = store.open_session(replace(OPENING, idempotency_key="k2"))
+    assert store.collect_garbage(0.04) == 1
+    assert [session.id for session in store.sessions(None)] == [fresh]
+    assert old != fresh
+
+
+def test_one_server_at_a_time(database: Database) -> None:
+    url = database.engine.url.render_as_string(hide_password=False)
+    with database.one_server(), pytest.raises(UsageError, match="another ktl cloud server"), Database(url).one_server():
+        pass
+    with Database(url).one_server():
+        pass
+
+
+def test_a_whole_round_on_postgresql(start: Start, postgresql: str) -> None:
+    with start() as cloud:
+        session = cloud.client().opened()
+        client = cloud.client()
+        client.put(session, prototypes())
+        expected = client.pairs(session).content
+    with start(database=postgresql) as cloud:
+        client = cloud.client()
+        session = client.opened()
+        assert client.put(session, prototypes()).status_code == 201
+        assert client.pairs(session).content == expected
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://", "sqlite:///:memory:x/y", "nonsense", "postgresql://"])
+def test_a_database_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="--database"):
+        Database(url)
+
+
+def test_a_database_of_a_later_release_is_left_alone(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'later.db'}")
+    database.upgrade()
+    with database.write() as rows:
+        rows.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(KtlError, match=r"later\.db cannot be used .*9999"):
+        database.upgrade()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("not a database, " * 100)
+    with pytest.raises(KtlError, match=r"cannot be used .*not a database"):
+        Database(f"sqlite:///{file}").upgrade()
+    assert file.read_text() == "not a database, " * 100

@@ -1,0 +1,187 @@
+"""What was acknowledged survives; what was begun is finished once."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pytest
+from torch import Tensor
+
+from ktl.cloud.embedded import EmbeddedCloud
+from ktl.errors import UsageError
+from ktl.generators import load_generator
+from ktl.generators.stylegan import StyleGANGenerator
+from ktl.wire import encode_message
+
+from .conftest import REQUEST, Client, Start, prototypes
+
+COMMAND = [sys.executable, "-c", "from ktl_cli.main import main; main()", "cloud"]
+
+
+@dataclass
+class Process:
+    """`ktl cloud serve` in a process of its own."""
+
+    popen: subprocess.Popen[str]
+    url: str
+    tokens: dict[str, str]
+
+    def client(self, token: str) -> Client:
+        return Client(httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=30))
+
+
+@contextmanager
+def process(folder: Path, generator: Path, *options: str) -> Iterator[Process]:
+    """The server in `folder`, which is where its default database is; ended at the end of the block."""
+    command = [*COMMAND, "serve", "--port", "0", "--generator", str(generator), "--threads", "1", *options]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as popen:
+        tokens, url = {}, ""
+        assert popen.stdout is not None
+        for line in popen.stdout:
+            if found := re.match(r"(\w+) token, shown this once: (\S+)", line):
+                tokens[found[1]] = found[2]
+            if found := re.match(r"listening on (\S+)", line):
+                url = found[1]
+                break
+        assert url, "the server did not start"
+        try:
+            yield Process(popen, url, tokens)
+        finally:
+            popen.kill()
+
+
+def test_killed_while_it_draws_the_server_goes_on_and_asked_to_stop_it_ends_well(
+    tmp_path: Path, tiny_generator_file: Path
+) -> None:
+    request = replace(REQUEST, alignment="published", pairs_per_class=50)
+    embedded = EmbeddedCloud(load_generator(str(tiny_generator_file)))
+    embedded.open(encode_message(request), [])
+    with process(tmp_path, tiny_generator_file) as server:
+        token = server.tokens["edge"]
+        client = server.client(token)
+        session = client.opened(request)
+        assert client.put(session, prototypes(1), 1).status_code == 201
+        assert client.pairs(session, 1).content == embedded.exchange(prototypes(1))
+        assert client.put(session, prototypes(2), 2).status_code == 201
+        time.sleep(0.1)
+        server.popen.send_signal(signal.SIGKILL)
+        server.popen.wait()
+    with process(tmp_path, tiny_generator_file) as server:
+        assert server.tokens == {}  # made once only
+        client = server.client(token)
+        assert client.put(session, prototypes(2), 2).status_code == 200  # acknowledged, so it is there
+        assert client.pairs(session, 2).content == embedded.exchange(prototypes(2))
+        with client.http.stream("GET", f"{session}/events") as stream:
+            lines = stream.iter_lines()
+            assert next(lines) == "event: round"
+            server.popen.send_signal(signal.SIGTERM)
+            assert [line for line in lines if line.startswith("event")] == []  # it ends, and is not broken off
+        assert server.popen.wait(timeout=10) == 0
+    database = sqlite3.connect(tmp_path / "ktl-cloud.db")
+    assert database.execute("SELECT count(*) FROM uploads").fetchone() == (2,)
+    assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_round_that_was_being_drawn_is_drawn_again_but_kept_once(start: Start) -> None:
+    with start() as cloud:
+        client = cloud.client()
+        session = client.opened()
+        client.put(session, prototypes())
+        first = client.pairs(session)
+        store, session_id = cloud.service.store, session.rpartition("/")[2]
+        seconds = store.round(session_id, 1).seconds
+        assert seconds is not None
+        assert not store.finish_job(session_id, 1, b"other", 1, seconds)  # a second worker's result
+        assert client.pairs(session).content == first.content
+        store.fail_job(session_id, 1, "too late to fail")
+        store.requeue_job(session_id, 1)
+        assert store.round(session_id, 1).state == "done"
+
+
+class Faulty(StyleGANGenerator):
+    """A generator whose first images fail, as they do when an accelerator's memory is short."""
+
+    faults = 0
+
+    def images(self, latents: Tensor) -> Tensor:
+        if self.faults:
+            self.faults -= 1
+            raise RuntimeError("out of memory at 0xdeadbeef")
+        return super().images(latents)
+
+
+@pytest.mark.parametrize("faults", [1, 99])
+def test_a_fault_of_the_generator_is_tried_again_and_harms_nobody_else(
+    start: Start, tiny_generator: StyleGANGenerator, faults: int
+) -> None:
+    with start() as cloud:
+        client = cloud.client()
+        before, after = client.opened(), client.opened()
+        own = cloud.service.generator
+        faulty = Faulty(tiny_generator.network, name=own.name, licence=own.licence, fingerprint=own.fingerprint)
+        faulty.faults = faults
+        own.generator = faulty
+        client.put(before, prototypes())
+        answer = client.pairs(before)
+        assert answer.status_code == (200 if faults == 1 else 422)
+        assert "deadbeef" not in answer.text if faults > 1 else len(answer.content) > 1000
+        own.generator = tiny_generator
+        client.put(after, prototypes())
+        assert client.pairs(after).status_code == 200
+        assert client.http.get("/readyz").status_code == 200
+
+
+def test_a_server_that_stops_puts_back_what_it_was_drawing(start: Start) -> None:
+    request = replace(REQUEST, pairs_per_class=1000, download_bytes=10_000_000)
+    with start() as cloud:
+        client = cloud.client()
+        session = client.opened(request)
+        client.put(session, prototypes())
+        while client.http.get(f"{session}/rounds/1").json()["pairs"] == 0:
+            pass
+        authorization = client.http.headers["authorization"]
+    with start() as cloud:
+        again = Client(httpx.Client(base_url=cloud.url, headers={"Authorization": authorization}, timeout=60))
+        assert cloud.service.store.attempts(session.rpartition("/")[2], 1) >= 1
+        assert again.pairs(session, wait=60).status_code == 200
+        assert cloud.service.store.attempts(session.rpartition("/")[2], 1) == 2
+
+
+def test_the_generator_of_a_session_cannot_be_exchanged_under_it(start: Start) -> None:
+    with start() as cloud:
+        client = cloud.client()
+        session = client.opened()
+        token = client.http.headers["authorization"]
+    with start(generator="builtin") as cloud:
+        client = Client(httpx.Client(base_url=cloud.url, headers={"Authorization": token}, timeout=30))
+        client.put(session, prototypes())
+        failed = client.pairs(session)
+        assert failed.status_code == 422
+        assert "open a new session, or start the server with the old generator" in failed.json()["detail"]
+
+
+def test_one_database_has_one_server(start: Start) -> None:
+    with start(), pytest.raises(UsageError, match="another ktl cloud server is running on this database"), start():
+        pass
+    with start() as cloud:
+        assert cloud.client().http.get("/v1").status_code == 200
+
+
+def test_the_database_is_nobody_elses_to_read(start: Start, tmp_path: Path) -> None:
+    with start() as cloud:
+        cloud.client().opened()
+        modes = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.glob("cloud.db*")}
+    modes.pop("cloud.db.lock", None)
+    assert set(modes.values()) == {"0o600"}
+    assert os.path.exists(tmp_path / "cloud.db")

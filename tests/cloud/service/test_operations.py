@@ -1,0 +1,172 @@
+"""Setting a server up, watching it, and what it writes down."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import ssl
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from ktl.cloud.service.logs import JsonLines
+from ktl.cloud.service.settings import load_settings
+from ktl.errors import KtlError, UsageError
+
+from .conftest import Running, Start, prototypes
+
+
+def test_flags_come_before_the_environment_and_that_before_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "cloud.toml"
+    file.write_text('port = 1\nqueue = 2\nkeep = "12h"\nmost_stored = "2GB"\n')
+    monkeypatch.setenv("KTL_CLOUD_PORT", "3")
+    monkeypatch.setenv("KTL_CLOUD_QUEUE", "4")
+    settings = load_settings({"port": 5, "jobs": None}, file)
+    assert (settings.port, settings.queue, settings.keep, settings.most_stored) == (5, 4, 43_200.0, 2_000_000_000)
+    assert settings.jobs == 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ({"port": 70_000}, "the setting port is 70000"),
+        ({"keep": "a week"}, "expected a duration like 90s, 15m, 12h or 7d"),
+        ({"colour": "red"}, "the setting colour"),
+        ({"host": "0.0.0.0"}, "--host 0.0.0.0 without TLS would send tokens in the clear"),
+        ({"host": "::"}, "without TLS"),
+        ({"host": "example.org"}, "without TLS"),
+        ({"tls_cert": "cert.pem"}, "--tls-cert and --tls-key go together"),
+        ({"tls_cert": "none.pem", "tls_key": "none.pem"}, "--tls-cert none.pem: there is no such file"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_by_name(flags: dict[str, object], reason: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        load_settings(flags)
+    assert reason in str(refused.value)
+
+
+def test_a_settings_file_that_is_missing_or_no_toml_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no such file"):
+        load_settings({}, tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("port == 1")
+    with pytest.raises(UsageError, match=r"bad\.toml cannot be read"):
+        load_settings({}, tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_plain_http_is_for_this_machine(host: str) -> None:
+    assert load_settings({"host": host}).url.startswith("http://")
+    assert load_settings({"host": "0.0.0.0", "insecure": True}).insecure
+
+
+def test_a_certificate_makes_it_https(start: Start, tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command.split(), *names, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    with start(tls_cert=cert, tls_key=key) as cloud:
+        assert cloud.url.startswith("https://")
+        trusting = ssl.create_default_context(cafile=str(cert))
+        answer = httpx.get(f"{cloud.url}/healthz", verify=trusting)
+        assert (answer.status_code, answer.headers["strict-transport-security"]) == (200, "max-age=31536000")
+        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+            httpx.get(f"{cloud.url}/healthz")
+
+
+def test_a_port_that_is_taken_is_named(start: Start, tmp_path: Path) -> None:
+    with start() as cloud:
+        port = int(cloud.url.rpartition(":")[2])
+        taken = start(port=port, database=f"sqlite:///{tmp_path / 'other.db'}")
+        with (
+            pytest.raises(KtlError, match=f"cannot listen on 127.0.0.1 port {port} .*choose another with --port"),
+            taken,
+        ):
+            pass
+
+
+def test_health_readiness_and_metrics_tell_what_happened(cloud: Running) -> None:
+    client = cloud.client()
+    session = client.opened()
+    client.put(session, prototypes())
+    size = len(client.pairs(session).content)
+    assert client.http.get("/healthz").json() == {"status": "ok"}
+    assert client.http.get("/readyz").json() == {"status": "ok", "checks": {"database": True, "worker": True}}
+    text = cloud.client("admin", "admin").http.get("/metrics").text
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(lines['ktl_cloud_rounds_total{state="done"}']) >= 1
+    assert float(lines["ktl_cloud_sent_bytes_total"]) >= size
+    assert float(lines["ktl_cloud_received_bytes_total"]) >= len(prototypes())
+    assert float(lines["ktl_cloud_generation_seconds_count"]) >= 1
+    assert float(lines["ktl_cloud_queued_rounds"]) == 0
+    put = 'route="/v1/sessions/{session}/rounds/{round}/prototypes/{edge}"'
+    assert any(put in name and 'status="201"' in name for name in lines)
+
+
+def test_a_server_whose_database_is_gone_is_not_ready(start: Start, tmp_path: Path) -> None:
+    with start() as cloud:
+        with cloud.service.database.write() as rows:
+            rows.connection().exec_driver_sql("ALTER TABLE tokens RENAME TO gone")
+        refused = httpx.get(f"{cloud.url}/readyz")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert refused.json()["detail"] == "not ready: database"
+        assert httpx.get(f"{cloud.url}/healthz").status_code == 200
+        token = {"Authorization": "Bearer ktl_" + "0" * 12 + "_" + "x" * 43}
+        fault = httpx.get(f"{cloud.url}/v1", headers=token)
+        assert (fault.status_code, fault.headers["retry-after"]) == (503, "2")  # a client tries again
+        assert "tokens" not in fault.text  # no word of SQL
+        with cloud.service.database.write() as rows:
+            rows.connection().exec_driver_sql("ALTER TABLE gone RENAME TO tokens")
+
+
+def test_a_fault_of_the_server_tells_the_request_id_and_nothing_else(start: Start) -> None:
+    with start() as cloud:
+        client = cloud.client()
+        cloud.service.generator.family = 1 / 3  # type: ignore[assignment] # no text, so the answer cannot be made
+        fault = client.http.get("/v1", headers={"X-Request-Id": "mine-9"})
+        assert (fault.status_code, fault.json()["type"]) == (500, "urn:ktl:error:internal")
+        assert fault.json()["detail"] == "a fault of the server; its log has it under request id mine-9"
+        assert client.http.get("/v1/sessions").status_code == 200
+
+
+def test_log_lines_are_json_with_request_ids_and_without_secrets(cloud: Running) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    logger = logging.getLogger("ktl.cloud")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        client = cloud.client()
+        session = client.opened()
+        client.put(session, prototypes(), **{"X-Request-Id": "mine-7"})
+        client.pairs(session)
+    finally:
+        logger.removeHandler(handler)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    (put,) = [line for line in lines if line.get("request_id") == "mine-7"]
+    assert (put["method"], put["status"], put["level"]) == ("PUT", 201, "info")
+    assert any(line["message"] == "round done" and line["pairs"] == 12 for line in lines)
+    secret = client.http.headers["authorization"].rpartition("_")[2]
+    assert secret not in stream.getvalue()
+
+
+def test_a_round_is_traced_where_spans_are_exported(cloud: Running) -> None:
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    trace.set_tracer_provider(provider)
+    client = cloud.client()
+    session = client.opened()
+    client.put(session, prototypes())
+    client.pairs(session)
+    names = [span.name for span in spans.get_finished_spans()]
+    assert {"request", "alignment", "generation"} <= set(names)

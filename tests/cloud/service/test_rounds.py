@@ -1,0 +1,194 @@
+"""Prototypes up, pairs down, over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+from dataclasses import replace
+
+import pytest
+
+from ktl.cloud.embedded import EmbeddedCloud
+from ktl.cloud.knowledge import KnowledgeCloud
+from ktl.generators.stylegan import StyleGANGenerator
+from ktl.wire import decode_prototypes, encode_message, encode_pairs
+
+from .conftest import REQUEST, Running, Start, prototypes
+
+
+@pytest.mark.parametrize("alignment", ["robust", "published"])
+def test_every_byte_is_the_embedded_clouds(cloud: Running, tiny_generator: StyleGANGenerator, alignment: str) -> None:
+    request = replace(REQUEST, alignment=alignment)
+    embedded = EmbeddedCloud(replace_name(tiny_generator, cloud))
+    client = cloud.client()
+    opened = client.open(request)
+    assert opened.content == embedded.open(encode_message(request), [])
+    session = opened.headers["location"]
+    for round_ in (1, 2):
+        assert client.put(session, prototypes(round_), round_).status_code == 201
+        assert client.pairs(session, round_).content == embedded.exchange(prototypes(round_))
+
+
+def replace_name(generator: StyleGANGenerator, cloud: Running) -> StyleGANGenerator:
+    """The same network under the name that the server gave it: its file's."""
+    return StyleGANGenerator(
+        generator.network,
+        name=cloud.service.generator.name,
+        licence=generator.licence,
+        fingerprint=generator.fingerprint,
+    )
+
+
+def test_an_upload_is_idempotent_and_other_bytes_are_a_conflict(cloud: Running) -> None:
+    client = cloud.client()
+    session = client.opened()
+    first = client.put(session, prototypes(1))
+    assert (first.status_code, first.json()["edges_in"]) == (201, ["cam-1"])
+    assert client.put(session, prototypes(1)).status_code == 200
+    before = client.pairs(session).content
+    refused = client.put(session, prototypes(2))
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:ktl:error:conflict")
+    assert "sent other prototypes for round 1 before" in refused.json()["detail"]
+    assert client.pairs(session).content == before
+
+
+def test_a_round_opens_when_the_one_before_is_done(cloud: Running) -> None:
+    client = cloud.client()
+    session = client.opened()
+    early = client.put(session, prototypes(2), round_=2)
+    assert (early.status_code, early.json()["type"]) == (409, "urn:ktl:error:round-not-open")
+    assert client.pairs(session, round_=2, wait=0).status_code == 404
+    waiting = client.pairs(session, wait=0)
+    assert (waiting.status_code, waiting.json()["state"], waiting.headers["retry-after"]) == (202, "collecting", "1")
+    client.put(session, prototypes(1))
+    client.pairs(session)
+    assert client.put(session, prototypes(2), round_=2).status_code == 201
+
+
+def test_a_cut_download_is_gone_on_with(cloud: Running) -> None:
+    client = cloud.client()
+    session = client.opened()
+    client.put(session, prototypes())
+    whole = client.pairs(session)
+    digest = base64.b64encode(hashlib.sha256(whole.content).digest()).decode()
+    assert whole.headers["repr-digest"] == f"sha-256=:{digest}:"
+    etag, size = whole.headers["etag"], len(whole.content)
+    assert int(whole.headers["content-length"]) == size
+
+    for header, start, end in (("bytes=100-", 100, size), ("bytes=5-9", 5, 10), ("bytes=-7", size - 7, size)):
+        part = client.pairs(session, Range=header, **{"If-Range": etag})
+        assert (part.status_code, part.content) == (206, whole.content[start:end])
+        assert part.headers["content-range"] == f"bytes {start}-{end - 1}/{size}"
+        assert part.headers["repr-digest"] == whole.headers["repr-digest"]
+    assert client.pairs(session, Range="bytes=5-9", **{"If-Range": '"other"'}).content == whole.content
+    for ignored in ("bytes=9-5", "bytes=1-2,4-5", "lines=1-2", "bytes=-", "bytes=x"):
+        assert client.pairs(session, Range=ignored).status_code == 200
+    beyond = client.pairs(session, Range=f"bytes={size}-")
+    assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{size}")
+    same = client.pairs(session, **{"If-None-Match": f'"x", {etag}'})
+    assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
+
+
+def test_pairs_larger_than_a_piece_come_whole_and_in_parts(cloud: Running) -> None:
+    request = replace(REQUEST, image_size=64, image_format="png", pairs_per_class=100, download_bytes=1_000_000)
+    client = cloud.client()
+    session = client.opened(request)
+    client.put(session, prototypes())
+    whole = client.pairs(session).content
+    assert len(whole) > 900_000
+    for start, end in ((0, 262_144), (262_143, 262_145), (262_144, 524_288), (300_000, 900_000)):
+        assert client.pairs(session, Range=f"bytes={start}-{end - 1}").content == whole[start:end]
+
+
+def test_a_quorum_of_edges_is_pooled_in_the_order_of_their_names(
+    cloud: Running, tiny_generator: StyleGANGenerator
+) -> None:
+    request = replace(REQUEST, alignment="published")  # its result depends on the order
+    names = ["b", "a-2", "a-10"]
+    clients = {name: cloud.client(f"token-{name}") for name in names}
+    session = clients["b"].opened(request, quorum=3, member=["token-a-2", "token-a-10"])
+    states = [clients[name].put(session, prototypes(i), edge=name).json() for i, name in enumerate(names)]
+    assert [state["edges_missing"] for state in states] == [2, 1, 0]
+    assert [state["state"] for state in states] == ["collecting", "collecting", "queued"]
+    own = KnowledgeCloud(tiny_generator, request)
+    pooled = [decode_prototypes(prototypes(names.index(name)), 3) for name in sorted(names)]
+    expected = encode_pairs(own.pairs(pooled), request.image_format, request.download_bytes)
+    for client in clients.values():
+        assert client.pairs(session).content == expected
+
+
+def test_a_late_edge_is_told_and_gets_the_pairs_all_the_same(cloud: Running) -> None:
+    client = cloud.client()
+    session = client.opened(quorum=2)
+    for round_, edges in ((1, ["a", "b"]), (2, ["a", "c"])):
+        for i, edge in enumerate(edges):
+            client.put(session, prototypes(i), round_, edge)
+        assert client.pairs(session, round_).status_code == 200
+    late = client.put(session, prototypes(1), round_=2, edge="b")
+    assert (late.status_code, late.json()["type"]) == (409, "urn:ktl:error:round-closed")
+    state = client.http.get(f"{session}/rounds/2").json()
+    assert (state["edges_in"], state["edges_late"]) == (["a", "c"], ["b"])
+
+
+def test_a_deadline_closes_a_round_with_the_edges_that_are_in(cloud: Running) -> None:
+    client = cloud.client()
+    session = client.opened(quorum=5, deadline=0.1)
+    state = client.put(session, prototypes()).json()
+    assert (state["state"], state["edges_missing"]) == ("collecting", 4)
+    assert state["closes_at"] is not None
+    assert client.pairs(session).status_code == 200
+    assert client.http.get(f"{session}/rounds/1").json()["edges_in"] == ["cam-1"]
+
+
+def test_a_budget_that_holds_no_pair_fails_the_round_with_the_reason(cloud: Running) -> None:
+    client = cloud.client()
+    session = client.opened(replace(REQUEST, download_bytes=10))
+    client.put(session, prototypes())
+    failed = client.pairs(session)
+    assert (failed.status_code, failed.json()["type"]) == (422, "urn:ktl:error:round-failed")
+    assert failed.json()["detail"] == ("a download of 10 bytes holds no image-vector pair: raise --download-budget")
+    assert client.put(session, prototypes(), round_=2).status_code == 409
+
+
+def test_events_tell_every_state_of_a_round(cloud: Running) -> None:
+    client = cloud.client()
+    session = client.opened(quorum=2)
+    client.put(session, prototypes(1), edge="a")
+    told: list[tuple[str, str]] = []
+    follower = cloud.client()  # another token of the same name
+    uploaded = threading.Event()
+    with follower.http.stream("GET", f"{session}/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        kind = ""
+        for line in stream.iter_lines():
+            if line.startswith("event: "):
+                kind = line.removeprefix("event: ")
+            if not line.startswith("data: "):
+                continue
+            told.append((kind, json.loads(line.removeprefix("data: ")).get("state", "")))
+            if not uploaded.is_set():
+                client.put(session, prototypes(2), edge="b")
+                uploaded.set()
+            if told[-1] == ("round", "done"):
+                assert client.http.delete(session).status_code == 204
+    assert told[0] == ("round", "collecting")
+    assert told[-2:] == [("round", "done"), ("deleted", "")]
+
+
+def test_two_sessions_that_are_drawn_together_get_the_bits_they_get_alone(
+    start: Start, tiny_generator: StyleGANGenerator
+) -> None:
+    request = replace(REQUEST, pairs_per_class=100, download_bytes=1_000_000)
+    with start(jobs=8) as cloud:
+        assert cloud.service.generator.together
+        client = cloud.client()
+        sessions = [client.opened(replace(request, seed=seed), quorum=1) for seed in range(8)]
+        for session in sessions:
+            client.put(session, prototypes())
+        together = [client.pairs(session).content for session in sessions]
+    alone = EmbeddedCloud(tiny_generator)
+    for seed, payload in enumerate(together):
+        alone.open(encode_message(replace(request, seed=seed)), [])
+        assert alone.exchange(prototypes()) == payload
