@@ -21,7 +21,7 @@ def test_damaged_requests_are_refused_and_no_memory_is_kept(cases: int) -> None:
     seen = json.loads(done.stdout)
     assert seen["broken"] == []
     assert done.returncode == 0
-    assert seen["requests"] >= 0.9 * cases
+    assert seen["requests"] >= cases
     refused = sum(count for status, count in seen["statuses"].items() if status.startswith("4"))
     assert refused > 0.5 * seen["requests"]
 
