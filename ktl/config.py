@@ -94,6 +94,17 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class PartitionConfig:
+    """How a data set is shared out to the clients of a federation."""
+
+    kind: str = "dirichlet"  # or "pathological", "iid", "shots"
+    clients: int = 20
+    beta: float = 0.1  # of the Dirichlet distribution: less is more uneven
+    classes_per_client: int = 2  # of a pathological partition
+    shots: int = 2  # training images a class and client, of "shots"
+
+
+@dataclass(frozen=True)
 class GeneratorTrainingConfig:
     """How a generator is trained on unlabelled images. Rates are Adam's; the generator's act on unit-scale weights."""
 
