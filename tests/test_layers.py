@@ -18,6 +18,7 @@ ALLOWED = {
     "data": LEAVES | {"data"},
     "edge": LEAVES | {"edge", "transfer", "models", "data"},
     "cloud": LEAVES | {"cloud", "alignment", "generators", "data"},
+    "federation": LEAVES | {"federation", "edge", "cloud", "generators", "models", "data"},
 }
 FORBIDDEN_IN_LEAVES = set(ALLOWED)
 

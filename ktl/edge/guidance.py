@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ShotBatch:
-    """One step: images (n, c, s, s) in [-1, 1], labels (n,), features (n, 512), outputs (n, C), their loss, a stream."""
+    """One step: images (n, c, s, s) in [-1, 1], labels (n,), features (n, 512), outputs (n, C), loss, stream."""
 
     images: Tensor
     labels: Tensor

@@ -72,7 +72,8 @@ class EdgeLearner:
         self.round = 0
         self.round_step = 0
         self.losses = RoundLosses()
-        self._stages = [stages(config, r, len(task.shot_labels), len(task.class_names)) for r in range(config.rounds)]
+        self._first_pairs = 0  # the round that they came in
+        self._stages(0)  # refuses impossible settings at once
         self._pairs: list[ImageVectorPairs] = []
         self._transfer: AuxiliaryTask | None = None
         self._guidance: Guidance | None = None
@@ -90,6 +91,8 @@ class EdgeLearner:
     def receive(self, pairs: ImageVectorPairs) -> None:
         """Takes a round's pairs; earlier ones are kept too unless the task starts anew each round."""
         anew = self.config.transfer.anew_each_round
+        if not self._pairs:
+            self._first_pairs = self.round
         self._pairs = [pairs] if anew else [*self._pairs, pairs]
         if self._transfer is None or anew:
             with initialising(self.config.seed, "transfer"):
@@ -101,10 +104,10 @@ class EdgeLearner:
 
     def warmup_steps(self) -> int:
         """Steps on the pairs alone that the current round begins with."""
-        return sum(stage.steps for stage in self._stages[self.round] if stage.name == "warm-up")
+        return sum(stage.steps for stage in self._stages(self.round) if stage.name == "warm-up")
 
     def guide(self, guidance: Guidance | None) -> None:
-        """Lets `guidance` shape the loss on the shots from now on; its weights, if any, get an optimizer of their own."""
+        """Lets `guidance` shape the loss on the shots from now on; its weights get an optimizer of their own."""
         self._guidance = None if guidance is None else guidance.to(self.device)
         self._optimizers.pop("guidance", None)
         if guidance is not None and (weights := [*guidance.parameters()]):
@@ -118,7 +121,7 @@ class EdgeLearner:
         """
         pairs = concatenate(self._pairs) if self._pairs else None
         start = 0
-        for stage in self._stages[self.round]:
+        for stage in self._stages(self.round):
             while self.round_step < start + stage.steps:
                 if should_stop():
                     return False
@@ -169,6 +172,10 @@ class EdgeLearner:
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise CheckpointError(f"the checkpoint's weights do not fit model {self.config.model}: {reason}") from error
+
+    def _stages(self, round_index: int) -> list[Stage]:
+        shots, classes = len(self.task.shot_labels), len(self.task.class_names)
+        return stages(self.config, round_index, shots, classes, warmup_round=self._first_pairs)
 
     def _step(self, stage: Stage, step: int, pairs: ImageVectorPairs | None) -> float:
         config = self.config

@@ -40,7 +40,7 @@ class Method:
     """Local training. A method overrides the steps in which it differs."""
 
     head = "linear"  # of the clients' models
-    local_only = True  # False: clients train on image-vector pairs too
+    local_only = True  # False: clients train on image-vector pairs too, and keep those of earlier rounds
 
     def __init__(self, config: FederationConfig, problem: Problem) -> None:
         self.config = config
@@ -60,9 +60,8 @@ class Method:
     def learn(self, learner: EdgeLearner, message: Message) -> None:
         """Takes the cloud's message into the edge, before it trains."""
 
-    def train(self, learner: EdgeLearner) -> bool:
-        """The round's training up to its deadline; returns whether it got to the end."""
-        return learner.train_round(lambda *_: None, lambda: self.too_late())
+    def recall(self, learner: EdgeLearner, message: Message) -> None:
+        """Gives an edge that starts anew from a saved state what it keeps of an earlier round's message."""
 
     def report(self, learner: EdgeLearner) -> Message:
         """What an edge sends after it trained."""
@@ -71,11 +70,6 @@ class Method:
     def predictor(self, learner: EdgeLearner, message: Message) -> nn.Module:
         """What classifies the test images: images in [-1, 1] -> scores (n, classes)."""
         return learner.model
-
-    @staticmethod
-    def too_late() -> bool:
-        """Whether the client's time in this round is over; its process says so."""
-        return False
 
     # the cloud's half
 
@@ -145,7 +139,7 @@ def class_means(values: Tensor, labels: Tensor, classes: int) -> Message:
 
 
 def average_means(reports: Mapping[int, Message], classes: int) -> Message:
-    """The plain mean over clients of their class means (FedProto eq. 6's average), for the classes that anyone holds."""
+    """The plain mean over clients of their class means (FedProto eq. 6), for the classes that anyone holds."""
     means = torch.cat([report["means"] for report in reports.values()])
     held = torch.cat([report["classes"] for report in reports.values()])
     averaged = class_means(means, held, classes)

@@ -49,7 +49,7 @@ class FedKTL(Method):
             seed=config.seed,
         )
         self._uploads: list[dict[int, Tensor]] = []  # of each round, for an alignment's state
-        self._warmed: dict[str, Any] = {}
+        self._warmed: dict[tuple[str, int], Any] = {}
         self._decoded: tuple[Tensor, ImageVectorPairs] | None = None
 
     def ask(self, learner: EdgeLearner) -> Message:
@@ -69,17 +69,22 @@ class FedKTL(Method):
         warmup = learner.warmup_steps()
         if warmup == 0:
             return
-        # edges with one architecture and no images seen yet learn the same from the same pairs: computed once
-        if learner.config.model not in self._warmed:
-            if not learner.train_round(lambda *_: None, lambda: self.too_late() or learner.round_step >= warmup):
-                state = {name: tensor.clone() for name, tensor in learner.state().items()}
-                if learner.round_step == warmup:
-                    self._warmed[learner.config.model] = (state, vars(learner.losses).copy())
+        # a warm-up sees no images of the edge's own: edges of one architecture that start together learn the same
+        key = (learner.config.model, learner.round)
+        if key not in self._warmed:
+            learner.train_round(lambda *_: None, lambda: learner.round_step >= warmup)
+            state = {name: tensor.clone() for name, tensor in learner.state().items()}
+            self._warmed = {key: (state, vars(learner.losses).copy())} | {
+                k: v for k, v in self._warmed.items() if k[1] == learner.round
+            }
         else:
-            state, losses = self._warmed[learner.config.model]
+            state, losses = self._warmed[key]
             learner.restore(state)
             learner.round_step = warmup
             learner.losses = RoundLosses(**losses)
+
+    def recall(self, learner: EdgeLearner, message: Message) -> None:
+        learner.receive(self._pairs(message))
 
     def state(self) -> dict[str, Tensor]:
         return {f"{r}/{client}": t for r, uploads in enumerate(self._uploads) for client, t in uploads.items()}
