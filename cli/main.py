@@ -12,7 +12,7 @@ import typer
 
 from ktl.errors import KtlError, UsageError
 
-from . import catalogue, edge, generator
+from . import catalogue, edge, federate, generator, partition
 from .console import errors
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 app.add_typer(edge.app, name="edge")
 app.add_typer(generator.app, name="generator")
+app.add_typer(partition.app, name="partition")
+app.command("federate")(federate.federate)
 app.command("datasets")(catalogue.datasets)
 app.command("models")(catalogue.models)
 

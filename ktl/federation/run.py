@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import save
 
 from ktl.checkpoint import load_checkpoint, prefixed, save_checkpoint, under, write_atomically
-from ktl.config import FederationConfig, load_config, save_config
+from ktl.config import FederationConfig, PartitionConfig, load_config, save_config
 from ktl.data import load_dataset
 from ktl.data.partition import FederatedData, share_out
+from ktl.data.partition_files import load_partition
 from ktl.edge.run import Interrupted
 from ktl.errors import CheckpointError, DataError, UsageError
 from ktl.federation import METHODS
@@ -63,7 +64,7 @@ def federate(
     """
     _open(config, out, resume)
     if data is None:
-        data = share_out(load_dataset(config.source, config.image_size), config.partition, config.seed)
+        data = federated_data(config.source, config.image_size, config.partition, config.seed)
     counts = data.counts("train")
     active = [client for client in range(len(data.clients)) if int(counts[client].sum()) > 0]
     if not active:
@@ -83,6 +84,13 @@ def federate(
         if (out / "checkpoint.safetensors").exists():
             loop.restore()
         return loop.to_the_end(on_round, should_stop)
+
+
+def federated_data(source: str, image_size: int | None, partition: PartitionConfig, seed: int) -> FederatedData:
+    """A saved partition's folder as it is, or a data set shared out to clients."""
+    if (Path(source) / "train" / "0.npz").is_file():
+        return load_partition(Path(source))
+    return share_out(load_dataset(source, image_size), partition, seed)
 
 
 def _open(config: FederationConfig, out: Path, resume: bool) -> None:
