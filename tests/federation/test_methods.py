@@ -281,8 +281,12 @@ def test_fedgen_trains_its_generator_until_the_heads_know_the_classes(
         F.cross_entropy(logits, labels).backward()
         optimizer.step()
     found = {name.removeprefix("generator/"): t for name, t in message.items() if name.startswith("generator/")}
-    for name, tensor in generator.state_dict().items():
-        assert torch.allclose(found[name].float(), tensor.float(), atol=1e-5, rtol=1e-4), name
+    sent = copy.deepcopy(generator)
+    sent.load_state_dict(found)
+    inputs = torch.cat([torch.randn(20, 32), torch.eye(CLASSES)[torch.arange(20) % CLASSES]], dim=1)
+    # by what it draws: the bias before the normalisation has no gradient but rounding errors, which Adam blows up
+    with torch.no_grad():
+        assert torch.allclose(sent.train()(inputs), generator.train()(inputs), atol=1e-4, rtol=1e-3)
     weight = sum(share * client.head.weight.detach() for share, client in zip(shares(clients), clients, strict=True))
     assert torch.allclose(message["head/weight"], weight, atol=1e-5)
 
