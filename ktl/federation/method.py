@@ -118,8 +118,9 @@ class Method:
 
 
 def numbers(message: Message) -> int:
-    """Numbers in a message apart from counts and class indices."""
-    return sum(t.numel() for name, t in message.items() if not name.endswith("counts") and t.is_floating_point())
+    """Numbers in a message, but for counts, class indices and the running statistics of batch normalisation."""
+    counted = (t for name, t in message.items() if not name.endswith("counts") and ".running_" not in name)
+    return sum(tensor.numel() for tensor in counted if tensor.is_floating_point())
 
 
 @torch.no_grad()
