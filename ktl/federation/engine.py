@@ -70,6 +70,7 @@ class Processes:
         for process in self._processes:
             process.join(timeout=5)
             process.terminate()
+            process.join()
 
     def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]:
         return self._merged("ask", [(self._own(clients, w), round_index) for w in self._workers()])
