@@ -12,7 +12,7 @@ import typer
 
 from ktl.errors import KtlError, UsageError
 
-from . import bench, catalogue, cloud, edge, export, generator, report
+from . import bench, catalogue, cloud, edge, export, federate, generator, partition, report
 from .console import errors
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.add_typer(cloud.app, name="cloud")
 app.command("export")(export.export)
 app.command("bench")(bench.bench)
 app.command("report")(report.report)
+app.add_typer(partition.app, name="partition")
+app.command("federate")(federate.federate)
 app.command("datasets")(catalogue.datasets)
 app.command("models")(catalogue.models)
 

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ktl.cloud.embedded import EmbeddedCloud
     from ktl.cloud.knowledge import KnowledgeCloud
-    from ktl.config import CloudConfig, DataConfig, RunConfig, TrainingConfig, TransferConfig
+    from ktl.config import (
+        CloudConfig,
+        DataConfig,
+        FederationConfig,
+        PartitionConfig,
+        RunConfig,
+        TrainingConfig,
+        TransferConfig,
+    )
     from ktl.data import load_dataset
     from ktl.data.fewshot import draw_task
     from ktl.edge.compare import train_beside_local
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
     from ktl.edge.predict import Predictor
     from ktl.edge.run import train_edge
     from ktl.errors import KtlError
+    from ktl.federation.run import federate
     from ktl.generators import load_generator
 
 _HOMES = {
@@ -26,13 +35,16 @@ _HOMES = {
     "DataConfig": "ktl.config",
     "EdgeLearner": "ktl.edge.learner",
     "EmbeddedCloud": "ktl.cloud.embedded",
+    "FederationConfig": "ktl.config",
     "KnowledgeCloud": "ktl.cloud.knowledge",
     "KtlError": "ktl.errors",
+    "PartitionConfig": "ktl.config",
     "Predictor": "ktl.edge.predict",
     "RunConfig": "ktl.config",
     "TrainingConfig": "ktl.config",
     "TransferConfig": "ktl.config",
     "draw_task": "ktl.data.fewshot",
+    "federate": "ktl.federation.run",
     "load_dataset": "ktl.data",
     "load_generator": "ktl.generators",
     "train_beside_local": "ktl.edge.compare",
@@ -44,13 +56,16 @@ __all__ = [
     "DataConfig",
     "EdgeLearner",
     "EmbeddedCloud",
+    "FederationConfig",
     "KnowledgeCloud",
     "KtlError",
+    "PartitionConfig",
     "Predictor",
     "RunConfig",
     "TrainingConfig",
     "TransferConfig",
     "draw_task",
+    "federate",
     "load_dataset",
     "load_generator",
     "train_beside_local",

@@ -74,6 +74,7 @@ class RunConfig:
 
     data: DataConfig = field(default_factory=DataConfig)
     model: str = "cnn4"
+    head: str = "etf"  # or "linear", trained by cross-entropy: what most federated baselines share
     rounds: int = 1
     training: TrainingConfig = field(default_factory=TrainingConfig)
     transfer: TransferConfig = field(default_factory=TransferConfig)
@@ -92,6 +93,69 @@ class RunConfig:
         if self.cloud.download_budget < LEAST_DOWNLOAD * self.rounds:
             least = LEAST_DOWNLOAD * self.rounds
             raise UsageError(f"--download-budget is {self.cloud.download_budget}: give at least {least:,} bytes")
+
+
+@dataclass(frozen=True)
+class PartitionConfig:
+    """How a data set is shared out to the clients of a federation."""
+
+    kind: str = "dirichlet"  # or "pathological", "iid", "shots"
+    clients: int = 20
+    beta: float = 0.1  # of the Dirichlet distribution: less is more uneven
+    classes_per_client: int = 2  # of a pathological partition
+    shots: int = 2  # training images a class and client, of "shots"
+
+
+@dataclass(frozen=True)
+class FederationConfig:
+    """N edges and one cloud; what an edge does is as in `RunConfig`."""
+
+    method: str = "fedktl"
+    source: str = "fashion-mnist"
+    image_size: int | None = None
+    partition: PartitionConfig = field(default_factory=PartitionConfig)
+    models: str = "cnn4"  # a group or a list: client i takes the model i mod its length
+    rounds: int = 10
+    join_ratio: float = 1.0  # of the clients that take part in a round, drawn by seed
+    drop_ratio: float = 0.0  # of those, drawn by seed, that fail before they train
+    deadline: float | None = None  # seconds that a client may train in a round before it is left out
+    patience: int | None = None  # rounds without a better mean accuracy before the run stops
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+    cloud: CloudConfig = field(default_factory=CloudConfig)
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.join_ratio <= 1.0:
+            raise UsageError(f"--join-ratio is {self.join_ratio}: give a share above 0, up to 1")
+        if not 0.0 <= self.drop_ratio < 1.0:
+            raise UsageError(f"--drop-ratio is {self.drop_ratio}: give a share from 0 to below 1")
+        if self.rounds < 1:
+            raise UsageError(f"--rounds is {self.rounds}: at least 1 is needed")
+        if self.deadline is not None and self.deadline <= 0:
+            raise UsageError(f"--deadline is {self.deadline}: give seconds above 0")
+        if self.patience is not None and self.patience < 1:
+            raise UsageError(f"--patience is {self.patience}: give at least 1 round")
+
+    def edge(self, model: str, head: str, local_only: bool) -> RunConfig:
+        """What one client runs."""
+        data = DataConfig(self.source, image_size=self.image_size)
+        return RunConfig(
+            data=data,
+            model=model,
+            head=head,
+            rounds=self.rounds,
+            training=self.training,
+            transfer=self.transfer,
+            cloud=self.cloud,
+            local_only=local_only,
+            seed=self.seed,
+            device=self.device,
+            precision=self.precision,
+            threads=1,
+        )
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ ALLOWED = {
     "edge": LEAVES | {"edge", "transfer", "models", "data"},
     "report": LEAVES | {"report", "edge"},
     "cloud": LEAVES | {"cloud", "alignment", "generators", "data"},
+    "federation": LEAVES | {"federation", "edge", "cloud", "generators", "models", "data"},
 }
 FORBIDDEN_IN_LEAVES = set(ALLOWED)
 

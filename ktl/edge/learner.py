@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
@@ -14,6 +15,7 @@ from ktl.config import RunConfig, TrainingConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.data.transforms import strong_view, to_network, weak_view
 from ktl.edge.evaluation import BATCH, Evaluation, class_cosines, evaluate
+from ktl.edge.guidance import Guidance, ShotBatch
 from ktl.edge.precision import training_dtype
 from ktl.edge.schedule import Stage, rate_factor, stages
 from ktl.errors import CheckpointError, UsageError
@@ -64,14 +66,17 @@ class EdgeLearner:
             classes=len(task.class_names),
             seed=config.seed,
             etf_seed=etf_seed,
+            head=config.head,
         ).to(self.device)
         self.model.to(memory_format=torch.channels_last)
         self.round = 0
         self.round_step = 0
         self.losses = RoundLosses()
-        self._stages = [stages(config, r, len(task.shot_labels), len(task.class_names)) for r in range(config.rounds)]
+        self._first_pairs = 0  # the round that they came in
+        self._stages(0)  # refuses impossible settings at once
         self._pairs: list[ImageVectorPairs] = []
         self._transfer: AuxiliaryTask | None = None
+        self._guidance: Guidance | None = None
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
         self._make_optimizers()
 
@@ -86,6 +91,8 @@ class EdgeLearner:
     def receive(self, pairs: ImageVectorPairs) -> None:
         """Takes a round's pairs; earlier ones are kept too unless the task starts anew each round."""
         anew = self.config.transfer.anew_each_round
+        if not self._pairs:
+            self._first_pairs = self.round
         self._pairs = [pairs] if anew else [*self._pairs, pairs]
         if self._transfer is None or anew:
             with initialising(self.config.seed, "transfer"):
@@ -95,6 +102,18 @@ class EdgeLearner:
             self._transfer = task.to(self.device)
             self._make_optimizers()
 
+    def warmup_steps(self) -> int:
+        """Steps on the pairs alone that the current round begins with."""
+        return sum(stage.steps for stage in self._stages(self.round) if stage.name == "warm-up")
+
+    def guide(self, guidance: Guidance | None) -> None:
+        """Lets `guidance` shape the loss on the shots from now on; its weights get an optimizer of their own."""
+        self._guidance = None if guidance is None else guidance.to(self.device)
+        self._optimizers.pop("guidance", None)
+        if guidance is not None and (weights := [*guidance.parameters()]):
+            training = self.config.training
+            self._optimizers["guidance"] = _optimizer(training, [(weights, training.learning_rate)])
+
     def train_round(self, on_step: Callable[[Stage, int, float], None], should_stop: Callable[[], bool]) -> bool:
         """Does the rest of the current round's steps; returns whether it got to the end before `should_stop()`.
 
@@ -102,7 +121,7 @@ class EdgeLearner:
         """
         pairs = concatenate(self._pairs) if self._pairs else None
         start = 0
-        for stage in self._stages[self.round]:
+        for stage in self._stages(self.round):
             while self.round_step < start + stage.steps:
                 if should_stop():
                     return False
@@ -115,9 +134,14 @@ class EdgeLearner:
 
     def finish_round(self) -> None:
         """Moves on to the next round."""
-        self.round += 1
+        self.start_round(self.round + 1)
+
+    def start_round(self, round_index: int) -> None:
+        """Goes to the start of a round; an edge of a federation may skip some. Gradients are given back."""
+        self.round = round_index
         self.round_step = 0
         self.losses = RoundLosses()
+        self.model.zero_grad(set_to_none=True)
 
     def evaluate(self) -> Evaluation:
         """On all test images of the task."""
@@ -153,12 +177,17 @@ class EdgeLearner:
             reason = str(error).splitlines()[-1].strip()
             raise CheckpointError(f"the checkpoint's weights do not fit model {self.config.model}: {reason}") from error
 
+    def _stages(self, round_index: int) -> list[Stage]:
+        shots, classes = len(self.task.shot_labels), len(self.task.class_names)
+        return stages(self.config, round_index, shots, classes, warmup_round=self._first_pairs)
+
     def _step(self, stage: Stage, step: int, pairs: ImageVectorPairs | None) -> float:
         config = self.config
         rng = stream(config.seed, "round", self.round, stage.name, step)
-        optimizer = self._optimizers[stage.name]
+        guided = stage.name == "shots" and "guidance" in self._optimizers
+        optimizers = [self._optimizers[name] for name in (stage.name, *(["guidance"] if guided else []))]
         factor = rate_factor(config.training.schedule, (stage.first + step) / stage.total)
-        for group in optimizer.param_groups:
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["initial_lr"] * factor
         loss = torch.zeros((), device=self.device)
         if stage.name == "shots":
@@ -172,12 +201,13 @@ class EdgeLearner:
             self.losses.pair_sum += pair_loss.item()
             self.losses.pair_steps += 1
             loss = pair_loss if warming else loss + config.transfer.weight * pair_loss
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(
-            (p for g in optimizer.param_groups for p in g["params"]), config.training.gradient_norm
-        )
-        optimizer.step()
+        for optimizer in optimizers:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, config.training.gradient_norm)
+            optimizer.step()
         return float(loss.item())
 
     def _shot_loss(self, step: int, rng: torch.Generator) -> Tensor:
@@ -185,8 +215,18 @@ class EdgeLearner:
         index = self._shot_index(step)
         images = self._network_input(self.task.shot_images[index], weak_view, rng)
         labels = self.task.shot_labels[index].to(self.device)
-        cosines = self.model.classifier(self._features(images))
-        return arcface_loss(cosines, labels, margin=training.margin, scale=training.scale, smoothing=training.smoothing)
+        features = self._features(images)
+        outputs = self.model.classifier(features)
+        if self.config.head == "linear":
+            loss = F.cross_entropy(outputs, labels, label_smoothing=training.smoothing)
+        else:
+            loss = arcface_loss(
+                outputs, labels, margin=training.margin, scale=training.scale, smoothing=training.smoothing
+            )
+        if self._guidance is None:
+            return loss
+        guided: Tensor = self._guidance(ShotBatch(images, labels, features, outputs, loss, rng))
+        return guided
 
     def _shot_index(self, step: int) -> Tensor:
         """The shots of a step: each epoch passes once over all of them, in batches of almost equal size."""

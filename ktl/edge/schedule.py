@@ -22,8 +22,11 @@ class Stage:
     total: int
 
 
-def stages(config: RunConfig, round_index: int, num_shots: int, num_classes: int) -> list[Stage]:
-    """The stages of round 0, 1, ... of an edge with `num_shots` labelled images in all."""
+def stages(config: RunConfig, round_index: int, num_shots: int, num_classes: int, warmup_round: int = 0) -> list[Stage]:
+    """The stages of round 0, 1, ... of an edge with `num_shots` labelled images in all.
+
+    `warmup_round` is the one in which the first pairs come: 0, unless an edge joins a federation later.
+    """
     training = config.training
     epochs = training.epochs or config.rounds
     total = training.steps or max(training.least_steps, epochs * math.ceil(num_shots / training.batch))
@@ -32,7 +35,7 @@ def stages(config: RunConfig, round_index: int, num_shots: int, num_classes: int
     bounds = [total * r // config.rounds for r in range(config.rounds + 1)]
     steps = [end - start for start, end in pairwise(bounds)]
     shots = Stage("shots", steps[round_index], sum(steps[:round_index]), sum(steps))
-    warmup = 0 if config.local_only or round_index > 0 else _warmup_steps(config.transfer, num_classes)
+    warmup = 0 if config.local_only or round_index != warmup_round else _warmup_steps(config.transfer, num_classes)
     return [Stage("warm-up", warmup, 0, warmup), shots] if warmup else [shots]
 
 

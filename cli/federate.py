@@ -1,0 +1,198 @@
+"""`ktl federate`: N clients and a cloud, method beside method."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from ktl.config import (
+    RECIPES,
+    TRANSFERS,
+    CloudConfig,
+    FederationConfig,
+    PartitionConfig,
+    TrainingConfig,
+)
+from ktl.errors import UsageError
+from ktl.federation import METHODS
+from ktl.models import GROUPS, model_group
+
+from .console import errors, in_bytes, in_percent, output, stop_on_signal
+from .partition import Beta, ClassesPerClient, Clients, Kind, Seed, Shots
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from ktl.federation.run import FederationResult
+
+STEPS = 200  # a client, over all rounds
+WARMUP_STEPS = 200
+
+
+def federate(
+    data: Annotated[
+        str, typer.Option(help="A data set's name, a folder, an .npz file, or a saved partition's folder.")
+    ] = FederationConfig.source,
+    method: Annotated[str, typer.Option(help="With commas between, or all: " + " | ".join(METHODS.names()))] = (
+        "local,fedktl"
+    ),
+    clients: Clients = PartitionConfig.clients,
+    partition: Kind = PartitionConfig.kind,
+    beta: Beta = PartitionConfig.beta,
+    classes_per_client: ClassesPerClient = PartitionConfig.classes_per_client,
+    shots: Shots = PartitionConfig.shots,
+    models: Annotated[
+        str, typer.Option(help=f"A group ({', '.join(GROUPS)}), or names with commas between; module:Class is yours.")
+    ] = FederationConfig.models,
+    rounds: Annotated[int, typer.Option(help="Times that all clients train and exchange.")] = 5,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps of a client over all rounds.", show_default=str(STEPS))
+    ] = None,
+    join_ratio: Annotated[float, typer.Option(help="Share of clients that take part in a round.")] = (
+        FederationConfig.join_ratio
+    ),
+    drop_ratio: Annotated[float, typer.Option(help="Share of those that fail, drawn by seed.")] = (
+        FederationConfig.drop_ratio
+    ),
+    deadline: Annotated[
+        float | None, typer.Option(help="Seconds a client may train in a round.", show_default="none")
+    ] = FederationConfig.deadline,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many rounds without a better mean.", show_default="never")
+    ] = FederationConfig.patience,
+    recipe: Annotated[str, typer.Option(help=" | ".join(RECIPES) + ": published is the papers' own.")] = "tuned",
+    generator: Annotated[str, typer.Option(help="'builtin' or a generator file.")] = CloudConfig.generator,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Pixels.", show_default="the data's own")] = None,
+    seed: Seed = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method, with seeds from --seed on.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu | cuda")] = FederationConfig.device,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Client processes; 0 trains in this one.", show_default="one a core")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the runs.", show_default="runs/federation-...")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the runs in --out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Train many clients with unlike models, and compare methods: by default each client alone, and FedKTL."""
+    names = METHODS.names() if method == "all" else [METHODS.check(name.strip()) for name in method.split(",")]
+    if recipe not in RECIPES:
+        raise UsageError(f"unknown recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
+    model_group(models)  # refuses unknown names at once
+    if resume and out is None:
+        raise UsageError("--resume needs the folder of the runs: give --out")
+    transfer = (
+        TRANSFERS["mse"] if recipe == "published" else replace(TRANSFERS["image-vector"], warmup_steps=WARMUP_STEPS)
+    )
+    config = FederationConfig(
+        source=data,
+        image_size=image_size,
+        partition=PartitionConfig(partition, clients, beta, classes_per_client, shots),
+        models=models,
+        rounds=rounds,
+        join_ratio=join_ratio,
+        drop_ratio=drop_ratio,
+        deadline=deadline,
+        patience=patience,
+        training=_training(recipe, steps),
+        transfer=transfer,
+        cloud=CloudConfig(generator, "published", 1) if recipe == "published" else CloudConfig(generator),
+        seed=seed,
+        device=device,
+    )
+    folder = out or _new_folder(config)
+    with stop_on_signal() as stop:
+        results = {name: _runs(replace(config, method=name), folder, seeds, workers, resume, stop) for name in names}
+    if as_json:
+        print(json.dumps({"runs": str(folder)} | {name: _summary(runs) for name, runs in results.items()}))
+        return
+    output.print(_table(results))
+    output.print(f"runs: {folder}")
+
+
+def _training(recipe: str, steps: int | None) -> TrainingConfig:
+    if recipe == "published" and steps is None:
+        return RECIPES[recipe]
+    return replace(RECIPES[recipe], steps=steps or STEPS)
+
+
+def _runs(
+    config: FederationConfig, folder: Path, seeds: int, workers: int | None, resume: bool, stop: Event
+) -> list[FederationResult]:
+    """One method with each seed."""
+    from ktl.federation.run import federate as run
+
+    results = []
+    for seed in range(config.seed, config.seed + seeds):
+        seeded, rows = replace(config, seed=seed), list[Any]()
+        with Live(console=errors, transient=True) as live:
+
+            def show(row: dict[str, Any], accuracies: dict[int, float], live: Any = live, rows: Any = rows) -> None:
+                rows.append(row)
+                live.update(_progress(config.method, rows, accuracies))
+                for client, reason in row["left_out"].items():
+                    errors.print(f"{config.method}, round {row['round']}: client {client} left out: {reason}")
+
+            place = folder / (config.method if seeds == 1 else f"{config.method}-seed{seed}")
+            results.append(run(seeded, place, workers=workers, resume=resume, on_round=show, should_stop=stop.is_set))
+    return results
+
+
+def _progress(method: str, rows: list[dict[str, Any]], accuracies: dict[int, float]) -> Table:
+    """The live table: the last round, and each client's accuracy."""
+    row = rows[-1]
+    title = f"{method}: round {row['round']}, mean accuracy {in_percent(row['accuracy'])}, {row['seconds']:.1f} s"
+    table = Table(title=title, box=None)
+    for _ in range(5):
+        table.add_column(justify="right")
+    cells = [f"client {client} {in_percent(accuracy)}" for client, accuracy in accuracies.items()][:50]
+    for start in range(0, len(cells), 5):
+        table.add_row(*cells[start : start + 5])
+    return table
+
+
+def _summary(runs: list[FederationResult]) -> dict[str, Any]:
+    last = [run.rows[-1] for run in runs]
+    return {
+        "best": [run.best for run in runs],
+        "last": [row["accuracy"] for row in last],
+        "worst_client": [row["worst"] for row in last],
+        "spread": [row["spread"] for row in last],
+        "seconds": [round(sum(row["seconds"] for row in run.rows), 1) for run in runs],
+        **{
+            key: [sum(row[key] for row in run.rows) for run in runs]
+            for key in ("bytes_up", "bytes_down", "numbers_up", "numbers_down")
+        },
+    }
+
+
+def _table(results: dict[str, list[FederationResult]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("method")
+    for heading in ("best mean", "last mean", "worst client", "spread", "seconds", "up", "down"):
+        table.add_column(heading, justify="right")
+    for name, runs in results.items():
+        found = _summary(runs)
+        best = in_percent(statistics.fmean(found["best"]))
+        if len(runs) > 1:
+            best += f" ± {100 * statistics.stdev(found['best']):.1f}"
+        shares = [in_percent(statistics.fmean(found[key])) for key in ("last", "worst_client", "spread")]
+        traffic = [in_bytes(round(statistics.fmean(found[key]))) for key in ("bytes_up", "bytes_down")]
+        table.add_row(name, best, *shares, f"{statistics.fmean(found['seconds']):.0f}", *traffic)
+    return table
+
+
+def _new_folder(config: FederationConfig) -> Path:
+    """runs/federation-<data>-<clients>-seed<seed>, numbered if it exists."""
+    name = f"federation-{Path(config.source).stem}-{config.partition.clients}-seed{config.seed}"
+    folder, number = Path("runs") / name, 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder

@@ -1,0 +1,204 @@
+"""Who holds which images: a data set shared out to the clients of a federation, by seed.
+
+Every partition is a list with one array of image indices a client; `split` then gives each client 75% of its images to
+train on and 25% to test. Li et al., "Federated Learning on Non-IID Data Silos" (ICDE 2022) describes the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ktl.config import PartitionConfig
+from ktl.data.dataset import Dataset
+from ktl.data.fewshot import FewShotTask
+from ktl.errors import DataError, UsageError
+from ktl.seeds import derive
+
+TRAIN_SHARE = 0.75
+LEAST_IMAGES = 2  # of a client under `dirichlet`: one to train on, one to test
+MOST_DRAWS = 1000
+
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClientIndex:
+    """One client's images, as indices into the pool; both parts may be empty in a partition that was read."""
+
+    train: Tensor
+    test: Tensor
+
+
+@dataclass(frozen=True)
+class FederatedData:
+    """All images in memory once, uint8 (n, c, size, size), labels (n,) int64, and each client's share of them."""
+
+    class_names: list[str]
+    images: Tensor
+    labels: Tensor
+    clients: list[ClientIndex]
+
+    def task(self, client: int) -> FewShotTask:
+        """What client number `client` learns; its classes are all classes, so that edges agree on indices."""
+        held = self.clients[client]
+        return FewShotTask(
+            self.class_names,
+            self.images[held.train],
+            self.labels[held.train],
+            self.images[held.test],
+            self.labels[held.test],
+        )
+
+    def counts(self, part: str = "all") -> Tensor:
+        """Images (clients, classes) int64 that each client holds, of `part` train, test or all."""
+        rows = []
+        for held in self.clients:
+            index = {"train": held.train, "test": held.test, "all": torch.cat([held.train, held.test])}[part]
+            rows.append(self.labels[index].bincount(minlength=len(self.class_names)))
+        return torch.stack(rows)
+
+
+def share_out(dataset: Dataset, config: PartitionConfig, seed: int) -> FederatedData:
+    """Pools a data set's train and test images and shares them out to `config.clients` clients.
+
+    Raises UsageError for settings that do not fit the data, with the value and the fix.
+    """
+    images = np.concatenate([split.images[np.arange(len(split.labels))] for split in (dataset.train, dataset.test)])
+    labels = np.concatenate([dataset.train.labels, dataset.test.labels])
+    return FederatedData(
+        dataset.class_names,
+        torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy(labels),
+        partition(labels, config, seed),
+    )
+
+
+def partition(labels: Index, config: PartitionConfig, seed: int) -> list[ClientIndex]:
+    """Shares images with `labels` out as `config.kind` says; each client's train and test indices."""
+    _check(labels, config)
+    rng = np.random.default_rng(derive(seed, "partition", config.kind))
+    if config.kind == "shots":
+        return k_shot(labels, config.clients, config.shots, rng)
+    if config.kind == "pathological":
+        held = pathological(labels, config.clients, config.classes_per_client, rng)
+    elif config.kind == "dirichlet":
+        held = dirichlet(labels, config.clients, config.beta, rng)
+    else:
+        held = iid(labels, config.clients, rng)
+    return [split(index, rng) for index in held]
+
+
+def _check(labels: Index, config: PartitionConfig) -> None:
+    kinds = ("dirichlet", "pathological", "iid", "shots")
+    if config.kind not in kinds:
+        raise UsageError(f"unknown partition {config.kind!r}: choose one of {', '.join(kinds)}")
+    if config.clients < 1:
+        raise UsageError(f"--clients is {config.clients}: at least 1 is needed")
+    if config.clients * LEAST_IMAGES > len(labels):
+        raise UsageError(
+            f"--clients is {config.clients}, but the data has {len(labels)} images: "
+            f"give at most {len(labels) // LEAST_IMAGES}"
+        )
+    if config.kind == "dirichlet" and not config.beta > 0:
+        raise UsageError(f"--beta is {config.beta}: give a number above 0, such as 0.1")
+
+
+def pathological(labels: Index, clients: int, per_client: int, rng: np.random.Generator) -> list[Index]:
+    """Each client holds `per_client` classes, each class's images in equal shares among the clients that hold it.
+
+    Classes are dealt in turns from a shuffled pack, so that every class is held by an equal number of clients, within
+    one. McMahan et al., "Communication-Efficient Learning" (AISTATS 2017), section 3.
+    """
+    classes = np.unique(labels)
+    if not 1 <= per_client <= len(classes):
+        raise UsageError(f"--classes-per-client is {per_client}: the data has {len(classes)} classes")
+    holders = _deal(len(classes), clients, per_client, rng)
+    shares: list[list[Index]] = [[] for _ in range(clients)]
+    for position, holding in enumerate(holders):
+        members = rng.permutation(np.flatnonzero(labels == classes[position]))
+        for client, part in zip(holding, np.array_split(members, max(len(holding), 1)), strict=False):
+            shares[client].append(part)
+    return [np.concatenate(parts) for parts in shares]
+
+
+def _deal(classes: int, clients: int, per_client: int, rng: np.random.Generator) -> list[list[int]]:
+    """For each class the clients that hold it; a client never gets a class twice."""
+    holders: list[list[int]] = [[] for _ in range(classes)]
+    for client in range(clients):
+        tie_break = rng.permutation(classes)
+        rarest = np.lexsort((tie_break, np.array([len(holding) for holding in holders])))[:per_client]
+        for position in rarest:
+            holders[position].append(client)
+    return holders
+
+
+def dirichlet(labels: Index, clients: int, beta: float, rng: np.random.Generator) -> list[Index]:
+    """Each class's images in shares drawn from Dirichlet(beta); drawn again until each client has enough.
+
+    Lin et al., "Ensemble Distillation for Robust Model Fusion" (NeurIPS 2020). Raises UsageError where `clients` and
+    `beta` leave a client without images in every draw.
+    """
+    for _ in range(MOST_DRAWS):
+        shares: list[list[Index]] = [[] for _ in range(clients)]
+        for label in np.unique(labels):
+            members = rng.permutation(np.flatnonzero(labels == label))
+            cuts = (np.cumsum(rng.dirichlet(np.full(clients, beta)))[:-1] * len(members)).astype(np.int64)
+            for client, part in enumerate(np.split(members, cuts)):
+                shares[client].append(part)
+        held = [np.concatenate(parts) for parts in shares]
+        if min(len(index) for index in held) >= LEAST_IMAGES:
+            return held
+    raise UsageError(
+        f"--beta {beta} leaves one of {clients} clients with fewer than {LEAST_IMAGES} of {len(labels)} images in each "
+        f"of {MOST_DRAWS} draws: raise --beta or lower --clients"
+    )
+
+
+def iid(labels: Index, clients: int, rng: np.random.Generator) -> list[Index]:
+    """Equal shares of all images, whatever their classes."""
+    return np.array_split(rng.permutation(len(labels)), clients)
+
+
+def k_shot(labels: Index, clients: int, shots: int, rng: np.random.Generator) -> list[ClientIndex]:
+    """`shots` images of every class to train on in each client; what is left over is shared out equally to test."""
+    train: list[list[Index]] = [[] for _ in range(clients)]
+    test: list[list[Index]] = [[] for _ in range(clients)]
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        if shots < 1 or clients * (shots + 1) > len(members):
+            most = len(members) // clients - 1
+            raise UsageError(
+                f"--shots is {shots}: class {label} has {len(members)} images for {clients} clients, "
+                f"give 1 to {most}" + (" (that is none: lower --clients)" if most < 1 else "")
+            )
+        for client in range(clients):
+            train[client].append(members[client * shots : (client + 1) * shots])
+        for client, part in enumerate(np.array_split(members[clients * shots :], clients)):
+            test[client].append(part)
+    return [ClientIndex(_tensor(t), _tensor(e)) for t, e in zip(train, test, strict=True)]
+
+
+def split(index: Index, rng: np.random.Generator) -> ClientIndex:
+    """75% to train on, 25% to test, drawn from all of a client's images; of one image it is trained on."""
+    shuffled = rng.permutation(index)
+    cut = min(round(TRAIN_SHARE * len(index)), max(len(index) - 1, 1))
+    return ClientIndex(_tensor([shuffled[:cut]]), _tensor([shuffled[cut:]]))
+
+
+def _tensor(parts: Sequence[Index]) -> Tensor:
+    return torch.from_numpy(np.sort(np.concatenate(parts)).astype(np.int64))
+
+
+def classes_by_clients(counts: Tensor) -> list[str]:
+    """A picture of counts (clients, classes): a line a class, a column a client, darker for more images."""
+    if counts.numel() == 0 or int(counts.max()) == 0:
+        raise DataError("the partition has no image; share out a data set first")
+    shades = " .:-=+*#%@"
+    level = (counts.double() / counts.max()).sqrt().mul(len(shades) - 1).ceil().long()
+    return ["".join(shades[value] for value in column) for column in level.T.tolist()]

@@ -1,0 +1,135 @@
+"""The edges of one process: `EdgeLearner`s side by side, each with its own images, run one after the other."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ktl.config import FederationConfig
+from ktl.data.fewshot import FewShotTask
+from ktl.edge.evaluation import evaluate
+from ktl.edge.learner import EdgeLearner
+from ktl.errors import DataError, KtlError
+from ktl.federation import METHODS
+from ktl.federation.method import Message, Method, Problem
+from ktl.models import model_group
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one client did in a round; `error` says why it is left out, and then nothing of it counts."""
+
+    report: Message
+    right: int = 0
+    tested: int = 0
+    shot_loss: float | None = None
+    error: str | None = None
+
+
+class Edges:
+    """Some of a federation's clients, by number."""
+
+    def __init__(self, config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask]) -> None:
+        method = METHODS.load(config.method)
+        self.config = replace(config, training=method.training(config.training))
+        self.method: Method = method(self.config, problem)
+        self.tasks = tasks
+        self.models = model_group(config.models)
+        self.received: dict[int, list[int]] = {client: [] for client in tasks}
+        self.messages: dict[int, Message] = {}  # of the rounds whose messages are kept
+        self.learners = {client: self._learner(client) for client in tasks}
+
+    def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]:
+        """What each client sends before it trains, or why it cannot."""
+        answers: dict[int, Message | str] = {}
+        for client in clients:
+            learner = self.learners[client]
+            learner.start_round(round_index)
+            try:
+                answers[client] = self.method.ask(learner)
+            except KtlError as error:
+                answers[client] = str(error)
+        return answers
+
+    def train(self, clients: Sequence[int], round_index: int, message: Message) -> dict[int, Outcome]:
+        """One round of each client. One that fails, diverges or is late goes back to where it was before."""
+        if not self.method.local_only:
+            self.messages[round_index] = message
+        return {client: self._train(client, round_index, message) for client in clients}
+
+    def test(self, clients: Sequence[int], message: Message) -> dict[int, tuple[int, int]]:
+        """Test images classified right, and in all, of each client as it is."""
+        return {client: self._test(self.learners[client], message) for client in clients}
+
+    def states(self) -> dict[int, dict[str, Tensor]]:
+        """All that `restore` needs, apart from messages, by client."""
+        return {
+            client: learner.state() | {"received": torch.tensor(self.received[client], dtype=torch.int64)}
+            for client, learner in self.learners.items()
+        }
+
+    def restore(self, states: Mapping[int, dict[str, Tensor]], messages: Mapping[int, Message]) -> None:
+        """Goes on from what `states` returned and the messages of the rounds before."""
+        self.messages = dict(messages) if not self.method.local_only else {}
+        for client, state in states.items():
+            self.received[client] = state["received"].tolist()
+            self._revive(client, state)
+
+    def _learner(self, client: int) -> EdgeLearner:
+        model = self.models[client % len(self.models)]
+        edge = self.config.edge(model, self.method.head, self.method.local_only)
+        return EdgeLearner(self.tasks[client], edge, etf_seed=self.config.seed)
+
+    def _train(self, client: int, round_index: int, message: Message) -> Outcome:
+        learner = self.learners[client]
+        before = {name: tensor.clone() for name, tensor in learner.state().items()}
+        try:
+            outcome = self._round(learner, round_index, message)
+        except (KtlError, RuntimeError, ValueError) as error:  # torch raises the latter two
+            outcome = Outcome({}, error=" ".join(str(error).split())[:200])
+        if outcome.error is not None:
+            self._revive(client, before)
+        elif not self.method.local_only:
+            self.received[client].append(round_index)
+        return outcome
+
+    def _round(self, learner: EdgeLearner, round_index: int, message: Message) -> Outcome:
+        started = time.monotonic()
+        deadline = math.inf if self.config.deadline is None else started + self.config.deadline
+        learner.start_round(round_index)
+        self.method.learn(learner, message)
+        if not learner.train_round(lambda *_: None, lambda: time.monotonic() > deadline):
+            return Outcome({}, error=f"late: not done after {self.config.deadline:g} seconds")
+        loss = learner.losses.means()["shot_loss"]
+        if loss is None or not math.isfinite(loss) or not _finite(learner):
+            raise DataError(f"its training diverged (mean loss {loss})")
+        report = self.method.report(learner)
+        learner.guide(None)
+        right, tested = self._test(learner, message)
+        learner.start_round(round_index)  # gives the gradients' memory back
+        return Outcome(report, right, tested, loss)
+
+    def _test(self, learner: EdgeLearner, message: Message) -> tuple[int, int]:
+        task = learner.task
+        if len(task.test_labels) == 0:
+            return 0, 0
+        predictor = self.method.predictor(learner, message)
+        result = evaluate(predictor, task.test_images, task.test_labels, len(task.class_names), learner.device)
+        return int(result.confusion.diagonal().sum()), len(task.test_labels)
+
+    def _revive(self, client: int, state: dict[str, Tensor]) -> None:
+        learner = self._learner(client)
+        for round_index in self.received[client]:
+            learner.start_round(round_index)
+            self.method.recall(learner, self.messages[round_index])
+        learner.restore(state)
+        self.learners[client] = learner
+
+
+def _finite(learner: EdgeLearner) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in learner.model.state_dict().values())

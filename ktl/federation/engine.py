@@ -1,0 +1,139 @@
+"""Where the edges run: in this process, or in one process a core. Results do not depend on which."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from collections.abc import Mapping, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ktl.config import FederationConfig
+from ktl.data.fewshot import FewShotTask
+from ktl.errors import KtlError
+from ktl.federation.edges import Edges, Outcome
+from ktl.federation.method import Message, Problem
+
+
+class Engine(Protocol):
+    """All clients of a federation; the calls are those of `Edges`."""
+
+    def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]: ...
+
+    def train(self, clients: Sequence[int], round_index: int, message: Message) -> dict[int, Outcome]: ...
+
+    def test(self, clients: Sequence[int], message: Message) -> dict[int, tuple[int, int]]: ...
+
+    def states(self) -> dict[int, dict[str, Tensor]]: ...
+
+    def restore(self, states: Mapping[int, dict[str, Tensor]], messages: Mapping[int, Message]) -> None: ...
+
+
+def cores() -> list[int]:
+    """The processor cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+class Processes:
+    """One process a core, each with clients of its own for the whole run: their weights never move."""
+
+    def __init__(
+        self, config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask], workers: int
+    ) -> None:
+        context = get_context("spawn")
+        self.home = {client: i % workers for i, client in enumerate(_heaviest_first(tasks))}
+        self._connections: list[Connection] = []
+        self._processes = []
+        available = cores()
+        for worker in range(workers):
+            ours, theirs = context.Pipe()
+            own = {client: task for client, task in tasks.items() if self.home[client] == worker}
+            # pickled here, so that tensors travel by value and no shared-memory file is needed
+            start = pickle.dumps((config, problem, own, available[worker % len(available)]))
+            process = context.Process(target=_serve, args=(theirs, start), daemon=True)
+            process.start()
+            theirs.close()
+            self._connections.append(ours)
+            self._processes.append(process)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._connections:
+            connection.close()
+        for process in self._processes:
+            process.join(timeout=5)
+            process.terminate()
+            process.join()
+
+    def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]:
+        return self._merged("ask", [(self._own(clients, w), round_index) for w in self._workers()])
+
+    def train(self, clients: Sequence[int], round_index: int, message: Message) -> dict[int, Outcome]:
+        return self._merged("train", [(self._own(clients, w), round_index, message) for w in self._workers()])
+
+    def test(self, clients: Sequence[int], message: Message) -> dict[int, tuple[int, int]]:
+        return self._merged("test", [(self._own(clients, w), message) for w in self._workers()])
+
+    def states(self) -> dict[int, dict[str, Tensor]]:
+        return self._merged("states", [() for _ in self._workers()])
+
+    def restore(self, states: Mapping[int, dict[str, Tensor]], messages: Mapping[int, Message]) -> None:
+        own = [{client: states[client] for client in self._own(list(states), w)} for w in self._workers()]
+        self._merged("restore", [(part, messages) for part in own])
+
+    def _workers(self) -> range:
+        return range(len(self._connections))
+
+    def _own(self, clients: Sequence[int], worker: int) -> list[int]:
+        return [client for client in clients if self.home[client] == worker]
+
+    def _merged(self, call: str, arguments: Sequence[tuple[Any, ...]]) -> dict[int, Any]:
+        """Every process works at the same time; the answers are in the order of client numbers."""
+        try:
+            for connection, each in zip(self._connections, arguments, strict=True):
+                connection.send_bytes(pickle.dumps((call, each)))
+            replies = [pickle.loads(connection.recv_bytes()) for connection in self._connections]
+        except (EOFError, OSError) as error:
+            raise KtlError(
+                "a client process ended (out of memory?); go on with --resume, with fewer or smaller --models"
+            ) from error
+        merged: dict[int, Any] = {}
+        for failure, reply in replies:
+            if failure is not None:
+                raise failure
+            merged |= reply or {}
+        return dict(sorted(merged.items()))
+
+
+def _heaviest_first(tasks: Mapping[int, FewShotTask]) -> list[int]:
+    return sorted(tasks, key=lambda client: -len(tasks[client].shot_labels))
+
+
+def _serve(connection: Connection, start: bytes) -> None:
+    """A process's life: make the edges, answer calls until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    config, problem, tasks, core = pickle.loads(start)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+    torch.set_num_threads(1)
+    edges: Edges | None = None
+    while True:
+        try:
+            call, arguments = pickle.loads(connection.recv_bytes())
+        except EOFError:
+            return
+        try:
+            edges = edges or Edges(config, problem, tasks)
+            reply: tuple[Exception | None, Any] = (None, getattr(edges, call)(*arguments))
+        except KtlError as error:
+            reply = (error, None)
+        except Exception as error:
+            reply = (KtlError(f"a client process failed: {type(error).__name__}: {error}"), None)
+        connection.send_bytes(pickle.dumps(reply))

@@ -1,0 +1,51 @@
+"""A federation of two clients small enough that one round takes a moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ktl.config import CloudConfig, FederationConfig, PartitionConfig, TrainingConfig, TransferConfig
+from ktl.data import load_dataset
+from ktl.data.partition import FederatedData, share_out
+from ktl.federation.method import Problem
+
+# one step a round on all images of a client at once, plain SGD: what a few lines of torch can follow
+PLAIN = TrainingConfig(
+    optimizer="sgd",
+    learning_rate=0.05,
+    weight_decay=0.0,
+    schedule="constant",
+    batch=1000,
+    least_steps=0,
+    epochs=None,
+    augment=False,
+    scale=64.0,
+    margin=0.5,
+    smoothing=0.0,
+)
+
+
+@pytest.fixture(scope="session")
+def plain(small_bundle: Path, tiny_generator_file: Path) -> FederationConfig:
+    """Two clients with one architecture, two rounds."""
+    return FederationConfig(
+        source=str(small_bundle),
+        partition=PartitionConfig("dirichlet", clients=2, beta=1.0),
+        rounds=2,
+        training=PLAIN,
+        transfer=TransferConfig(warmup_steps=4, warmup_batch=16, joint_batch=8),
+        cloud=CloudConfig(str(tiny_generator_file), pairs_per_class=8),
+        precision="float32",
+    )
+
+
+@pytest.fixture(scope="session")
+def shared(plain: FederationConfig) -> FederatedData:
+    return share_out(load_dataset(plain.source), plain.partition, plain.seed)
+
+
+@pytest.fixture(scope="session")
+def problem(shared: FederatedData) -> Problem:
+    return Problem(shared.counts("train"), shared.images.shape[1], shared.images.shape[2])
