@@ -236,7 +236,7 @@ def test_predict_reports_an_unreadable_file_and_goes_on(
             "magic",
             r"unknown transfer 'magic': choose one of image-vector, contrastive, image-vector\+contrastive, mse",
         ),
-        ("--model", "cnn5", "unknown model 'cnn5': choose one of cnn4"),
+        ("--model", "cnn5", "unknown model 'cnn5': choose one of cnn4, resnet4, .*"),
         ("--recipe", "secret", "unknown recipe 'secret': choose one of tuned, published"),
         ("--device", "abacus", "unknown device 'abacus': choose one of cpu, cuda, mps"),
         ("--generator", "builtout", "unknown generator 'builtout': give 'builtin', the path of a .safetensors .*"),

@@ -106,24 +106,24 @@ def test_training_help_shows_the_choices_and_defaults(ktl: Ktl) -> None:
 
 
 def test_an_error_is_one_line_and_a_traceback_comes_with_debug_only(ktl: Ktl) -> None:
-    message = "error: unknown model 'cnn5': choose one of cnn4"
-    plain = ktl("edge", "train", "--model", "cnn5")
+    message = "error: unknown recipe 'secret': choose one of tuned, published"
+    plain = ktl("edge", "train", "--recipe", "secret")
     assert (plain.returncode, plain.stdout, plain.stderr) == (2, "", f"{message}\n")
-    debug = ktl("--debug", "edge", "train", "--model", "cnn5")
+    debug = ktl("--debug", "edge", "train", "--recipe", "secret")
     assert debug.returncode == 2
     assert debug.stderr.startswith("Traceback (most recent call last):\n")
     assert debug.stderr.endswith(f"\n{message}\n")
-    assert ktl("edge", "train", "--model", "cnn5").stderr == plain.stderr
+    assert ktl("edge", "train", "--recipe", "secret").stderr == plain.stderr
 
 
 def test_an_error_in_colour_shows_brackets_and_colons_as_they_are(script: str) -> None:
-    command = [script, "edge", "train", "--model", "[/red]:dog:[bold]"]
+    command = [script, "edge", "train", "--recipe", "[/red]:dog:[bold]"]
     environment = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert ended.returncode == 2
     assert "\x1b[31m" in ended.stderr
     text = re.sub(r"\x1b\[[0-9;]*m", "", ended.stderr)
-    assert text == "error: unknown model '[/red]:dog:[bold]': choose one of cnn4\n"
+    assert text == "error: unknown recipe '[/red]:dog:[bold]': choose one of tuned, published\n"
 
 
 def test_an_error_that_nobody_foresaw_is_one_line_too(ktl: Ktl, trained: Path, tmp_path: Path) -> None:
