@@ -45,6 +45,7 @@ REQUEST = SessionRequest(
 MOST_MEMORY = 1.5 * 2**30
 MOST_P99 = 0.1  # seconds, of an upload's acknowledgement while the generator is idle
 EDGE_SECONDS = 300.0  # for one edge's whole part
+PACED_SESSIONS = 20  # of the first phase; their rounds never begin
 
 
 @dataclass
@@ -104,7 +105,10 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         cloud = ServedCloud(Path(folder), "builtin")
         tokens = Tokens(Database(cloud.database))
-        secrets_of = {f"edge-{i}": tokens.create(f"edge-{i}", "edge") for i in range(max(args.edges, args.sessions))}
+        secrets_of = {
+            f"edge-{i}": tokens.create(f"edge-{i}", "edge")
+            for i in range(max(args.edges, args.sessions, PACED_SESSIONS))
+        }
         broken = asyncio.run(load(cloud, args, secrets_of))
         memory = peak_memory(cloud.pid)
         if memory >= MOST_MEMORY:
@@ -138,8 +142,13 @@ async def load(cloud: ServedCloud, args: argparse.Namespace, tokens: dict[str, s
             broken.extend(load.broken)
 
         idle = Load(http)
-        sessions = [await idle.open(tokens[name], quorum=1000) for name in names[:20]]  # their rounds never begin
-        paced = (later(i / args.pace, idle, tokens[names[i % 20]], sessions[i % 20], i) for i in range(args.uploads))
+        sessions = [
+            await idle.open(tokens[name], quorum=1000) for name in names[:PACED_SESSIONS]
+        ]  # their rounds never begin
+        paced = (
+            later(i / args.pace, idle, tokens[names[i % PACED_SESSIONS]], sessions[i % PACED_SESSIONS], i)
+            for i in range(args.uploads)
+        )
         await phase(f"idle generator, {args.pace:g} uploads a second", idle, *paced)
         if np.percentile(idle.uploads, 99) > MOST_P99:
             broken.append(f"uploads were acknowledged in {1000 * np.percentile(idle.uploads, 99):.0f} ms (p99)")

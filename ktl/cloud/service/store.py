@@ -199,16 +199,6 @@ class Store:
                 raise Refused("not-found", f"round {number} of this session has no pairs")
             return Stored(session_id, number, found.size, found.digest)
 
-    def latest_stored(self, session_id: str) -> Stored | None:
-        """The last finished round of a session. Raises Refused (not-found) if there is no such session."""
-        with self.database.read() as rows:
-            _find(rows, session_id, None)
-            query = select(Round).where(Round.session_id == session_id, Round.state == DONE)
-            found = rows.scalar(query.order_by(Round.number.desc()).limit(1))
-            if found is None or found.digest is None:
-                return None
-            return Stored(session_id, found.number, found.size, found.digest)
-
     def read(self, stored: Stored, start: int, end: int) -> Iterator[bytes]:
         """Bytes start..end-1 of a round's pairs, piece by piece. Stops early if the session is deleted meanwhile."""
         for number in range(start // PIECE_BYTES, -(-end // PIECE_BYTES)):

@@ -76,10 +76,11 @@ def log_in(browser: webdriver.Chrome, cloud: Running, token: str) -> None:
 
 def test_the_page_follows_a_run_in_a_browser(browser: webdriver.Chrome, cloud: Running, admin_token: str) -> None:
     log_in(browser, cloud, "ktl_wrong")
-    assert "no valid token of scope admin" in browser.find_element(By.ID, "wrong").text
+    wrong = WebDriverWait(browser, SECONDS).until(lambda b: b.find_element(By.ID, "wrong"))
+    assert "no valid token of scope admin" in wrong.text
     assert [e["message"] for e in browser.get_log("browser") if "401" not in e["message"]] == []
     log_in(browser, cloud, admin_token)
-    connection = browser.find_element(By.ID, "connection")
+    connection = WebDriverWait(browser, SECONDS).until(lambda b: b.find_element(By.ID, "connection"))
     WebDriverWait(browser, SECONDS).until(lambda b: connection.text == "live")
     browser.execute_script("window.sameDocument = true")
 
@@ -108,7 +109,7 @@ def test_the_page_follows_a_run_in_a_browser(browser: webdriver.Chrome, cloud: R
     assert browser.get_log("browser") == []
 
     browser.find_element(By.CSS_SELECTOR, "header button").click()
-    assert browser.current_url.endswith("/login")
+    WebDriverWait(browser, SECONDS).until(lambda b: b.current_url.endswith("/login"))
     browser.get(cloud.url + "/")
     assert browser.current_url.endswith("/login")
 
