@@ -209,13 +209,16 @@ class _Run:
     def restore(self, checkpoint: Path) -> None:
         tensors, progress = load_checkpoint(checkpoint)
         try:
-            self.learner.round, self.learner.round_step = progress["round"], progress["round_step"]
+            reached, step = progress["round"], progress["round_step"]
+            for r in range(min(reached + 1, self.config.rounds)):
+                if r < reached or step > 0:
+                    self.learner.start_round(r)
+                    self._receive(r)
+            self.learner.start_round(reached)
+            self.learner.round_step = step
             self.learner.losses = RoundLosses(**progress["losses"])
             self.rows, self.seconds = progress["rows"], progress["seconds"]
             self.trace = progress["trace"]
-            for r in range(min(self.learner.round + 1, self.config.rounds)):
-                if r < self.learner.round or self.learner.round_step > 0:
-                    self._receive(r)
             self.learner.restore(tensors)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]

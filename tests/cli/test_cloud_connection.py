@@ -45,7 +45,7 @@ def test_offline_ok_trains_alone_says_so_and_goes_on_with_the_cloud_later(
     alone = ktl(*command, "--offline-ok")
     assert alone.returncode == 0, alone.stderr
     assert f"training without the cloud; with it later: ktl edge train --resume {out}" in alone.stderr
-    assert [line.split()[0] for line in alone.stdout.splitlines()[1:]] == ["local", "run:", "next:"]
+    assert [line.split()[0] for line in alone.stdout.splitlines()[1:]] == ["local", "run:", "report:", "next:"]
     assert f"run: {out / 'local-only'}" in alone.stdout
     assert ktl("edge", "evaluate", out / "local-only").returncode == 0
     served.start()

@@ -17,7 +17,7 @@ from torch import nn
 from ktl.config import RunConfig, TrainingConfig
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
-from ktl.edge.export import export_onnx
+from ktl.edge.export import ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.learner import EdgeLearner
 from ktl.errors import UsageError
 from ktl.models import GROUPS, MODELS, model_group
@@ -201,9 +201,11 @@ def test_a_batch_of_one_image_trains_in_spite_of_batch_normalisation(fashion: Fe
 def test_an_exported_network_answers_as_the_model(name: str, tmp_path: Path) -> None:
     model = build_model(name, channels=1, image_size=28, classes=5, seed=0, etf_seed=0).eval()
     images = torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8)
-    export_onnx(model, 4.0, images, tmp_path / "model.onnx")
+    facts = ModelFacts([*"abcde"], image_size=28, channels=1, temperature=1.0)
+    export_onnx(PictureClassifier(model, scale=4.0), facts, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    [logits] = session.run(None, {"images": images.permute(0, 2, 3, 1).numpy()})
+    pixels = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy()
+    [probabilities] = session.run(None, {"images": pixels})
     with torch.no_grad():
-        expected = model(images.float() / 127.5 - 1.0) * 4.0
-    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-3)
+        expected = (model(images.float() / 127.5 - 1.0) * 4.0).softmax(dim=1)
+    np.testing.assert_allclose(probabilities, expected.numpy(), atol=1e-3)
