@@ -1,14 +1,17 @@
-"""How the commands print: live progress on a terminal, plain lines elsewhere; and how Ctrl-C asks a run to stop."""
+"""What commands share: how they print, refuse a choice and name a run's folder, and how Ctrl-C asks a run to stop."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 from types import FrameType
 
 from rich.console import Console
+
+from ktl.errors import UsageError
 
 # paths and class names are printed as they are, even those that look like Rich's markup
 output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -25,6 +28,21 @@ def in_bytes(count: int) -> str:
 def in_percent(share: float) -> str:
     """0.518 -> 51.8%."""
     return f"{100 * share:.1f}%"
+
+
+def check_choice(option: str, value: str, choices: list[str]) -> None:
+    """Raises UsageError that lists the choices if `value` is none of them."""
+    if value not in choices:
+        raise UsageError(f"unknown {option} {value!r}: choose one of {', '.join(choices)}")
+
+
+def unused_folder(name: str) -> Path:
+    """runs/<name>, numbered if it exists."""
+    folder, number = Path("runs") / name, 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder
 
 
 @contextmanager

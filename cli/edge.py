@@ -27,7 +27,7 @@ from ktl.models import MODELS
 from ktl.transfer import TASKS
 
 from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
-from .console import errors, in_bytes, in_percent, output, stop_on_signal
+from .console import check_choice, errors, in_bytes, in_percent, output, stop_on_signal, unused_folder
 from .predict import predict
 from .report import write_report_apart
 
@@ -122,7 +122,7 @@ def train(
     if resume is not None:
         config, folder = load_config(resume / "config.json", RunConfig), resume
     else:
-        _choice("recipe", recipe, list(RECIPES))
+        check_choice("recipe", recipe, list(RECIPES))
         if cloud is not None and generator != CloudConfig.generator:
             raise UsageError("--generator and --cloud exclude each other: a cloud elsewhere has a generator of its own")
         training, task = RECIPES[recipe], TRANSFERS[TASKS.check(transfer)]
@@ -143,7 +143,7 @@ def train(
             precision=precision,
             threads=threads,
         )
-        folder = out or _new_folder(config)
+        folder = out or unused_folder(f"{Path(data).stem}-{shots}shot-seed{seed}")
         if time_budget is not None:
             config = _in_time(config, time_budget)
     elsewhere = None
@@ -282,13 +282,8 @@ def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection)
         add_valid_latents(folder, sample_latents(cloud.generator, SHOWN_LATENTS, rng))
 
 
-def _choice(option: str, value: str, choices: list[str]) -> None:
-    if value not in choices:
-        raise UsageError(f"unknown {option} {value!r}: choose one of {', '.join(choices)}")
-
-
 def _device(name: str) -> str:
-    _choice("device", name.split(":")[0], ["cpu", "cuda", "mps"])
+    check_choice("device", name.split(":")[0], ["cpu", "cuda", "mps"])
     if name != "cpu":
         import torch
 
@@ -297,16 +292,6 @@ def _device(name: str) -> str:
                 f"--device {name}: this machine has none that torch can use; leave it out to train on the CPU"
             )
     return name
-
-
-def _new_folder(config: RunConfig) -> Path:
-    """runs/<data>-<shots>shot-seed<seed>, numbered if it exists."""
-    name = f"{Path(config.data.source).stem}-{config.data.shots}shot-seed{config.seed}"
-    folder, number = Path("runs") / name, 1
-    while folder.exists():
-        number += 1
-        folder = Path("runs") / f"{name}-{number}"
-    return folder
 
 
 def _totals(result: RunResult) -> dict[str, Any]:

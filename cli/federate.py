@@ -24,7 +24,7 @@ from ktl.errors import UsageError
 from ktl.federation import METHODS
 from ktl.models import GROUPS, model_group
 
-from .console import errors, in_bytes, in_percent, output, stop_on_signal
+from .console import check_choice, errors, in_bytes, in_percent, output, stop_on_signal, unused_folder
 from .partition import Beta, ClassesPerClient, Clients, Kind, Seed, Shots
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ def federate(
 ) -> None:
     """Train many clients with unlike models, and compare methods: by default each client alone, and FedKTL."""
     names = METHODS.names() if method == "all" else [METHODS.check(name.strip()) for name in method.split(",")]
-    if recipe not in RECIPES:
-        raise UsageError(f"unknown recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
+    check_choice("recipe", recipe, list(RECIPES))
     model_group(models)  # refuses unknown names at once
     if resume and out is None:
         raise UsageError("--resume needs the folder of the runs: give --out")
@@ -106,7 +105,7 @@ def federate(
         seed=seed,
         device=device,
     )
-    folder = out or _new_folder(config)
+    folder = out or unused_folder(f"federation-{Path(data).stem}-{clients}-seed{seed}")
     with stop_on_signal() as stop:
         results = {name: _runs(replace(config, method=name), folder, seeds, workers, resume, stop) for name in names}
     if as_json:
@@ -186,13 +185,3 @@ def _table(results: dict[str, list[FederationResult]]) -> Table:
         traffic = [in_bytes(round(statistics.fmean(found[key]))) for key in ("bytes_up", "bytes_down")]
         table.add_row(name, best, *shares, f"{statistics.fmean(found['seconds']):.0f}", *traffic)
     return table
-
-
-def _new_folder(config: FederationConfig) -> Path:
-    """runs/federation-<data>-<clients>-seed<seed>, numbered if it exists."""
-    name = f"federation-{Path(config.source).stem}-{config.partition.clients}-seed{config.seed}"
-    folder, number = Path("runs") / name, 1
-    while folder.exists():
-        number += 1
-        folder = Path("runs") / f"{name}-{number}"
-    return folder

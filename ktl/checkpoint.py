@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from contextlib import suppress
@@ -34,6 +35,15 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise CheckpointError(
             f"cannot write {path}: {error.strerror or error}; what was saved last is intact: free space and resume"
         ) from error
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file of any size, hexadecimal. Raises OSError if it cannot be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import save_tiny_generator  # of benchmarks/
 
-from ktl.generators.stylegan import StyleGANGenerator, load_stylegan, save_stylegan
-from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from ktl.seeds import initialising
+from ktl.generators.stylegan import StyleGANGenerator, load_stylegan
 
 from .generators.tiny_pipeline import write_pipeline
 
@@ -21,11 +20,7 @@ TINT = 12.0  # of a whole image: enough that a classifier takes some for another
 @pytest.fixture(scope="session")
 def tiny_generator_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A StyleGAN2 of 16 x 16 pixels with 16 latents and random weights, as ktl saves it."""
-    path = tmp_path_factory.mktemp("generator") / "tiny.safetensors"
-    with initialising(0, "tiny generator"):
-        network = StyleGAN2(StyleGAN2Config(z_dim=16, w_dim=16, resolution=16, channel_max=16))
-    save_stylegan(path, network, licence="CC0-1.0")
-    return path
+    return save_tiny_generator(tmp_path_factory.mktemp("generator") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from ktl.checkpoint import file_digest
 from ktl.errors import CheckpointError, UsageError
 
 LIBRARIES = ("diffusers", "transformers")
@@ -79,7 +80,7 @@ def fingerprint(folder: Path, variant: str | None, how: list[Any]) -> str:
         for file in sorted((folder / component).iterdir()):
             weights = WEIGHTS.fullmatch(file.name)
             if weights["variant"] == variant if weights else file.suffix in (".json", ".txt", ".model"):
-                contents[f"{component}/{file.name}"] = _digest(file)
+                contents[f"{component}/{file.name}"] = file_digest(file)
     return hashlib.sha256(json.dumps([contents, how], sort_keys=True).encode()).hexdigest()
 
 
@@ -136,14 +137,6 @@ def _not_text_to_image(folder: Path, index: dict[str, Any]) -> str:
         f"{folder} is a {shown(index['_class_name'])}, which does not draw an image from a prompt and unpacked noise: "
         "give a text-to-image pipeline such as Stable Diffusion"
     )
-
-
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _reason(error: Exception) -> str:

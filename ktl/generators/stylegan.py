@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ktl.checkpoint import write_atomically
+from ktl.checkpoint import file_digest, write_atomically
 from ktl.errors import CheckpointError
 from ktl.generators.convolution import products_in
 from ktl.generators.limits import Config, Shapes, check_config
@@ -151,7 +151,7 @@ def load_stylegan(path: Path, name: str) -> StyleGANGenerator:
         raise CheckpointError(
             f"{path} is no generator that ktl can read: {reason}; convert or train it anew"
         ) from error
-    return StyleGANGenerator(network, name=name, licence=licence, fingerprint=_digest(path))
+    return StyleGANGenerator(network, name=name, licence=licence, fingerprint=file_digest(path))
 
 
 def _check_header(path: Path) -> None:
@@ -160,14 +160,6 @@ def _check_header(path: Path) -> None:
         length = int.from_bytes(file.read(8), "little")
     if length > MOST_HEADER_BYTES:
         raise ValueError(f"its header claims {length:,} bytes, expected at most {MOST_HEADER_BYTES:,}")
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _network(about: dict[str, Any], shapes: Shapes) -> Network:

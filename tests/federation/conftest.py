@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ktl.config import CloudConfig, FederationConfig, PartitionConfig, TrainingConfig, TransferConfig
+from ktl.config import RECIPES, CloudConfig, FederationConfig, PartitionConfig, TransferConfig
 from ktl.data import load_dataset
 from ktl.data.partition import FederatedData, share_out
 from ktl.federation.method import Problem
 
 # one step a round on all images of a client at once, plain SGD: what a few lines of torch can follow
-PLAIN = TrainingConfig(
-    optimizer="sgd",
-    learning_rate=0.05,
-    weight_decay=0.0,
-    schedule="constant",
-    batch=1000,
-    least_steps=0,
-    epochs=None,
-    augment=False,
-    scale=64.0,
-    margin=0.5,
-    smoothing=0.0,
-)
+PLAIN = replace(RECIPES["published"], learning_rate=0.05, batch=1000)
 
 
 @pytest.fixture(scope="session")

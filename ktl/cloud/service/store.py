@@ -6,9 +6,8 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session as Rows
@@ -29,6 +28,7 @@ from ktl.cloud.service.models import (
     Upload,
 )
 from ktl.cloud.service.refusals import Refused, busy
+from ktl.cloud.service.states import round_state, session_state
 
 PIECE_BYTES = 2**18
 MOST_ROUNDS = 10_000
@@ -113,12 +113,12 @@ class Store:
                 if last is None or (name is not None and not _may_see(rows, last, name)):
                     raise Refused("not-found", f"there is no session {after} to list after")
                 query = query.where(tuple_(CloudSession.opened_at, CloudSession.id) < (last.opened_at, last.id))
-            return [_session_state(rows, session) for session in rows.scalars(query)]
+            return [session_state(rows, session) for session in rows.scalars(query)]
 
     def session(self, session_id: str, name: str | None = None) -> SessionState:
         """One session. Raises Refused (not-found) when there is none, or none that the token name may see."""
         with self.database.read() as rows:
-            return _session_state(rows, _find(rows, session_id, name))
+            return session_state(rows, _find(rows, session_id, name))
 
     def request(self, session_id: str, name: str | None = None) -> bytes:
         """The message that opened a session. Raises Refused (not-found)."""
@@ -155,7 +155,7 @@ class Store:
                         f"edge {edge!r} sent other prototypes for round {number} before; send the same bytes, or go on "
                         "to the next round",
                     )
-                return _round_state(rows, session, rows.get_one(Round, (session_id, number))), False
+                return round_state(rows, session, rows.get_one(Round, (session_id, number))), False
             round_ = _open_round(rows, session, number)
             self._refuse_if_full(rows)
             now = time.time()
@@ -165,12 +165,11 @@ class Store:
             session.size += len(payload)
             uploads = select(func.count()).where(Upload.session_id == session_id, Upload.round == number)
             if rows.scalar(uploads) == session.quorum:
-                queued = select(func.count()).where(Round.state.in_((QUEUED, DRAWING)))
-                if (rows.scalar(queued) or 0) >= self.most_queued:
+                if _queued(rows) >= self.most_queued:
                     raise busy(f"{self.most_queued} rounds are waiting to be drawn; try again", retry_after=2)
                 round_.state, round_.queued_at = QUEUED, now
             rows.flush()
-            return _round_state(rows, session, round_), True
+            return round_state(rows, session, round_), True
 
     def round(self, session_id: str, number: int, name: str | None = None) -> RoundState:
         """Where a round is. Raises Refused (not-found) for one that cannot begin yet, too."""
@@ -178,18 +177,17 @@ class Store:
             session = _find(rows, session_id, name)
             found = rows.get(Round, (session_id, number))
             if found is None:
-                before = rows.get(Round, (session_id, number - 1))
-                if number != 1 and (before is None or before.state != DONE):
+                if not _may_begin(rows, session_id, number):
                     raise Refused("not-found", f"round {number} has not begun")
                 found = Round(session_id=session_id, number=number, state=COLLECTING, pairs=0, size=0)
-            return _round_state(rows, session, found)
+            return round_state(rows, session, found)
 
     def rounds(self, session_id: str) -> list[RoundState]:
         """Every round of a session so far, in order."""
         with self.database.read() as rows:
             session = _find(rows, session_id, None)
             query = select(Round).where(Round.session_id == session_id).order_by(Round.number)
-            return [_round_state(rows, session, each) for each in rows.scalars(query)]
+            return [round_state(rows, session, each) for each in rows.scalars(query)]
 
     def stored(self, session_id: str, number: int) -> Stored:
         """What `read` can read of a finished round. Raises Refused (not-found)."""
@@ -307,7 +305,7 @@ class Store:
     def queued(self) -> int:
         """Rounds that wait or are being drawn."""
         with self.database.read() as rows:
-            return rows.scalar(select(func.count()).where(Round.state.in_((QUEUED, DRAWING)))) or 0
+            return _queued(rows)
 
     def stored_bytes(self) -> int:
         """Payload bytes of all sessions."""
@@ -317,6 +315,10 @@ class Store:
     def _refuse_if_full(self, rows: Rows) -> None:
         if _stored_bytes(rows) >= self.most_bytes:
             raise busy(f"the store holds its {self.most_bytes:,} bytes; delete sessions or raise --most-stored", 60)
+
+
+def _queued(rows: Rows) -> int:
+    return rows.scalar(select(func.count()).where(Round.state.in_((QUEUED, DRAWING)))) or 0
 
 
 def _stored_bytes(rows: Rows) -> int:
@@ -347,6 +349,11 @@ def _claim_edge(rows: Rows, session_id: str, edge: str, name: str) -> None:
         raise Refused("forbidden", f"the edge name {edge!r} belongs to another token of this session; choose another")
 
 
+def _may_begin(rows: Rows, session_id: str, number: int) -> bool:
+    before = rows.get(Round, (session_id, number - 1)) if number > 1 else None
+    return number == 1 or (before is not None and before.state == DONE)
+
+
 def _open_round(rows: Rows, session: CloudSession, number: int) -> Round:
     """The round if it still takes uploads, made if this is its first."""
     found = rows.get(Round, (session.id, number))
@@ -354,59 +361,10 @@ def _open_round(rows: Rows, session: CloudSession, number: int) -> Round:
         if found.state != COLLECTING:
             raise Refused("round-closed", f"round {number} went on without this edge; take part in the next one")
         return found
-    before = rows.get(Round, (session.id, number - 1)) if number > 1 else None
-    if number > 1 and (before is None or before.state != DONE):
+    if not _may_begin(rows, session.id, number):
         raise Refused("round-not-open", f"round {number} is not open: round {number - 1} is not done")
     closes_at = None if session.deadline is None else time.time() + session.deadline
     opened = Round(session_id=session.id, number=number, state=COLLECTING, closes_at=closes_at)
     rows.add(opened)
     rows.flush()
     return opened
-
-
-def _edges(rows: Rows, session_id: str, number: int) -> list[str]:
-    return sorted(rows.scalars(select(Upload.edge).where(Upload.session_id == session_id, Upload.round == number)))
-
-
-def _round_state(rows: Rows, session: CloudSession, round_: Round) -> RoundState:
-    edges_in = _edges(rows, session.id, round_.number)
-    closed = round_.state != COLLECTING
-    expected = _edges(rows, session.id, round_.number - 1) if closed and round_.number > 1 else []
-    seconds = None
-    if round_.alignment_seconds is not None and round_.generation_seconds is not None:
-        seconds = Seconds(alignment=round_.alignment_seconds, generation=round_.generation_seconds)
-    return RoundState(
-        round=round_.number,
-        state=round_.state,  # type: ignore[arg-type]
-        edges_in=edges_in,
-        edges_missing=0 if closed else max(session.quorum - len(edges_in), 0),
-        edges_late=sorted(set(expected) - set(edges_in)),
-        quorum=session.quorum,
-        closes_at=None if round_.closes_at is None else _utc(round_.closes_at),
-        pairs=round_.pairs,
-        bytes=round_.size,
-        error=round_.error,
-        seconds=seconds,
-    )
-
-
-def _session_state(rows: Rows, session: CloudSession) -> SessionState:
-    latest = select(Round).where(Round.session_id == session.id).order_by(Round.number.desc()).limit(1)
-    round_ = rows.scalar(latest)
-    members: Sequence[str] = rows.scalars(select(Member.name).where(Member.session_id == session.id)).all()
-    return SessionState(
-        id=session.id,
-        owner=session.owner,
-        members=sorted(members),
-        quorum=session.quorum,
-        deadline=session.deadline,
-        opened_at=_utc(session.opened_at),
-        active_at=_utc(session.active_at),
-        request=json.loads(session.request),
-        reply=json.loads(session.reply),
-        round=None if round_ is None else _round_state(rows, session, round_),
-    )
-
-
-def _utc(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, timezone.utc)
