@@ -25,8 +25,8 @@ import torch
 from served import ServedCloud
 
 from ktl.cloud.service.database import Database
-from ktl.cloud.service.media import JSON, SAFETENSORS
 from ktl.cloud.service.tokens import Tokens
+from ktl.protocol import JSON, SAFETENSORS
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
 from ktl.wire import SessionRequest, decode_pairs, encode_message, encode_prototypes

@@ -29,7 +29,7 @@ import torch
 from served import ServedCloud
 from tiny import save_tiny_generator
 
-from ktl.cloud.service.media import JSON, SAFETENSORS
+from ktl.protocol import JSON, SAFETENSORS
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
 from ktl.wire import SessionRequest, encode_message, encode_prototypes

@@ -22,8 +22,8 @@ sys.path.insert(0, str(HERE.parent / "benchmarks"))
 from served import ServedCloud  # noqa: E402
 
 from ktl.cloud.service.database import Database  # noqa: E402
-from ktl.cloud.service.media import JSON, SAFETENSORS  # noqa: E402
 from ktl.cloud.service.tokens import Tokens  # noqa: E402
+from ktl.protocol import JSON, SAFETENSORS  # noqa: E402
 from ktl.prototypes import class_prototypes  # noqa: E402
 from ktl.seeds import stream  # noqa: E402
 from ktl.wire import SessionRequest, encode_message, encode_prototypes  # noqa: E402

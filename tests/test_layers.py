@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LEAVES = {"errors", "config", "registry", "seeds", "checkpoint", "etf", "prototypes", "pairs", "wire"}
+LEAVES = {"errors", "config", "registry", "seeds", "checkpoint", "etf", "prototypes", "pairs", "wire", "protocol"}
 ALLOWED = {
     "alignment": LEAVES | {"alignment", "generators"},
     "transfer": LEAVES | {"transfer"},

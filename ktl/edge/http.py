@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
@@ -15,13 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ktl.checkpoint import write_atomically
-from ktl.edge.transport import JSON_TYPE, MOST_ANSWER_BYTES, PAYLOAD_TYPE, Access, Passing, Refusal, Transport
+from ktl.edge.transport import MOST_ANSWER_BYTES, Access, Passing, Refusal, Transport
 from ktl.errors import CheckpointError, CloudError
+from ktl.protocol import JSON, NAME, SAFETENSORS, SESSION_ID, digest_field
 from ktl.wire import MOST_PAIR_BYTES, VERSION
 
 WAIT_SECONDS = 20  # that the cloud is asked to hold back an answer while the pairs are not ready
-EDGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-SESSION_ID = re.compile(r"[0-9a-f]{32}")
 STANDSTILL_SECONDS = 3600.0  # that a round may wait for other edges without any change
 
 
@@ -70,7 +68,7 @@ class HttpCloud:
         """
         about = ping(self._transport)
         self._edge = str(about["token"]["name"])
-        if not EDGE_NAME.fullmatch(self._edge):
+        if not re.fullmatch(NAME, self._edge):
             raise CloudError(f"the cloud calls this edge {self._edge[:80]!r}: is it a ktl cloud?")
         kept = self._session_file(request)
         reply, session = self._opened(request, kept.key)
@@ -106,13 +104,13 @@ class HttpCloud:
         return kept
 
     def _opened(self, request: bytes, key: str) -> tuple[bytes, str]:
-        headers = {"Content-Type": JSON_TYPE, "Accept": JSON_TYPE, "Idempotency-Key": key}
+        headers = {"Content-Type": JSON, "Accept": JSON, "Idempotency-Key": key}
 
         def attempt(progress: Callable[[], None]) -> tuple[bytes, str]:
             with self._transport.request("POST", "/v1/sessions", headers=headers, content=request) as answer:
                 session = urlsplit(answer.headers.get("location", "")).path.rpartition("/")[2]
                 reply = b"".join(answer.body(MOST_ANSWER_BYTES))
-            if not SESSION_ID.fullmatch(session):
+            if not re.fullmatch(SESSION_ID, session):
                 raise CloudError(f"the cloud named its session {session[:80]!r}: is it a ktl cloud?")
             return reply, session
 
@@ -121,7 +119,11 @@ class HttpCloud:
 
     def _upload(self, round_number: int, prototypes: bytes) -> None:
         path = f"{self._path}/rounds/{round_number}/prototypes/{self._edge}"
-        headers = {"Content-Type": PAYLOAD_TYPE, "Accept": JSON_TYPE, "Content-Digest": _digest(prototypes)}
+        headers = {
+            "Content-Type": SAFETENSORS,
+            "Accept": JSON,
+            "Content-Digest": digest_field(hashlib.sha256(prototypes).digest()),
+        }
 
         def attempt(progress: Callable[[], None]) -> None:
             with self._transport.request("PUT", path, headers=headers, content=prototypes) as answer:
@@ -142,7 +144,7 @@ class HttpCloud:
 
     def _table(self, path: str) -> dict[str, Any]:
         def attempt(progress: Callable[[], None]) -> dict[str, Any]:
-            with self._transport.request("GET", path, headers={"Accept": JSON_TYPE}) as answer:
+            with self._transport.request("GET", path, headers={"Accept": JSON}) as answer:
                 return answer.table()
 
         table: dict[str, Any] = self._transport.retried(attempt)
@@ -163,7 +165,7 @@ class _Download:
 
     def attempt(self, progress: Callable[[], None]) -> bytes | None:
         """The whole payload, or None while it is not ready. Raises as `Transport.request` does."""
-        headers = {"Accept": f"{PAYLOAD_TYPE}, {JSON_TYPE}"}
+        headers = {"Accept": f"{SAFETENSORS}, {JSON}"}
         if self.received:
             headers |= {"Range": f"bytes={len(self.received)}-", "If-Range": self.etag}
         wait, self._wait = self._wait, 0  # a network may drop what is silent for so long: then ask for less
@@ -180,7 +182,7 @@ class _Download:
             digest = answer.headers.get("repr-digest")
         payload = bytes(self.received)
         self.received.clear()
-        if digest != _digest(payload):
+        if digest != digest_field(hashlib.sha256(payload).digest()):
             raise Passing(f"the {len(payload)} bytes of the pairs do not have the digest that the cloud announced")
         return payload
 
@@ -207,7 +209,7 @@ def ping(transport: Transport) -> dict[str, Any]:
     """What a cloud says of itself and of the token. Raises CloudError if it is none that this ktl can talk to."""
 
     def attempt(progress: Callable[[], None]) -> dict[str, Any]:
-        with transport.request("GET", "/v1", headers={"Accept": JSON_TYPE}) as answer:
+        with transport.request("GET", "/v1", headers={"Accept": JSON}) as answer:
             return answer.table()
 
     about: dict[str, Any] = transport.retried(attempt)
@@ -220,7 +222,3 @@ def ping(transport: Transport) -> dict[str, Any]:
             f"{transport.access.url} speaks protocols {protocols}, this ktl {VERSION}: update the older of the two"
         )
     return about
-
-
-def _digest(payload: bytes) -> str:
-    return f"sha-256=:{base64.b64encode(hashlib.sha256(payload).digest()).decode()}:"

@@ -11,16 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from ktl.errors import CloudError, CloudUnreachable, UsageError
+from ktl.protocol import is_loopback
 
-JSON_TYPE = "application/vnd.ktl.v1+json"
-PAYLOAD_TYPE = "application/vnd.ktl.v1+safetensors"
 PASSING = {408, 425, 429, 502, 503, 504}  # what another try may mend
 FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0  # seconds between two tries, before jitter
 LONGEST_RETRY_AFTER = 120.0  # seconds; a cloud that asks for more is asked again after this
@@ -46,7 +44,7 @@ class Access:
             raise UsageError(f"--cloud {self.url!r} is no address ({error}): give https://HOST[:PORT]") from error
         if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
             raise UsageError(f"--cloud {self.url!r} is no cloud's address: give https://HOST[:PORT]")
-        if url.scheme == "http" and not self.insecure and not _is_loopback(url.host):
+        if url.scheme == "http" and not self.insecure and not is_loopback(url.host):
             raise UsageError(
                 f"--cloud {self.url} would send the token unencrypted: give https://, or --insecure on a closed network"
             )
@@ -217,13 +215,6 @@ def _retry_after(value: str) -> float:
 
 def _seconds_until(date: str) -> float:
     return (parsedate_to_datetime(date) - datetime.now(timezone.utc)).total_seconds()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_untrusted(error: BaseException | None) -> bool:

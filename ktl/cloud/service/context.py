@@ -24,6 +24,7 @@ from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.store import MOST_ROUNDS, Store
 from ktl.cloud.service.tokens import Caller, Tokens
 from ktl.cloud.service.worker import Worker
+from ktl.protocol import NAME, SESSION_ID
 
 Result = TypeVar("Result")
 
@@ -99,9 +100,9 @@ async def admin(who: Annotated[Caller, Depends(caller)]) -> Caller:
 Here = Annotated[Service, Depends(service)]
 AnyCaller = Annotated[Caller, Depends(caller)]
 AdminCaller = Annotated[Caller, Depends(admin)]
-SessionId = Annotated[str, Path(alias="session", pattern="^[0-9a-f]{32}$", examples=["0f" * 16])]
+SessionId = Annotated[str, Path(alias="session", pattern=f"^{SESSION_ID}$", examples=["0f" * 16])]
 RoundNumber = Annotated[int, Path(alias="round", ge=1, le=MOST_ROUNDS, examples=[1])]
-EdgeName = Annotated[str, Path(alias="edge", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["cam-7"])]
+EdgeName = Annotated[str, Path(alias="edge", pattern=f"^{NAME}$", examples=["cam-7"])]
 
 
 def seconds_to_wait(wanted: float, most: float) -> float:

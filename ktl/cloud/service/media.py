@@ -5,10 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from ktl.cloud.service.refusals import Refused
-from ktl.wire import VERSION
+from ktl.protocol import JSON, SAFETENSORS
 
-JSON = f"application/vnd.ktl.v{VERSION}+json"
-SAFETENSORS = f"application/vnd.ktl.v{VERSION}+safetensors"
 SUPPORTED = [JSON, SAFETENSORS]
 
 

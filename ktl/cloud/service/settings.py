@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from pydantic import BeforeValidator, ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from ktl.errors import UsageError
+from ktl.protocol import is_loopback
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -69,7 +69,7 @@ class Settings(BaseSettings):
         for flag, file in (("--tls-cert", self.tls_cert), ("--tls-key", self.tls_key)):
             if file is not None and not file.is_file():
                 raise UsageError(f"{flag} {file}: there is no such file")
-        if self.tls_cert is None and not self.insecure and not _is_loopback(self.host):
+        if self.tls_cert is None and not self.insecure and not is_loopback(self.host):
             raise UsageError(
                 f"--host {self.host} without TLS would send tokens in the clear: give --tls-cert and --tls-key, or "
                 "--insecure if something before this server does TLS"
@@ -101,10 +101,3 @@ def load_settings(flags: dict[str, Any], file: Path | None = None) -> Settings:
         raise UsageError(f"--config {file} cannot be read ({error})") from error
     settings.check()
     return settings
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -17,10 +17,10 @@ from sqlalchemy import select
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.models import Token
 from ktl.errors import UsageError
+from ktl.protocol import NAME
 
 Scope = Literal["edge", "admin"]
 SCOPES = get_args(Scope)
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 FORM = re.compile(r"ktl_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 # A random 256-bit secret needs no slow hash against guessing; 4 MiB and 7 ms keep wrong ones cheap to refuse too.
 SCRYPT = {"n": 2**12, "r": 8, "p": 1}
@@ -53,7 +53,7 @@ class Tokens:
         """A new token, told this once. Raises UsageError for an impossible name or scope."""
         if scope not in SCOPES:
             raise UsageError(f"unknown scope {scope!r}: choose one of {', '.join(SCOPES)}")
-        if not NAME.fullmatch(name):
+        if not re.fullmatch(NAME, name):
             raise UsageError(f"the token name {name!r} must be 1 to 64 letters, digits, '.', '_' or '-'")
         token_id, secret, salt = secrets.token_hex(6), secrets.token_urlsafe(32), secrets.token_bytes(16)
         row = Token(id=token_id, name=name, scope=scope, salt=salt, hash=_hash(secret, salt), created_at=time.time())

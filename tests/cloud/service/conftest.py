@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from ktl.cloud.service.context import Service
-from ktl.cloud.service.media import JSON, SAFETENSORS
 from ktl.cloud.service.server import Server, server_on
 from ktl.cloud.service.settings import load_settings
+from ktl.protocol import JSON, SAFETENSORS
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
 from ktl.wire import SessionRequest, encode_message, encode_prototypes

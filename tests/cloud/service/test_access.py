@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from ktl.cloud.service.limits import RateLimit
-from ktl.cloud.service.media import JSON, SAFETENSORS
 from ktl.cloud.service.refusals import Refused
+from ktl.protocol import JSON, SAFETENSORS
 from ktl.wire import encode_message
 
 from .conftest import REQUEST, Client, Running, Start, prototypes

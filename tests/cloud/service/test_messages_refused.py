@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ktl.cloud.service.media import JSON, SAFETENSORS
+from ktl.protocol import JSON, SAFETENSORS
 from ktl.wire import encode_message
 
 from .conftest import REQUEST, Running, prototypes

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ktl.cloud.service.media import JSON
+from ktl.protocol import JSON
 
 from .conftest import REQUEST, Running, Start, prototypes
 

@@ -17,6 +17,7 @@ from ktl.cloud.service.context import Here, RoundNumber, Service, SessionId
 from ktl.cloud.service.limits import read_body
 from ktl.cloud.service.page.overview import MINUTES, overview
 from ktl.cloud.service.refusals import Refused
+from ktl.protocol import SESSION_ID
 
 router = APIRouter(include_in_schema=False)
 
@@ -35,7 +36,7 @@ templates = Environment(
     loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
 
-OneSession = Annotated[str | None, Query(alias="session", pattern="^[0-9a-f]{32}$")]
+OneSession = Annotated[str | None, Query(alias="session", pattern=f"^{SESSION_ID}$")]
 
 
 class NotLoggedIn(Exception):

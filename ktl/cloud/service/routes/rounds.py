@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 import time
@@ -24,12 +23,13 @@ from ktl.cloud.service.context import (
 )
 from ktl.cloud.service.events import Event
 from ktl.cloud.service.limits import read_body
-from ktl.cloud.service.media import JSON, SAFETENSORS, require_accept, require_content
+from ktl.cloud.service.media import require_accept, require_content
 from ktl.cloud.service.messages import RoundState
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Store, Stored
 from ktl.cloud.service.tokens import Caller
 from ktl.errors import WireError
+from ktl.protocol import JSON, SAFETENSORS, digest_field
 from ktl.wire import MOST_HEADER_BYTES, SessionRequest, decode_message, decode_prototypes
 
 router = APIRouter(prefix="/v1/sessions/{session}", tags=["rounds"])
@@ -178,11 +178,6 @@ def _counted(here: Service, pieces: Iterator[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         here.metrics.sent.inc(len(piece))
         yield piece
-
-
-def digest_field(sha256: bytes) -> str:
-    """A digest as RFC 9530 writes it."""
-    return f"sha-256=:{base64.b64encode(sha256).decode()}:"
 
 
 @router.get(

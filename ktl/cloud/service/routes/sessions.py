@@ -11,11 +11,12 @@ from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.cloud.service.context import AnyCaller, Here, Service, SessionId
 from ktl.cloud.service.events import Event
 from ktl.cloud.service.limits import read_body
-from ktl.cloud.service.media import JSON, require_accept, require_content
+from ktl.cloud.service.media import require_accept, require_content
 from ktl.cloud.service.messages import SessionOpened, SessionOpening, SessionPage, SessionState
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Opening
 from ktl.errors import KtlError
+from ktl.protocol import JSON, SESSION_ID
 from ktl.wire import MOST_JSON_BYTES, SessionRequest, decode_message, encode_message
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
@@ -92,7 +93,7 @@ async def list_sessions(
     here: Here,
     who: AnyCaller,
     limit: Annotated[int, Query(ge=1, le=100)] = 100,
-    after: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
+    after: Annotated[str | None, Query(pattern=f"^{SESSION_ID}$")] = None,
 ) -> Response:
     """Those that the token opened or is a member of, newest first; an admin sees all."""
     found = await here.in_thread(lambda: here.store.sessions(who.sees, limit + 1, after))

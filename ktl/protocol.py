@@ -1,0 +1,26 @@
+"""What edge and cloud agree on beside the payloads of `ktl.wire` when they meet over HTTP; docs/protocol.md."""
+
+from __future__ import annotations
+
+import base64
+from ipaddress import ip_address
+
+from ktl.wire import VERSION
+
+JSON = f"application/vnd.ktl.v{VERSION}+json"
+SAFETENSORS = f"application/vnd.ktl.v{VERSION}+safetensors"
+SESSION_ID = r"[0-9a-f]{32}"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a token, and of an edge in a session
+
+
+def digest_field(sha256: bytes) -> str:
+    """A digest of 32 bytes as RFC 9530 writes it in Content-Digest and Repr-Digest."""
+    return f"sha-256=:{base64.b64encode(sha256).decode()}:"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to `host` stays on this machine, so that it may go unencrypted."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
