@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ from ktl.edge.precision import training_dtype
 from ktl.edge.schedule import Stage, rate_factor, stages
 from ktl.errors import CheckpointError, UsageError
 from ktl.etf import arcface_loss
-from ktl.models.edge_model import build_model
+from ktl.models.edge_model import build_model, statistics_kept
 from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.prototypes import Prototypes, class_prototypes
 from ktl.seeds import initialising, stream
@@ -197,7 +198,9 @@ class EdgeLearner:
         if pairs is not None:
             warming = stage.name == "warm-up"
             batch = config.transfer.warmup_batch if warming else config.transfer.joint_batch
-            pair_loss = self._pair_loss(pairs, batch, rng)
+            # a model is tested on images like the shots: beside them, generated ones must not shift what normalises it
+            with nullcontext() if warming else statistics_kept(self.model):
+                pair_loss = self._pair_loss(pairs, batch, rng)
             self.losses.pair_sum += pair_loss.item()
             self.losses.pair_steps += 1
             loss = pair_loss if warming else loss + config.transfer.weight * pair_loss

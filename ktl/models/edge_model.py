@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -58,3 +61,17 @@ def build_model(
         if head == "linear":
             return EdgeModel(extractor, LinearClassifier(extractor.feature_dim, classes))
         return EdgeModel(extractor, EtfClassifier(extractor.feature_dim, classes, stream(etf_seed, "etf")))
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Inside, batch normalisation goes by each batch as ever in training, but its running statistics stay."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

@@ -67,6 +67,20 @@ def test_the_warm_up_lowers_the_loss_on_the_pairs(small_task: FewShotTask, pairs
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
+def test_pairs_beside_the_shots_leave_the_statistics_that_images_are_normalised_by(
+    small_task: FewShotTask, pairs: ImageVectorPairs
+) -> None:
+    training = TrainingConfig(steps=3, learning_rate=0.0, weight_decay=0.0)
+    config = RunConfig(model="resnet4", training=training, transfer=TransferConfig(warmup_steps=0), precision="float32")
+    beside, alone = (EdgeLearner(small_task, config, etf_seed=0) for _ in range(2))
+    initial = copied_weights(alone)
+    beside.receive(pairs)
+    assert [name for name, _ in train(beside)] == [name for name, _ in train(alone)] == ["shots"] * 3
+    expected = {name: t for name, t in copied_weights(alone).items() if ".running_" in name}
+    assert not any(torch.equal(tensor, initial[name]) for name, tensor in expected.items())
+    assert all(torch.equal(tensor, beside.model.state_dict()[name]) for name, tensor in expected.items())
+
+
 @pytest.mark.parametrize("recipe", ["tuned", "published"])
 def test_every_shot_is_seen_once_in_each_epoch(small_task: FewShotTask, recipe: str) -> None:
     training = replace(RECIPES[recipe], steps=None, least_steps=0, epochs=1, batch=5, augment=False, learning_rate=0.0)
