@@ -24,7 +24,8 @@ from torch import Tensor
 from ktl.generators.convolution import products_in
 from ktl.generators.stylegan import Network, StyleGANGenerator
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config, SynthesisBlock
-from ktl.generators.stylegan3 import AliasFreeLayer, StyleGAN3, StyleGAN3Config
+from ktl.generators.stylegan3 import AliasFreeLayer, StyleGAN3
+from ktl.generators.stylegan3_layers import StyleGAN3Config
 from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
 from ktl.seeds import initialising, stream
 

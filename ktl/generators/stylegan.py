@@ -20,7 +20,8 @@ from ktl.errors import CheckpointError
 from ktl.generators.convolution import products_in
 from ktl.generators.limits import Config, Shapes, check_config
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from ktl.generators.stylegan3 import Band, LayerPlan, StyleGAN3, StyleGAN3Config
+from ktl.generators.stylegan3 import StyleGAN3
+from ktl.generators.stylegan3_layers import Band, LayerPlan, StyleGAN3Config
 from ktl.generators.stylegan_xl import StyleGANXL, StyleGANXLConfig
 from ktl.seeds import initialising
 
@@ -41,7 +42,7 @@ READING_ERRORS = (
     OSError,
 )
 BATCH = 64  # images at a time, at most
-BATCH_BYTES = 2**23  # of the largest feature maps at a time: fresh pages of memory cost more than arithmetic in a cache
+CACHE = 6 * 2**20  # bytes of a layer's feature maps at a time: what leaves the cache costs as much as the arithmetic
 
 
 FAMILIES: dict[str, tuple[Callable[[Any], Network], type[Config]]] = {
@@ -73,7 +74,6 @@ class StyleGANGenerator:
         self.image_size = config.resolution
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
         self.products: torch.dtype | None = None  # torch.bfloat16: `images` draws faster, a level or two off
-        self._batch = max(1, min(BATCH, BATCH_BYTES // (4 * network.synthesis.largest_map)))
 
     def latents(self, noise: Tensor) -> Tensor:
         """noise (n, noise_dim), z and one number for each class if there are any  ->  w (n, w_dim), truncation 1."""
@@ -90,7 +90,7 @@ class StyleGANGenerator:
 
     def raw_images(self, latents: Tensor) -> Tensor:
         """w (n, w_dim) -> float32 (n, 3, resolution, resolution), about [-1, 1]; a few pixels go beyond."""
-        batches = [self.network.synthesis(self.network.broadcast(part)) for part in latents.split(self._batch)]
+        batches = [self.network.synthesis(self.network.broadcast(part), CACHE) for part in latents.split(BATCH)]
         return torch.cat(batches)
 
     def images(self, latents: Tensor) -> Tensor:

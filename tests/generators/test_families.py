@@ -20,7 +20,8 @@ from ktl.generators.base import ImageGenerator, sample_latents
 from ktl.generators.official import convert_official
 from ktl.generators.stylegan import Network, StyleGANGenerator, load_stylegan, save_stylegan
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from ktl.generators.stylegan3 import StyleGAN3, StyleGAN3Config
+from ktl.generators.stylegan3 import StyleGAN3
+from ktl.generators.stylegan3_layers import StyleGAN3Config
 from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
 from ktl.seeds import initialising, stream
 
