@@ -257,7 +257,8 @@ def drawn(steps: list[Step], x: Tensor | None, image: Tensor | None, cache: int 
         return [image]
     (block, modulations), *rest = steps
     if x is None or cache is None or (most := max(1, cache // block.map_bytes)) >= len(x):
-        return drawn(rest, *block(x, image, modulations), cache)
+        x, image = block(x, image, modulations)
+        return drawn(rest, x, image, cache)
     images: list[Tensor] = []
     for start in range(0, len(x), most):
         part = slice(start, start + most)
