@@ -58,10 +58,11 @@ def resample_filter() -> Tensor:
     return kernel / kernel.sum()
 
 
-def blur(x: Tensor, kernel: Tensor, bias: Tensor, padding: int) -> Tensor:
+def blur(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Tensor:
     """Depth-wise convolution of x (n, c, h, w) with `kernel` (k, k), plus `bias` (c,); zero padding on each side."""
-    weight = kernel.to(x.dtype).expand(len(bias), 1, *kernel.shape)
-    return F.conv2d(x, weight, bias.to(x.dtype), padding=padding, groups=len(bias))
+    channels = x.shape[1]
+    weight = kernel.to(x.dtype).expand(channels, 1, *kernel.shape)
+    return F.conv2d(x, weight, None if bias is None else bias.to(x.dtype), padding=padding, groups=channels)
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
@@ -111,13 +112,16 @@ class SynthesisLayer(nn.Module):
         return [style, scale * 4.0 if self.up else scale]  # zeros between pixels leave a quarter of the mean
 
     def forward(self, x: Tensor, style: Tensor, scale: Tensor) -> Tensor:
-        bias = self.bias * self.gain
+        bias: Tensor | None = self.bias * self.gain
+        noise = self.noise_const * (self.noise_strength * self.gain)
+        if bias is not None and bias.requires_grad:  # a blur's own bias would have it compute its kernel's gradient too
+            bias, noise = None, noise + bias[:, None, None]
         if self.up:
             x = scaled_convolution(x, self.weight, style, scale, transpose=True)
             x = blur(x, self.resample_filter, bias, padding=1)
         else:
             x = scaled_convolution(x, self.weight, style, scale, bias, padding=1)
-        x = added(x, self.noise_const * (self.noise_strength * self.gain))
+        x = added(x, noise)
         x = F.leaky_relu(x, LEAKY_SLOPE, inplace=not x.requires_grad)
         return x if self.bound is None else bounded(x, self.bound)
 
