@@ -112,15 +112,15 @@ class SynthesisLayer(nn.Module):
         return [style, scale * 4.0 if self.up else scale]  # zeros between pixels leave a quarter of the mean
 
     def forward(self, x: Tensor, style: Tensor, scale: Tensor) -> Tensor:
-        bias: Tensor | None = self.bias * self.gain
-        noise = self.noise_const * (self.noise_strength * self.gain)
-        if bias is not None and bias.requires_grad:  # a blur's own bias would have it compute its kernel's gradient too
-            bias, noise = None, noise + bias[:, None, None]
+        bias, noise = self.bias * self.gain, self.noise_const * (self.noise_strength * self.gain)
+        own: Tensor | None = bias  # of the convolution or the blur
+        if bias.requires_grad:  # with its own bias, a blur would compute its kernel's gradient too
+            own, noise = None, noise + bias[:, None, None]
         if self.up:
             x = scaled_convolution(x, self.weight, style, scale, transpose=True)
-            x = blur(x, self.resample_filter, bias, padding=1)
+            x = blur(x, self.resample_filter, own, padding=1)
         else:
-            x = scaled_convolution(x, self.weight, style, scale, bias, padding=1)
+            x = scaled_convolution(x, self.weight, style, scale, own, padding=1)
         x = added(x, noise)
         x = F.leaky_relu(x, LEAKY_SLOPE, inplace=not x.requires_grad)
         return x if self.bound is None else bounded(x, self.bound)
