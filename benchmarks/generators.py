@@ -24,7 +24,8 @@ from torch import Tensor
 from ktl.generators.convolution import products_in
 from ktl.generators.stylegan import Network, StyleGANGenerator
 from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config, SynthesisBlock
-from ktl.generators.stylegan3 import AliasFreeLayer, StyleGAN3, StyleGAN3Config
+from ktl.generators.stylegan3 import AliasFreeLayer, StyleGAN3
+from ktl.generators.stylegan3_layers import StyleGAN3Config
 from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
 from ktl.seeds import initialising, stream
 
@@ -149,6 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--alone", type=int, default=2, help="images that the transcription draws, one at a time")
+    parser.add_argument("--compile", action="store_true", help="also by torch.compile: minutes for each network")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: for a busy machine")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
@@ -156,7 +158,8 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", default=None)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    columns = ["network", "transcription", "ktl", "ratio", "ktl, bfloat16 products", "ratio", "levels off", "load"]
+    columns = ["network", "transcription", "ktl", "ratio", "ktl, bfloat16 products", "ratio"]
+    columns += ["ktl, compiled", "ratio"] * options.compile + ["levels off", "load"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for resolution in options.resolutions:
         with initialising(0, "benchmark"):
@@ -181,13 +184,19 @@ def measured(network: Network, transcription: Callable[..., Tensor], options: ar
         lambda: ktl(None),
         lambda: ktl(torch.bfloat16),
     ]
-    reference, exact, rounded = (draw() for draw in ways)
+    if options.compile:
+        compiled = StyleGANGenerator(network, name="", licence="", fingerprint="")
+        compiled.hasten(compiled=True)
+        off = (compiled.images(latents).float() - generator.images(latents).float()).abs()
+        assert off.max() <= 1, "the compiled network draws other images"
+        ways.append(lambda: compiled.images(latents))
+    reference, exact, rounded = (draw() for draw in ways[:3])
     spread = exact.std()
     assert (reference - exact[: options.alone]).abs().max() < 1e-4 * spread, "the transcription is of another network"
     off = (rounded - exact).abs() / spread * 64  # 8-bit levels of images whose pixels deviate by 64, as natural ones do
     rows = [[rate(draw, CLOCKS[options.clock]) for draw in ways] for _ in range(options.repeats)]
     figures = [f"{statistics.median(row[0] for row in rows):.1f}"]
-    for column in (1, 2):
+    for column in range(1, len(ways)):
         ratios = [row[column] / row[0] for row in rows]
         figures.append(f"{statistics.median(row[column] for row in rows):.1f}")
         figures.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")

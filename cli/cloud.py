@@ -49,6 +49,13 @@ def serve(
     generator: Annotated[
         str | None, typer.Option(help="'builtin' or a generator file.", show_default="builtin")
     ] = None,
+    products: Annotated[
+        str | None,
+        typer.Option(help="Of a StyleGAN's convolutions; bfloat16 is a level or two off.", show_default="float32"),
+    ] = None,
+    compile: Annotated[
+        bool | None, typer.Option("--compile", help="Compile a StyleGAN at its first images: a minute or more.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of the generator.", show_default="2")] = None,
     jobs: Annotated[int | None, typer.Option(help="Rounds drawn at the same time.", show_default="4")] = None,
     queue: Annotated[int | None, typer.Option(help="Rounds that may wait; then 503.", show_default="256")] = None,

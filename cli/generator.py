@@ -57,6 +57,12 @@ def sample(
         float, typer.Option(min=0.0, max=2.0, help="How far from the mean latent, with --z: 1 as trained, 0 the mean.")
     ] = 1.0,
     npy: Annotated[Path | None, typer.Option(help=".npy to write: float32 (n, 3, h, w) in about [-1, 1].")] = None,
+    products: Annotated[
+        str, typer.Option(help="Of a StyleGAN's convolutions; bfloat16 is a level or two off.")
+    ] = "float32",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile a StyleGAN first: a minute or more, then faster.")
+    ] = False,
 ) -> None:
     """Draw images into one picture: from fresh latents, or from the noise in --z as exactly as the official code."""
     from ktl.generators import load_generator
@@ -68,9 +74,12 @@ def sample(
         if classes or npy or truncation != 1.0:
             raise UsageError("--classes, --truncation and --npy go with --z: give the noise to draw from")
         assert out is not None
-        sample_grid(load_generator(source), rows=rows, columns=columns, seed=seed).save(out, "PNG")
+        generator = load_generator(source, products=products, compiled=compiled)
+        sample_grid(generator, rows=rows, columns=columns, seed=seed).save(out, "PNG")
         output.print(f"{rows * columns} images: {out}")
         return
+    if compiled or products != "float32":
+        raise UsageError("--z draws exactly, in float32: leave out --products and --compile")
 
     from ktl.generators.arrays import write_array
     from ktl.generators.stylegan import as_pixels

@@ -14,15 +14,24 @@ if TYPE_CHECKING:
 BUILTIN = "builtin"
 
 
-def load_generator(source: str, *, cached: bool = False) -> ImageGenerator:
+def load_generator(
+    source: str, *, cached: bool = False, products: str = "float32", compiled: bool = False
+) -> ImageGenerator:
     """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl), the path of a file, or
     `diffusers:PATH_OR_ID?option=value&...` (ktl/generators/diffusion_source.py has the options).
 
     A file is a .safetensors that ktl wrote, or an official StyleGAN: its .pkl (the network G_ema) or an .npz of arrays.
-    `cached` is for clouds: images of slow generators are kept on disk, so that a latent is drawn once. Raises
-    UsageError for another source, CheckpointError for a damaged file.
+    `cached` is for clouds: images of slow generators are kept on disk, so that a latent is drawn once. `products`
+    ("bfloat16") and `compiled` make a StyleGAN draw faster (`StyleGANGenerator.hasten`). Raises UsageError for another
+    source or where these do not fit, CheckpointError for a damaged file.
     """
     generator = _load(source)
+    if compiled or products != "float32":
+        from ktl.generators.stylegan import StyleGANGenerator
+
+        if not isinstance(generator, StyleGANGenerator):
+            raise UsageError(f"--products and --compile are for a StyleGAN, but {source} is a {generator.family}")
+        generator.hasten(products, compiled=compiled)
     if not cached:
         return generator
     from ktl.generators.cached import with_cache

@@ -30,35 +30,39 @@ def scaled_convolution(
     x: Tensor,
     weight: Tensor,
     style: Tensor,
-    scale: Tensor | None = None,
-    added: Tensor | None = None,
+    scale: Tensor,
+    bias: Tensor | None = None,
     *,
     padding: int = 0,
     transpose: bool = False,
 ) -> Tensor:
     """Convolution of x (n, c_in, h, w) with `weight` (c_out, c_in, k, k), `style` (n, c_in) and `scale` (n, c_out).
 
-    The style multiplies the input and the scale the output, so that one ordinary convolution serves the whole batch.
-    `transpose` doubles the resolution by a stride of 2 (2h + 1 for k = 3). `scaled` follows where there is a scale.
+    The style multiplies the input and the scale the output, so that one ordinary convolution serves the whole batch; a
+    single image of more pixels than the kernel has weights for each input multiplies these instead. `bias` (c_out,) is
+    added last. `transpose` doubles the resolution by a stride of 2 (2h + 1 for k = 3).
     """
     dtype = _product_dtype.get() or x.dtype
-    styled = (x * style.to(x.dtype)[:, :, None, None]).to(dtype)
-    kernel = weight.to(dtype)
+    style, scale = style.to(x.dtype), scale.to(x.dtype)
+    if len(x) == 1 and x[0, 0].numel() > weight[:, 0].numel():
+        kernel = weight * style[:, :, None, None] * scale[0, :, None, None, None]
+        return _convolution(x.to(dtype), kernel.to(dtype), bias, padding, transpose).to(x.dtype)
+    styled = (x * style[:, :, None, None]).to(dtype)
+    out = _convolution(styled, weight.to(dtype), None, padding, transpose).to(x.dtype)
+    out = out * scale[:, :, None, None] if out.requires_grad else out.mul_(scale[:, :, None, None])
+    return out if bias is None else added(out, bias[:, None, None])
+
+
+def _convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int, transpose: bool) -> Tensor:
+    bias = None if bias is None else bias.to(x.dtype)
     if transpose:
-        out = F.conv_transpose2d(styled, kernel.transpose(0, 1), stride=2)
-    else:
-        out = F.conv2d(styled, kernel, padding=padding)
-    out = out.to(x.dtype)
-    return out if scale is None else scaled(out, scale, added)
+        return F.conv_transpose2d(x, kernel.transpose(0, 1), bias, stride=2)
+    return F.conv2d(x, kernel, bias, padding=padding)
 
 
-def scaled(x: Tensor, scale: Tensor, added: Tensor | None = None) -> Tensor:
-    """x (n, c, h, w) times `scale` (n, c), plus `added` of any shape that broadcasts; like `bounded` in place."""
-    scale = scale.to(x.dtype)[:, :, None, None]
-    if x.requires_grad:
-        return x * scale if added is None else torch.addcmul(added.to(x.dtype), x, scale)
-    x.mul_(scale)
-    return x if added is None else x.add_(added)
+def added(x: Tensor, other: Tensor) -> Tensor:
+    """x plus what broadcasts to it, in place where no gradient needs it as it was."""
+    return x + other.to(x.dtype) if x.requires_grad else x.add_(other)
 
 
 def bounded(x: Tensor, bound: float) -> Tensor:

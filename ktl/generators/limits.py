@@ -14,7 +14,7 @@ from typing import Any
 
 from ktl.errors import CheckpointError
 from ktl.generators.stylegan2 import ARCHITECTURES, StyleGAN2Config
-from ktl.generators.stylegan3 import Band, LayerPlan, StyleGAN3Config, layer_plans
+from ktl.generators.stylegan3_layers import Band, LayerPlan, StyleGAN3Config, layer_plans
 from ktl.generators.stylegan_xl import Head, StyleGANXLConfig
 
 Config = StyleGAN2Config | StyleGAN3Config

@@ -36,7 +36,7 @@ class Dense(nn.Module):
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        x = torch.addmm(self.bias * self.bias_gain, x, self.weight.T, alpha=self.weight_gain)
         return F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN if self.activate else x
 
 

@@ -14,7 +14,7 @@ from ktl.errors import CheckpointError
 from ktl.generators.limits import check_config, check_fields
 from ktl.generators.official_pickle import OfficialNetwork
 from ktl.generators.stylegan2 import StyleGAN2Config
-from ktl.generators.stylegan3 import LayerPlan, StyleGAN3Config
+from ktl.generators.stylegan3_layers import LayerPlan, StyleGAN3Config
 from ktl.generators.stylegan_xl import Head, StyleGANXLConfig, grown
 
 POSITIONAL = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping_kwargs", "synthesis_kwargs")

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ktl.generators.convolution import bounded, scaled, scaled_convolution
+from ktl.generators.convolution import added, bounded, scaled_convolution
 from ktl.generators.mapping import ACTIVATION_GAIN, LEAKY_SLOPE, Dense, MappingNetwork
 
 Architecture = Literal["orig", "skip", "resnet"]
@@ -58,22 +58,26 @@ def resample_filter() -> Tensor:
     return kernel / kernel.sum()
 
 
-def blur(x: Tensor, kernel: Tensor, padding: int, gain: float) -> Tensor:
-    """Depth-wise convolution of x (n, c, h, w) with `kernel` (k, k), times `gain`; zero padding on each side."""
+def blur(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+    """Depth-wise convolution of x (n, c, h, w) with `kernel` (k, k), plus `bias` (c,); zero padding on each side."""
     channels = x.shape[1]
-    weight = (kernel * gain).to(x.dtype).expand(channels, 1, *kernel.shape)
-    return F.conv2d(x, weight, padding=padding, groups=channels)
+    weight = kernel.to(x.dtype).expand(channels, 1, *kernel.shape)
+    return F.conv2d(x, weight, None if bias is None else bias.to(x.dtype), padding=padding, groups=channels)
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     """Doubles the resolution of x (n, c, h, w): zeros between the pixels, then the low-pass filter."""
     channels = x.shape[1]
     weight = (kernel * 4.0).to(x.dtype).expand(channels, 1, *kernel.shape)
+    weight = weight.contiguous(memory_format=torch.channels_last)  # tells the layout even where a single image does not
     return F.conv_transpose2d(x, weight, stride=2, padding=1, groups=channels)
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated 3 x 3 convolution, constant noise, bias, leaky ReLU; doubles the resolution when `up`."""
+    """Modulated 3 x 3 convolution, constant noise, bias, leaky ReLU; doubles the resolution when `up`.
+
+    x (n, c_in, h, w) and what `modulation` tells  ->  (n, c_out, h', w'), times `gain`.
+    """
 
     resample_filter: Tensor
     noise_const: Tensor
@@ -87,10 +91,13 @@ class SynthesisLayer(nn.Module):
         *,
         up: bool,
         conv_clamp: float | None = None,
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.up = up
-        self.conv_clamp = conv_clamp
+        # a positive gain may as well come before the leaky ReLU, in what is multiplied anyhow
+        self.gain = ACTIVATION_GAIN * gain
+        self.bound = None if conv_clamp is None else conv_clamp * gain
         self.affine = Dense(w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -98,20 +105,25 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
         self.register_buffer("resample_filter", resample_filter())
 
-    def forward(self, x: Tensor, w: Tensor, gain: float = 1.0) -> Tensor:
+    def modulation(self, w: Tensor) -> list[Tensor]:
+        """w (n, w_dim)  ->  the style (n, c_in) of the inputs and the scale (n, c_out) that demodulates the outputs."""
         style = self.affine(w)
-        # a positive gain may as well come before the leaky ReLU, in what is multiplied anyhow
-        before = ACTIVATION_GAIN * gain
-        scale = (style.square() @ self.weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt() * before
-        added = (self.bias[:, None, None] + self.noise_const * self.noise_strength)[None] * before
-        added = added.contiguous(memory_format=torch.channels_last)  # else the sum would be laid out by channels
+        scale = (style.square() @ self.weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt() * self.gain
+        return [style, scale * 4.0 if self.up else scale]  # zeros between pixels leave a quarter of the mean
+
+    def forward(self, x: Tensor, style: Tensor, scale: Tensor) -> Tensor:
+        bias, noise = self.bias * self.gain, self.noise_const * (self.noise_strength * self.gain)
+        own: Tensor | None = bias  # of the convolution or the blur
+        if bias.requires_grad:  # with its own bias, a blur would compute its kernel's gradient too
+            own, noise = None, noise + bias[:, None, None]
         if self.up:
-            x = scaled_convolution(x, self.weight, style, transpose=True)
-            x = scaled(blur(x, self.resample_filter, padding=1, gain=4.0), scale, added)
+            x = scaled_convolution(x, self.weight, style, scale, transpose=True)
+            x = blur(x, self.resample_filter, own, padding=1)
         else:
-            x = scaled_convolution(x, self.weight, style, scale, added, padding=1)
+            x = scaled_convolution(x, self.weight, style, scale, own, padding=1)
+        x = added(x, noise)
         x = F.leaky_relu(x, LEAKY_SLOPE, inplace=not x.requires_grad)
-        return x if self.conv_clamp is None else bounded(x, self.conv_clamp * gain)
+        return x if self.bound is None else bounded(x, self.bound)
 
 
 class ToRGB(nn.Module):
@@ -125,9 +137,15 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3))
         self.weight_gain = 1.0 / math.sqrt(in_channels)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        style = self.affine(w) * self.weight_gain
-        rgb = scaled_convolution(x, self.weight, style) + self.bias.to(x.dtype)[:, None, None]
+    def modulation(self, w: Tensor) -> list[Tensor]:
+        """w (n, w_dim)  ->  the style (n, c_in)."""
+        return [self.affine(w) * self.weight_gain]
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        kernel = (self.weight.flatten(1) * style[:, None]).to(x.dtype)  # (n, 3, c_in)
+        # a product of matrices, a row for each pixel: torch is slow at convolutions to 3 channels
+        rgb = added(x.flatten(2).transpose(1, 2) @ kernel.transpose(1, 2), self.bias)
+        rgb = rgb.transpose(1, 2).unflatten(2, x.shape[2:])
         return rgb if self.conv_clamp is None else bounded(rgb, self.conv_clamp)
 
 
@@ -146,6 +164,9 @@ class Shortcut(nn.Module):
         return upsample(F.conv2d(x, (self.weight * self.weight_gain).to(x.dtype)), self.resample_filter)
 
 
+Modulations = dict[str, list[Tensor]]  # of a block's layers and its torgb, by name
+
+
 class SynthesisBlock(nn.Module):
     """The layers of one resolution: an up-sampling layer (a learned constant at 4 x 4), a layer, and the RGB image."""
 
@@ -157,11 +178,15 @@ class SynthesisBlock(nn.Module):
         self.is_first = in_channels == 0
         self.is_residual = config.architecture == "resnet" and not self.is_first
         self.draws = config.architecture == "skip" or resolution == config.resolution
+        self.sum_gain = math.sqrt(0.5) if self.is_residual else 1.0  # keeps the variance of a sum of two
+        self.map_bytes = 4 * out_channels * resolution**2  # of one image's feature map in float32
         if self.is_first:
             self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
         else:
             self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, up=True, conv_clamp=clamp)
-        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, up=False, conv_clamp=clamp)
+        self.conv1 = SynthesisLayer(
+            out_channels, out_channels, w_dim, resolution, up=False, conv_clamp=clamp, gain=self.sum_gain
+        )
         if self.draws:
             self.torgb = ToRGB(out_channels, w_dim, clamp)
         if self.is_residual:
@@ -173,25 +198,30 @@ class SynthesisBlock(nn.Module):
         """How many w vectors the block's convolutions use up; its ToRGB shares the next block's first one."""
         return 1 if self.is_first else 2
 
-    def features(self, x: Tensor | None, ws: list[Tensor]) -> Tensor:
-        """x (n, c_in, r/2, r/2), none for the first block  ->  (n, c_out, r, r)."""
-        if x is None:
-            out: Tensor = self.conv1(self.const.expand(len(ws[0]), -1, -1, -1), ws[-2])
-        elif self.is_residual:
-            gain = math.sqrt(0.5)  # keeps the variance of a sum of two
-            out = self.conv1(self.conv0(x, ws[0]), ws[-2], gain) + self.skip(x) * gain
-        else:
-            out = self.conv1(self.conv0(x, ws[0]), ws[-2])
-        return out
+    def modulations(self, ws: tuple[Tensor, ...]) -> Modulations:
+        """One w (n, w_dim) for each layer and one for torgb  ->  what each part's `modulation` makes of its own."""
+        found = {"conv1": self.conv1.modulation(ws[-2])}
+        if not self.is_first:
+            found["conv0"] = self.conv0.modulation(ws[0])
+        if self.draws:
+            found["torgb"] = self.torgb.modulation(ws[-1])
+        return found
 
-    def forward(self, x: Tensor | None, image: Tensor | None, ws: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-        x = self.features(x, ws)
+    def forward(self, x: Tensor | None, image: Tensor | None, modulations: Modulations) -> tuple[Tensor, Tensor | None]:
+        """x (n, c_in, r/2, r/2) and the image so far (n, 3, r/2, r/2)  ->  (n, c_out, r, r) and (n, 3, r, r)."""
+        style, scale = modulations["conv1"]
+        if x is None:
+            out: Tensor = self.conv1(self.const.expand(len(style), -1, -1, -1), style, scale)
+        else:
+            out = self.conv1(self.conv0(x, *modulations["conv0"]), style, scale)
+        if self.is_residual:
+            out = out + self.skip(x) * self.sum_gain
         if image is not None:
             image = upsample(image, self.resample_filter)
         if self.draws:
-            rgb = self.torgb(x, ws[-1])
-            image = rgb if image is None else image + rgb
-        return x, image
+            rgb = self.torgb(out, *modulations["torgb"])
+            image = rgb if image is None else added(rgb, image)
+        return out, image
 
 
 class SynthesisNetwork(nn.Module):
@@ -205,19 +235,40 @@ class SynthesisNetwork(nn.Module):
             self.add_module(f"b{resolution}", SynthesisBlock(config, in_channels, resolution))
             in_channels = config.channels(resolution)
         self.num_ws = 2 * len(self.resolutions)
-        self.largest_map = max(config.channels(size) * size**2 for size in self.resolutions)  # numbers of one image
+        self.map_bytes = max(block.map_bytes for block in self.children() if isinstance(block, SynthesisBlock))
 
-    def forward(self, ws: Tensor) -> Tensor:
-        x: Tensor | None = None
-        image: Tensor | None = None
+    def forward(self, ws: Tensor, cache: int | None = None) -> Tensor:
+        """`cache`: bytes that a feature map should fit; from where one does not, fewer images are drawn at a time.
+
+        None, as in training, draws all at once. The images are the same, to rounding.
+        """
+        steps: list[Step] = []
         first = 0
-        for resolution in self.resolutions:
-            block = self.get_submodule(f"b{resolution}")
+        for block in self.children():
             assert isinstance(block, SynthesisBlock)
-            x, image = block(x, image, list(ws[:, first : first + block.layers + 1].unbind(dim=1)))
+            steps.append((block, block.modulations(ws[:, first : first + block.layers + 1].unbind(dim=1))))
             first += block.layers
+        return torch.cat(drawn(steps, None, None, cache))
+
+
+Step = tuple[SynthesisBlock, Modulations]
+
+
+def drawn(steps: list[Step], x: Tensor | None, image: Tensor | None, cache: int | None) -> list[Tensor]:
+    """The images, in parts, that the steps left to do make of the maps and images so far."""
+    if not steps:
         assert image is not None
-        return image
+        return [image]
+    (block, modulations), *rest = steps
+    if x is None or cache is None or (most := max(1, cache // block.map_bytes)) >= len(x):
+        x, image = block(x, image, modulations)
+        return drawn(rest, x, image, cache)
+    images: list[Tensor] = []
+    for start in range(0, len(x), most):
+        part = slice(start, start + most)
+        ours = [(each, {name: [value[part] for value in its[name]] for name in its}) for each, its in steps]
+        images += drawn(ours, x[part], None if image is None else image[part], cache)
+    return images
 
 
 class StyleGAN2(nn.Module):

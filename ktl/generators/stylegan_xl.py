@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ktl.generators.mapping import Dense, normalise
-from ktl.generators.stylegan3 import StyleGAN3Config, SynthesisNetwork, layer_plans, mapping_network
+from ktl.generators.stylegan3 import SynthesisNetwork, mapping_network
+from ktl.generators.stylegan3_layers import StyleGAN3Config, layer_plans
 
 
 @dataclass(frozen=True)

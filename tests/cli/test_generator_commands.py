@@ -142,6 +142,18 @@ def test_sample_refuses_options_that_do_not_go_together(ktl: Ktl, tiny_generator
     )
     ended = ktl("generator", "sample", tiny_generator_file, "--npy", tmp_path / "out.npy")
     assert (ended.returncode, "go with --z" in ended.stderr) == (2, True)
+    for option in (["--compile"], ["--products", "bfloat16"]):
+        ended = ktl("generator", "sample", tiny_generator_file, "--z", tmp_path / "z.npy", *option)
+        assert (ended.returncode, "leave out --products and --compile" in ended.stderr) == (2, True)
+
+
+def test_sample_multiplies_in_bfloat16_where_asked(ktl: Ktl, tiny_generator_file: Path, tmp_path: Path) -> None:
+    pictures = []
+    for products in ("float32", "bfloat16"):
+        out = tmp_path / f"{products}.png"
+        assert ktl("generator", "sample", tiny_generator_file, "--out", out, "--products", products).returncode == 0
+        pictures.append(np.asarray(Image.open(out)).astype(float))
+    assert 0 < np.abs(pictures[0] - pictures[1]).mean() < 2.0
 
 
 def test_quality_is_best_against_the_generators_own_images(

@@ -213,6 +213,12 @@ def test_what_cannot_be_is_refused_in_one_line(tiny_pipeline: Path, query: str, 
         load_generator(f"diffusers:{tiny_pipeline}{query}")
 
 
+@pytest.mark.parametrize("option", [{"compiled": True}, {"products": "bfloat16"}])
+def test_a_stylegans_ways_to_draw_faster_are_refused(tiny_pipeline: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"--products and --compile are for a StyleGAN, but .* is a diffusion"):
+        load_generator(f"diffusers:{tiny_pipeline}", **option)
+
+
 def test_no_pipeline_at_all_is_refused() -> None:
     with pytest.raises(UsageError, match="names no pipeline: give diffusers:FOLDER or diffusers:OWNER/NAME"):
         load_generator("diffusers:?steps=4")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config, SynthesisLayer
 from ktl.seeds import initialising, stream
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -118,3 +118,22 @@ def test_the_built_in_size_is_under_a_million_parameters() -> None:
         network = StyleGAN2(StyleGAN2Config())
     assert [network.config.channels(r) for r in network.config.resolutions] == [128, 96, 48, 24]
     assert 500_000 < sum(p.numel() for p in network.parameters()) < 1_000_000
+
+
+@pytest.mark.parametrize("architecture", ["orig", "resnet", "skip"])
+def test_images_drawn_in_parts_or_with_gradients_are_those_drawn_at_once(architecture: str) -> None:
+    """A small cache takes the ways that training does not: one image alone, its weights modulated in its stead."""
+    with initialising(0, "test"):
+        network = StyleGAN2(
+            StyleGAN2Config(channel_base=64, channel_max=4, conv_clamp=256.0, architecture=architecture)
+        )
+        for layer in network.modules():
+            if isinstance(layer, SynthesisLayer):
+                torch.nn.init.normal_(layer.bias)
+                torch.nn.init.constant_(layer.noise_strength, 0.3)
+    ws = network.broadcast(torch.randn(5, 128, generator=stream(0, "w")))
+    expected = network.synthesis(ws)
+    assert expected.requires_grad
+    with torch.no_grad():
+        for cache in (None, 4 * 4 * 16**2, 2 * 4 * 4 * 16**2, 1):
+            torch.testing.assert_close(network.synthesis(ws, cache), expected, atol=1e-5, rtol=1e-5)

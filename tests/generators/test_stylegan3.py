@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from ktl.generators.filters import downsample, lowpass_filter, upsample
-from ktl.generators.stylegan3 import LayerPlan, StyleGAN3, StyleGAN3Config, layer_plans
+from ktl.generators.stylegan3 import StyleGAN3
+from ktl.generators.stylegan3_layers import LayerPlan, StyleGAN3Config, layer_plans
 from ktl.seeds import initialising, stream
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"

@@ -67,7 +67,10 @@ def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Se
     with database.one_server():
         database.upgrade()
         torch.set_num_threads(settings.threads)
-        app = create_app(settings, database, load_generator(settings.generator, cached=True))
+        generator = load_generator(
+            settings.generator, cached=True, products=settings.products, compiled=settings.compile
+        )
+        app = create_app(settings, database, generator)
         listening = _listen(settings)
         tokens = Tokens(database)
         if not tokens.all():

@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     port: int = Field(8765, ge=0, le=65_535)
     database: str = "sqlite:///ktl-cloud.db"
     generator: str = "builtin"
+    products: str = Field("float32", pattern="^(float32|bfloat16)$", description="Of a StyleGAN's convolutions.")
+    compile: bool = Field(False, description="Compile a StyleGAN at its first images.")
     threads: int = Field(2, ge=1, description="CPU threads of the generator.")
     jobs: int = Field(4, ge=1, le=64, description="Rounds that are drawn at the same time, in common batches.")
     queue: int = Field(256, ge=1, description="Rounds that may wait; then 503.")

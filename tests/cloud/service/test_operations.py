@@ -39,6 +39,7 @@ def test_flags_come_before_the_environment_and_that_before_the_file(
     ("flags", "reason"),
     [
         ({"port": 70_000}, "the setting port is 70000"),
+        ({"products": "int4"}, "the setting products is 'int4'"),
         ({"keep": "a week"}, "expected a duration like 90s, 15m, 12h or 7d"),
         ({"colour": "red"}, "the setting colour"),
         ({"host": "0.0.0.0"}, "--host 0.0.0.0 without TLS would send tokens in the clear"),

@@ -1,0 +1,135 @@
+"""Which layers a StyleGAN3 has: its sizes, and the bands of frequencies that each layer takes and gives.
+
+Written from Karras et al., "Alias-Free Generative Adversarial Networks" (NeurIPS 2021, arXiv 2106.12423), section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+RGB = 3
+
+
+@dataclass(frozen=True)
+class Band:
+    """How a feature map is sampled: frequencies in cycles per image width, of which the map covers a bit more."""
+
+    channels: int
+    size: int  # pixels, margins included
+    sampling_rate: int
+    cutoff: float
+    half_width: float  # of the transition band above the cutoff
+
+    @property
+    def stopband(self) -> float:
+        """The frequency from which on nothing passes."""
+        return self.cutoff + self.half_width
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One synthesis layer: from which band to which, and how."""
+
+    index: int
+    source: Band
+    target: Band
+    is_critical: bool  # lets the full band of its sampling rate through
+    is_rgb: bool
+    kernel: int  # of the convolution, in each direction
+    is_radial: bool  # the second low-pass filter is symmetric about the centre, not about the axes
+
+    @property
+    def name(self) -> str:
+        """The layer's name in official state dictionaries."""
+        return f"L{self.index}_{self.target.size}_{self.target.channels}"
+
+    @classmethod
+    def from_attributes(cls, name: str, attributes: Mapping[str, Any]) -> LayerPlan:
+        """The plan of an official layer object from its attributes: no formula, so it fits any network ever released.
+
+        `name` is the layer's. Raises KeyError for a missing attribute and ValueError for one of the wrong kind.
+        """
+        values = {key: np.ravel(value)[0] for key, value in attributes.items() if np.size(value)}  # sizes are pairs
+        source, target = (
+            Band(
+                channels=int(values[f"{side}_channels"]),
+                size=int(values[f"{side}_size"]),
+                sampling_rate=int(values[f"{side}_sampling_rate"]),
+                cutoff=float(values[f"{side}_cutoff"]),
+                half_width=float(values[f"{side}_half_width"]),
+            )
+            for side in ("in", "out")
+        )
+        index = int(name.removeprefix("L").split("_")[0])
+        return cls(
+            index,
+            source,
+            target,
+            is_critical=bool(values["is_critically_sampled"]),
+            is_rgb=bool(values["is_torgb"]),
+            kernel=int(values["conv_kernel"]),
+            is_radial=bool(values["down_radial"]),
+        )
+
+
+@dataclass(frozen=True)
+class StyleGAN3Config:
+    """Sizes of a StyleGAN3; the layers' bands follow from them (paper, section 3.2). Defaults are the official ones."""
+
+    z_dim: int = 512
+    c_dim: int = 0
+    w_dim: int = 512
+    resolution: int = 256
+    channel_base: int = 32768  # a layer of cutoff f has min(channel_base / 2 f, channel_max) channels
+    channel_max: int = 512
+    mapping_layers: int = 2
+    mapping_lr_multiplier: float = 0.01
+    num_layers: int = 14  # without the one to RGB
+    num_critical: int = 2  # of these, how many at the end let the full band of the image through
+    first_cutoff: float = 2.0
+    first_stopband: float = 2.0**2.1
+    last_stopband_rel: float = 2.0**0.3  # to the last cutoff
+    margin_size: int = 10  # pixels beyond each edge, so that it is no reference for positions
+    output_scale: float = 0.25
+    conv_kernel: int = 3
+    filter_size: int = 6  # coefficients per sample of the coarser grid
+    lrelu_upsampling: int = 2
+    use_radial_filters: bool = False
+    conv_clamp: float | None = 256.0
+    layers: tuple[LayerPlan, ...] = ()  # where they do not follow from the sizes above, or a file lists them
+
+
+def bands(config: StyleGAN3Config) -> list[Band]:
+    """The num_layers + 1 bands of the layers' outputs: cutoffs and stopbands rise geometrically (paper, equation 3)."""
+    last_cutoff = config.resolution / 2
+    last_stopband = last_cutoff * config.last_stopband_rel
+    steps = np.arange(config.num_layers + 1)
+    exponents = np.minimum(steps / (config.num_layers - config.num_critical), 1)
+    cutoffs = config.first_cutoff * (last_cutoff / config.first_cutoff) ** exponents
+    stopbands = config.first_stopband * (last_stopband / config.first_stopband) ** exponents
+    rates = np.exp2(np.ceil(np.log2(np.minimum(stopbands * 2, config.resolution))))
+    half_widths = np.maximum(stopbands, rates / 2) - cutoffs
+    sizes = rates + 2 * config.margin_size
+    sizes[-2:] = config.resolution
+    channels = np.rint(np.minimum(config.channel_base / 2 / cutoffs, config.channel_max))
+    channels[-1] = RGB
+    columns = zip(channels, sizes, rates, cutoffs, half_widths, strict=True)
+    return [Band(int(c), int(s), int(r), float(f), float(h)) for c, s, r, f, h in columns]
+
+
+def layer_plans(config: StyleGAN3Config, first: Band | None = None, first_index: int = 0) -> list[LayerPlan]:
+    """The layers of `config`, the last one to RGB; a `first` band replaces the computed one."""
+    targets = bands(config)
+    targets[0] = first or targets[0]
+    sources = [targets[0], *targets[:-1]]
+    plans = []
+    for i, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        is_critical, is_rgb = i >= config.num_layers - config.num_critical, i == config.num_layers
+        kernel = 1 if is_rgb else config.conv_kernel
+        is_radial = config.use_radial_filters and not is_critical
+        plans.append(LayerPlan(first_index + i, source, target, is_critical, is_rgb, kernel, is_radial))
+    return plans
