@@ -58,7 +58,8 @@ def measure(method: str, data: FederatedData, generator: Path) -> tuple[float, f
         training=TrainingConfig(steps=1, batch=1000, augment=False),
         rounds=1,
         transfer=TransferConfig(warmup_steps=0, joint_batch=2),
-        cloud=CloudConfig(str(generator), pairs_per_class=1, download_budget=100_000_000),
+        cloud=CloudConfig(str(generator), pairs_per_class=1),
+        download_budget=100_000_000,
     )
     problem = Problem(data.counts("train"), 3, 32)
     cloud = METHODS.load(method)(config, problem)

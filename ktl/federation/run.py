@@ -203,9 +203,11 @@ class _Loop:
 
     def _traffic(self, sent: Mapping[int, Message], message: Message, reports: Mapping[int, Message]) -> Row:
         upward = [m for m in [*sent.values(), *reports.values()] if m]
+        size = _size(message)
         return {
             "bytes_up": sum(_size(each) for each in upward),
-            "bytes_down": len(sent) * _size(message),
+            "bytes_down": len(sent) * size,
+            "bytes_broadcast": size if sent else 0,  # the one message, as a broadcast carries it
             "numbers_up": sum(self.method.numbers_up(each) for each in upward),
             "numbers_down": len(sent) * (self.method.numbers_down(message) if message else 0),
         }

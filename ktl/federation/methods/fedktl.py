@@ -43,7 +43,7 @@ class FedKTL(Method):
             image_size=problem.image_size,
             channels=problem.channels,
             pairs_per_class=config.cloud.pairs_per_class or math.ceil(PAIRS / problem.classes),
-            download_bytes=config.cloud.download_budget // config.rounds,
+            download_bytes=config.download_budget,
             alignment=config.cloud.alignment,
             image_format=config.cloud.image_format,
             seed=config.seed,
