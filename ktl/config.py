@@ -123,7 +123,9 @@ class FederationConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     transfer: TransferConfig = field(default_factory=TransferConfig)
     cloud: CloudConfig = field(default_factory=CloudConfig)
-    download_budget: int = 143_000  # bytes a round and client, in place of the cloud's: a tenth of the published scheme's
+    download_budget: int = (
+        143_000  # bytes a round and client, in place of the cloud's: a tenth of the published scheme's
+    )
     seed: int = 0
     device: str = "cpu"
     precision: str = "auto"

@@ -189,7 +189,8 @@ class _Loop:
         return {client for client, value in zip(joined, chance, strict=True) if value < self.config.drop_ratio}
 
     def _figures(self, round_index: int, done: Mapping[int, Outcome]) -> Row:
-        accuracies = list(self._accuracies().values())
+        by_client = self._accuracies()
+        accuracies = list(by_client.values())
         tested = sum(tested for _, tested in self.scores.values())
         losses = [outcome.shot_loss for outcome in done.values() if outcome.shot_loss is not None]
         return {
@@ -199,6 +200,7 @@ class _Loop:
             "worst": min(accuracies, default=0.0),
             "spread": statistics.pstdev(accuracies) if accuracies else 0.0,
             "shot_loss": statistics.fmean(losses) if losses else None,
+            "by_client": {str(client): accuracy for client, accuracy in by_client.items()},
         }
 
     def _traffic(self, sent: Mapping[int, Message], message: Message, reports: Mapping[int, Message]) -> Row:
