@@ -131,6 +131,8 @@ class EdgeLearner:
                 self.round_step += 1
                 on_step(stage, step + 1, loss)
             start += stage.steps
+            if stage.name == "warm-up":  # there is but one, and its moments take as much memory as two models
+                self._optimizers[stage.name].state.clear()
         return True
 
     def finish_round(self) -> None:

@@ -56,7 +56,7 @@ def federate(
     on_round: Callable[[Row, dict[int, float]], None] = lambda row, accuracies: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> FederationResult:
-    """Runs a federation into the folder `out`: config.json, metrics.jsonl, checkpoint.safetensors.
+    """Runs a federation into the folder `out`: config.json, metrics.jsonl, checkpoint.safetensors, clients/.
 
     `data` is shared out from `config` if None; `workers` processes (one a core if None; 0: this process) train the
     clients. With `resume` the numbers are the same to the bit as if the run had never stopped; another configuration
@@ -81,8 +81,7 @@ def federate(
             torch.set_num_threads(1)
             engine = Edges(config, problem, tasks)
         loop = _Loop(config, out, method, engine, active, len(data.clients))
-        if (out / "checkpoint.safetensors").exists():
-            loop.restore()
+        loop.restore()
         return loop.to_the_end(on_round, should_stop)
 
 
@@ -225,19 +224,28 @@ class _Loop:
         return bool(max(accuracies[-patience:]) <= max(accuracies[:-patience]))
 
     def _save(self) -> None:
+        """Clients write their own files first; that of the cloud, which names their versions, makes them count."""
+        (self.out / "clients").mkdir(exist_ok=True)
+        versions = self.engine.save(self.out / "clients")
         tensors = prefixed("cloud", self.method.state())
-        for client, state in self.engine.states().items():
-            tensors |= prefixed(f"client {client}", state)
         for round_index, message in self.messages.items():
             tensors |= prefixed(f"message {round_index}", message)
-        progress = {"rows": self.rows, "scores": {str(client): score for client, score in self.scores.items()}}
+        progress = {
+            "rows": self.rows,
+            "scores": {str(client): score for client, score in self.scores.items()},
+            "versions": {str(client): version for client, version in versions.items()},
+        }
         save_checkpoint(self.out / "checkpoint.safetensors", tensors, progress)
+        self._keep_only(versions)
         self._write_metrics()
         self._saved = time.monotonic()
 
     def restore(self) -> None:
-        """Goes on from the last checkpoint."""
+        """Goes on from the last checkpoint, if there is one."""
         path = self.out / "checkpoint.safetensors"
+        if not path.exists():
+            self._keep_only({})
+            return
         tensors, progress = load_checkpoint(path)
         try:
             self.rows = progress["rows"]
@@ -245,11 +253,20 @@ class _Loop:
             numbers = {int(name.split("/")[0].split()[1]) for name in tensors if name.startswith("message ")}
             self.messages = {r: under(f"message {r}", tensors) for r in sorted(numbers)}
             self.method.restore(under("cloud", tensors))
-            self.engine.restore({c: under(f"client {c}", tensors) for c in self.active}, self.messages)
+            versions = {int(client): version for client, version in progress["versions"].items()}
+            self._keep_only(versions)
+            self.engine.restore(self.out / "clients", versions, self.messages)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{path} does not fit this run ({reason}); start the run anew") from error
         self._write_metrics()
+
+    def _keep_only(self, versions: Mapping[int, int]) -> None:
+        """Removes the clients' files that no checkpoint names: earlier ones, and those that a kill left behind."""
+        counting = {f"client-{client}.{version}.safetensors" for client, version in versions.items()}
+        for file in (self.out / "clients").glob("*"):
+            if file.name not in counting:
+                file.unlink()
 
     def _write_metrics(self) -> None:
         write_atomically(self.out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows).encode())

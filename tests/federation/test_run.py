@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ktl.checkpoint import load_checkpoint
+from ktl.checkpoint import load_checkpoint, prefixed
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.config import CloudConfig, FederationConfig, PartitionConfig, RunConfig, TrainingConfig
 from ktl.data.partition import ClientIndex, FederatedData
@@ -36,7 +36,13 @@ def without_seconds(rows: Sequence[Row]) -> list[Row]:
 
 
 def saved(out: Path) -> dict[str, Tensor]:
-    tensors, _ = load_checkpoint(out / "checkpoint.safetensors")
+    tensors, progress = load_checkpoint(out / "checkpoint.safetensors")
+    versions = {client: version for client, version in progress["versions"].items() if version > 0}
+    names = {f"client-{client}.{version}.safetensors": client for client, version in versions.items()}
+    assert sorted(path.name for path in (out / "clients").iterdir()) == sorted(names)
+    for name, client in names.items():
+        state, _ = load_checkpoint(out / "clients" / name)
+        tensors |= prefixed(f"client {client}", state)
     return tensors
 
 
@@ -120,8 +126,8 @@ def test_edges_of_one_architecture_share_their_warm_up(
     together.train([0, 1], 0, message)
     alone.ask([1], 0)
     alone.train([1], 0, message)
-    expected = alone.states()[1]
-    found = together.states()[1]
+    expected = alone.learners[1].state()
+    found = together.learners[1].state()
     assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
 
 
