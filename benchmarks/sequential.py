@@ -9,7 +9,6 @@ recipe, one epoch a round.
 from __future__ import annotations
 
 import copy
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -57,9 +56,9 @@ class Local:
         for client in range(len(data.clients)):
             torch.save(self.new_model(self.head), folder / f"{client}.pt")
 
-    def run(self) -> tuple[float, float, list[EdgeModel]]:
+    def run(self, threads: int = 2) -> tuple[float, float, list[EdgeModel]]:
         """Seconds a round, accuracy (0..1) of the last one, and the clients' models."""
-        torch.set_num_threads(min(2, os.cpu_count() or 1))
+        torch.set_num_threads(threads)
         started = time.monotonic()
         for round_index in range(self.config.rounds):
             right = self.round(round_index)
