@@ -177,9 +177,9 @@ def _summary(runs: list[FederationResult]) -> dict[str, Any]:
 
 
 def _table(results: dict[str, list[FederationResult]]) -> Table:
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # 80 characters hold it, with intervals too
     table.add_column("method")
-    for heading in ("best mean", "last mean", "worst client", "spread", "seconds", "up", "down", "broadcast"):
+    for heading in ("best", "last", "worst", "spread", "seconds", "up", "down", "once"):
         table.add_column(heading, justify="right")
     for name, runs in results.items():
         found = _summary(runs)

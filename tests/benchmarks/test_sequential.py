@@ -16,7 +16,7 @@ from ktl.federation.run import federate
 def test_the_loop_and_the_engine_end_with_the_same_weights(
     method: str, tiny_generator_file: Path, tmp_path: Path
 ) -> None:
-    """Latents are random here: those of prototypes travel in half precision and as WebP images, which magnify rounding."""
+    """Latents are random here: half precision and WebP would magnify the rounding errors of prototypes."""
     config = configuration(method, rounds=2)
     config = replace(config, cloud=replace(config.cloud, generator=str(tiny_generator_file), alignment="random"))
     data = shared_data(None, images=160, clients=2)

@@ -32,7 +32,8 @@ def test_federate_prints_local_beside_fedktl(ktl: Ktl, small: list[object], tmp_
     assert record["local"]["bytes_up"] == [0]
     assert record["fedktl"]["bytes_down"] == [3 * record["fedktl"]["bytes_broadcast"][0]]
     report = (tmp_path / "runs" / "report.html").read_text()
-    assert f"After the last round: local {100 * record['local']['last'][0]:.1f}%; fedktl" in report
+    last = {name: f"{100 * record[name]['last'][0]:.1f}%" for name in ("fedktl", "local")}
+    assert f"After the last round: fedktl {last['fedktl']}; local {last['local']}." in report
 
 
 @pytest.mark.parametrize(
