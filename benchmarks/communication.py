@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from published import TRAFFIC
 
 from ktl.config import CloudConfig, FederationConfig, PartitionConfig, TrainingConfig, TransferConfig
 from ktl.data.partition import ClientIndex, FederatedData, partition
@@ -27,16 +28,6 @@ from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.seeds import initialising
 
 CLIENTS, CLASSES, SEED = 20, 100, 4
-PUBLISHED = {
-    "lg-fedavg": (1.03, 1.03),
-    "fedgen": (1.03, 7.66),
-    "fedgh": (0.46, 1.03),
-    "fml": (18.50, 18.50),
-    "fedkd": (16.52, 16.52),
-    "feddistill": (0.09, 0.20),
-    "fedproto": (0.46, 1.02),
-    "fedktl": (0.09, 7.17),
-}
 
 
 def blank_data() -> FederatedData:
@@ -58,7 +49,8 @@ def measure(method: str, data: FederatedData, generator: Path) -> tuple[float, f
         training=TrainingConfig(steps=1, batch=1000, augment=False),
         rounds=1,
         transfer=TransferConfig(warmup_steps=0, joint_batch=2),
-        cloud=CloudConfig(str(generator), pairs_per_class=1, download_budget=100_000_000),
+        cloud=CloudConfig(str(generator), pairs_per_class=1),
+        download_budget=100_000_000,
     )
     problem = Problem(data.counts("train"), 3, 32)
     cloud = METHODS.load(method)(config, problem)
@@ -86,7 +78,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         generator = Path(folder) / "wide.safetensors"
         wide_generator(generator)
-        for method, (up, down) in PUBLISHED.items():
+        for method, (up, down) in TRAFFIC.items():
             ours = measure(method, data, generator)
             print(f"| {method} | {ours[0]:.2f} | {up:.2f} | {ours[1]:.2f} | {down:.2f} |")
 

@@ -1,120 +1,173 @@
-"""Seconds a round: ktl's engine beside a straightforward sequential loop, in one run on one machine.
+"""Seconds a round: ktl's engine beside a straightforward sequential loop, in one run on one machine, to one result.
 
-Run: python benchmarks/federation.py [--methods fedproto,fedktl,fml] [--clients 20] [--images 20000] [--rounds 2]
+Run: python benchmarks/federation.py [--methods local,fedproto,fedktl,fml] [--clients 20] [--rounds 2]
+     python benchmarks/federation.py --data cifar100-20k.npz ...
+     python benchmarks/federation.py --memory [--clients 200] [--join-ratio 0.5]
 
-The sequential loop does what research code does: clients one after the other with two threads, each image through a
-per-sample Dataset and DataLoader, the model saved to disk between clients; its arithmetic is local cross-entropy
-training plus evaluation, without the method's own work, which favours it. Random 32 x 32 images; SGD, batch 10, one
-epoch a round, float32. `processor seconds` are what all
-processes used over the whole run, start and the uncounted first round included, whatever else the machine does.
+20 clients with the 4-layer CNN share 20,000 images equally, three quarters to train on: random ones, or those of
+`--data`. Published recipe: SGD, batch 10, one epoch a round, evaluation included. benchmarks/sequential.py is the loop.
+The last columns are what both end with: accuracies, and the largest relative distance of a client's weights. ktl's
+first round waits for its processes to start and is not counted; `--precision` adds bfloat16, which needs a processor
+that multiplies it. `--memory` prints the most memory that all processes of a run of two rounds and four steps each held
+together, beside the clients' weights, and the weights and moments of those that trained.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-import torch.nn.functional as F
-from torch.utils.data import DataLoader, Dataset
+from sequential import LOOPS
+from torch import nn
 
-from ktl.config import RECIPES, CloudConfig, FederationConfig, TransferConfig
-from ktl.data.partition import ClientIndex, FederatedData
+from ktl.checkpoint import load_checkpoint, under
+from ktl.config import RECIPES, TRANSFERS, CloudConfig, FederationConfig, PartitionConfig
+from ktl.data import load_dataset
+from ktl.data.partition import FederatedData, partition, share_out
 from ktl.federation.run import federate
 from ktl.models.edge_model import build_model
 
 CLASSES = 100
+GIBI = 2**30
 
 
-def random_data(images: int, clients: int) -> FederatedData:
-    """Three quarters to train on, equal shares."""
+def shared_data(source: str | None, images: int, clients: int) -> FederatedData:
+    """Equal shares of the data set `source`, or of random 32 x 32 images with random labels."""
+    equal = PartitionConfig("iid", clients)
+    if source is not None:
+        return share_out(load_dataset(source), equal, seed=0)
     rng = torch.Generator().manual_seed(0)
     pool = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=rng)
     labels = torch.randint(0, CLASSES, (images,), generator=rng)
-    shares = torch.arange(images).chunk(clients)
-    split = [ClientIndex(share[: len(share) * 3 // 4], share[len(share) * 3 // 4 :]) for share in shares]
-    return FederatedData([str(c) for c in range(CLASSES)], pool, labels, split)
+    return FederatedData([str(c) for c in range(CLASSES)], pool, labels, partition(labels.numpy(), equal, seed=0))
 
 
-class PerSample(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """One float image at a time."""
-
-    def __init__(self, data: FederatedData, index: torch.Tensor) -> None:
-        self.data, self.index = data, index
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, item: int) -> tuple[torch.Tensor, torch.Tensor]:
-        i = self.index[item]
-        return self.data.images[i].float() / 127.5 - 1.0, self.data.labels[i]
+def configuration(method: str, rounds: int, precision: str = "float32") -> FederationConfig:
+    """The published recipe, and its auxiliary task on one pair a class."""
+    return FederationConfig(
+        method=method,
+        rounds=rounds,
+        training=RECIPES["published"],
+        transfer=TRANSFERS["mse"],
+        cloud=CloudConfig(pairs_per_class=1),  # the published alignment magnifies rounding errors
+        precision=precision,
+    )
 
 
-def sequential(data: FederatedData, rounds: int, folder: Path) -> None:
-    """Every client, one after the other, in each round."""
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
-    for client in range(len(data.clients)):
-        torch.save(_model(), folder / f"{client}.pt")
-    for _ in range(rounds):
-        for client, held in enumerate(data.clients):
-            model = torch.load(folder / f"{client}.pt", weights_only=False)
-            optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-            model.train()
-            for images, labels in DataLoader(PerSample(data, held.train), batch_size=10, shuffle=True):
-                optimizer.zero_grad()
-                F.cross_entropy(model(images), labels).backward()
-                optimizer.step()
-            model.eval()
-            with torch.no_grad():
-                for images, _ in DataLoader(PerSample(data, held.test), batch_size=10):
-                    model(images).argmax(dim=1)
-            torch.save(model, folder / f"{client}.pt")
+def timed(method: str, data: FederatedData, rounds: int, precisions: list[str], folder: Path) -> None:
+    """Prints one line for the loop and one for ktl at each precision."""
+    folder.mkdir()
+    seconds, accuracy, models = LOOPS[method](configuration(method, rounds), data, folder).run()
+    print(f"| {method} | sequential loop | {seconds:.2f} | | {100 * accuracy:.2f} | |", flush=True)
+    for precision in precisions:
+        out = folder / precision
+        result = federate(configuration(method, rounds, precision), out, data=data)
+        mine = sum(row["seconds"] for row in result.rows[1:]) / (rounds - 1)
+        ratio, accuracy = seconds / mine, 100 * result.rows[-1]["accuracy"]
+        distance = largest_distance(out, models)
+        print(
+            f"| {method} | ktl, {precision} | {mine:.2f} | {ratio:.2f} | {accuracy:.2f} | {distance:.1e} |", flush=True
+        )
 
 
-def _model() -> torch.nn.Module:
-    return build_model("cnn4", channels=3, image_size=32, classes=CLASSES, seed=0, etf_seed=0, head="linear")
+def largest_distance(run: Path, models: list[nn.Module]) -> float:
+    """Over clients, |w - w'| / |w'| of ktl's weights w and the loop's w'."""
+    distances = []
+    for client, model in enumerate(models):
+        theirs = model.state_dict()
+        [file] = run.glob(f"clients/client-{client}.*")
+        mine = under("model", load_checkpoint(file)[0])
+        one, other = (torch.cat([weights[name].flatten() for name in theirs]) for weights in (mine, theirs))
+        distances.append(float((one - other).norm() / other.norm()))
+    return max(distances)
 
 
-def processor_seconds() -> float:
-    """Of this process and the children that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
+def memory(data: FederatedData, clients: int, join_ratio: float, method: str, folder: Path) -> None:
+    """Prints the most memory that a run of two rounds holds, over all of its processes."""
+    tuned = replace(RECIPES["tuned"], epochs=None, steps=2 * 4, least_steps=0)
+    config = FederationConfig(method=method, rounds=2, join_ratio=join_ratio, training=tuned)
+    config = replace(config, transfer=replace(config.transfer, warmup_steps=2))
+    peak = Peak()
+    federate(config, folder, data=data)
+    most = peak.stop()
+    model = build_model("cnn4", channels=3, image_size=32, classes=CLASSES, seed=0, etf_seed=0)
+    weights = clients * sum(tensor.numel() * 4 for tensor in model.state_dict().values())
+    trained = [file.stat().st_size for file in folder.glob("clients/*")]
+    print(
+        f"| {method} | {clients} | {join_ratio:g} | {most / GIBI:.2f} | {weights / GIBI:.2f} "
+        f"| {len(trained)} | {sum(trained) / GIBI:.2f} |",
+        flush=True,
+    )
+
+
+class Peak:
+    """Samples the proportional memory (bytes) of this process and its children until it is stopped."""
+
+    def __init__(self) -> None:
+        self._most, self._done = 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> int:
+        """The most that was seen."""
+        self._done.set()
+        self._thread.join()
+        return self._most
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.1):
+            self._most = max(self._most, sum(_resident(process) for process in _family(os.getpid())))
+
+
+def _family(process: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        return [process]
+    return [process, *(each for child in children for each in _family(int(child)))]
+
+
+def _resident(process: int) -> int:
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", default="fedproto,fedktl,fml")
+    parser.add_argument("--methods", default="local,fedproto,fedktl,fml")
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--data", help="a data set, in place of random images")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--precision", default="float32", help="float32, or float32,bfloat16")
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--join-ratio", type=float, default=0.5, help="of --memory")
     args = parser.parse_args()
-    data = random_data(args.images, args.clients)
-    print("| what | seconds a round | processor seconds, whole run |\n|---|---|---|")
+    data = shared_data(args.data, args.images, args.clients)
+    started = time.monotonic()
+    if args.memory:
+        print(
+            "| method | clients | join ratio | peak GiB | all weights GiB | clients that trained | their states GiB |"
+        )
+    else:
+        print("| method | engine | s a round | times as fast | accuracy % | weights apart |")
+    print("|---|---|---|---|---|---|" + ("---|" if args.memory else ""))
     with TemporaryDirectory() as folder:
-        clock, used = time.monotonic(), processor_seconds()
-        sequential(data, args.rounds, Path(folder))
-        seconds = (time.monotonic() - clock) / args.rounds
-        print(f"| sequential loop, local training | {seconds:.1f} | {processor_seconds() - used:.1f} |", flush=True)
-        for precision in ("float32", "bfloat16"):
-            for method in args.methods.split(","):
-                config = FederationConfig(
-                    method=method,
-                    rounds=args.rounds + 1,  # the first one waits for the processes to start, and is not counted
-                    training=RECIPES["published"],
-                    transfer=TransferConfig(task="mse", warmup_steps=0, joint_batch=10, weight=50.0),
-                    cloud=replace(CloudConfig(), pairs_per_class=1),
-                    precision=precision,
-                )
-                used = processor_seconds()
-                result = federate(config, Path(folder) / f"{method}-{precision}", data=data)
-                seconds = sum(row["seconds"] for row in result.rows[1:]) / args.rounds
-                whole = processor_seconds() - used
-                print(f"| ktl, {method}, {precision} | {seconds:.1f} | {whole:.1f} |", flush=True)
+        for method in args.methods.split(","):
+            if args.memory:
+                memory(data, args.clients, args.join_ratio, method, Path(folder) / method)
+            else:
+                timed(method, data, args.rounds + 1, args.precision.split(","), Path(folder) / method)
+    print(f"\n{time.monotonic() - started:.0f} s in all")
 
 
 if __name__ == "__main__":

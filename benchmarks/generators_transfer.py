@@ -16,8 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cells import read
 from intervals import interval
-from transfer import measure_run, read
+from transfer import measure_run
 
 from ktl import DataConfig, RunConfig, load_generator
 from ktl.config import TRANSFERS, CloudConfig

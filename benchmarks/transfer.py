@@ -9,17 +9,16 @@ stopped and gone on with, and `--part i/n` lets n processes share the work. Data
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import statistics
 import time
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from cells import Cell, fill, read, run_options
 from intervals import interval
 
 from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_edge
@@ -100,7 +99,7 @@ def measure(task: Task, arm: str, seed: int, root: Path, threads: int) -> dict[s
     source = SOURCES[task.data] if task.data == "fashion" else str(root / SOURCES[task.data])
     data = DataConfig(source, shots=task.shots, ways=task.ways, image_size=32 if task.data == "tiny" else None)
     config = replace(ARMS[arm], data=data, model=task.model, seed=seed, threads=threads)
-    return {"task": task.label, "arm": arm} | measure_run(config)
+    return measure_run(config)
 
 
 def measure_run(config: RunConfig) -> dict[str, Any]:
@@ -119,27 +118,17 @@ def measure_run(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def run(suite: str, out: Path, root: Path, part: tuple[int, int], threads: int, first_seed: int) -> None:
-    """Measures the cells of this part that `out` lacks, each in a process of its own, seed by seed."""
+def cells(suite: str, root: Path, threads: int, first_seed: int) -> list[Cell]:
+    """Seed by seed; mixed within one, so that each part gets slow and fast ones."""
     tasks, arms, seeds = SUITES[suite]
-    cells = []
+    found = []
     for seed in range(first_seed, first_seed + seeds):
         of_seed = [(task, arm, seed) for task in tasks for arm in arms]
-        cells += Random(seed).sample(of_seed, len(of_seed))  # mixed, so that each part gets slow and fast ones
-    for number, (task, arm, seed) in enumerate(cells):
-        done = {(row["task"], row["arm"], row["seed"]) for row in read(out)}
-        if number % part[1] != part[0] or (task.label, arm, seed) in done:
-            continue
-        with get_context("spawn").Pool(1) as pool:
-            row = pool.apply(measure, (task, arm, seed, root, threads))
-        with out.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(row, flush=True)
-
-
-def read(out: Path) -> list[dict[str, Any]]:
-    """The rows measured so far."""
-    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+        found += Random(seed).sample(of_seed, len(of_seed))
+    return [
+        Cell({"task": task.label, "arm": arm, "seed": seed}, measure, (task, arm, seed, root, threads))
+        for task, arm, seed in found
+    ]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -175,18 +164,15 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("run")
     runs.add_argument("suite", choices=SUITES)
-    runs.add_argument("--data-root", type=Path, default=Path("data"))
-    runs.add_argument("--part", default="0/1")
+    run_options(runs)
     runs.add_argument("--threads", type=int, default=2)
     runs.add_argument("--first-seed", type=int, default=0)
-    for command in (runs, commands.add_parser("table")):
-        command.add_argument("--out", type=Path, required=True)
+    commands.add_parser("table").add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     if args.command == "table":
         print(table(read(args.out)))
     else:
-        index, parts = (int(number) for number in args.part.split("/"))
-        run(args.suite, args.out, args.data_root, (index, parts), args.threads, args.first_seed)
+        fill(args.out, cells(args.suite, args.data_root, args.threads, args.first_seed), args.part)
 
 
 if __name__ == "__main__":

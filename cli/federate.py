@@ -26,6 +26,7 @@ from ktl.models import GROUPS, model_group
 
 from .console import check_choice, errors, in_bytes, in_percent, output, stop_on_signal, unused_folder
 from .partition import Beta, ClassesPerClient, Clients, Kind, Seed, Shots
+from .report import write_report_apart
 
 if TYPE_CHECKING:
     from threading import Event
@@ -108,11 +109,15 @@ def federate(
     folder = out or unused_folder(f"federation-{Path(data).stem}-{clients}-seed{seed}")
     with stop_on_signal() as stop:
         results = {name: _runs(replace(config, method=name), folder, seeds, workers, resume, stop) for name in names}
+    report = write_report_apart(folder)
     if as_json:
         print(json.dumps({"runs": str(folder)} | {name: _summary(runs) for name, runs in results.items()}))
         return
     output.print(_table(results))
     output.print(f"runs: {folder}")
+    if report is not None:
+        output.print(f"report: {report}")
+    output.print("next: ktl federate --method all --seeds 3, or ktl report with the folders of several federations")
 
 
 def _training(recipe: str, steps: int | None) -> TrainingConfig:
@@ -166,15 +171,15 @@ def _summary(runs: list[FederationResult]) -> dict[str, Any]:
         "seconds": [round(sum(row["seconds"] for row in run.rows), 1) for run in runs],
         **{
             key: [sum(row[key] for row in run.rows) for run in runs]
-            for key in ("bytes_up", "bytes_down", "numbers_up", "numbers_down")
+            for key in ("bytes_up", "bytes_down", "bytes_broadcast", "numbers_up", "numbers_down")
         },
     }
 
 
 def _table(results: dict[str, list[FederationResult]]) -> Table:
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # 80 characters hold it, with intervals too
     table.add_column("method")
-    for heading in ("best mean", "last mean", "worst client", "spread", "seconds", "up", "down"):
+    for heading in ("best", "last", "worst", "spread", "seconds", "up", "down", "once"):
         table.add_column(heading, justify="right")
     for name, runs in results.items():
         found = _summary(runs)
@@ -182,6 +187,8 @@ def _table(results: dict[str, list[FederationResult]]) -> Table:
         if len(runs) > 1:
             best += f" ± {100 * statistics.stdev(found['best']):.1f}"
         shares = [in_percent(statistics.fmean(found[key])) for key in ("last", "worst_client", "spread")]
-        traffic = [in_bytes(round(statistics.fmean(found[key]))) for key in ("bytes_up", "bytes_down")]
+        traffic = [
+            in_bytes(round(statistics.fmean(found[key]))) for key in ("bytes_up", "bytes_down", "bytes_broadcast")
+        ]
         table.add_row(name, best, *shares, f"{statistics.fmean(found['seconds']):.0f}", *traffic)
     return table

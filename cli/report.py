@@ -25,7 +25,8 @@ def write_report_apart(run: Path) -> Path | None:
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run directories of `ktl edge train`; several stand side by side.")
+        list[Path],
+        typer.Argument(help="Run directories of `ktl edge train` or `ktl federate`; several stand side by side."),
     ],
     out: Annotated[
         Path | None, typer.Option(help="The HTML file.", show_default="RUN/report.html; report.html for several")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -123,6 +123,9 @@ class FederationConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     transfer: TransferConfig = field(default_factory=TransferConfig)
     cloud: CloudConfig = field(default_factory=CloudConfig)
+    download_budget: int = (
+        143_000  # bytes a round and client, in place of the cloud's: a tenth of the published scheme's
+    )
     seed: int = 0
     device: str = "cpu"
     precision: str = "auto"
@@ -138,6 +141,8 @@ class FederationConfig:
             raise UsageError(f"--deadline is {self.deadline}: give seconds above 0")
         if self.patience is not None and self.patience < 1:
             raise UsageError(f"--patience is {self.patience}: give at least 1 round")
+        if self.download_budget < LEAST_DOWNLOAD:
+            raise UsageError(f"--download-budget is {self.download_budget}: give at least {LEAST_DOWNLOAD:,} bytes")
 
     def edge(self, model: str, head: str, local_only: bool) -> RunConfig:
         """What one client runs."""
@@ -149,7 +154,7 @@ class FederationConfig:
             rounds=self.rounds,
             training=self.training,
             transfer=self.transfer,
-            cloud=self.cloud,
+            cloud=replace(self.cloud, download_budget=self.download_budget * self.rounds),
             local_only=local_only,
             seed=self.seed,
             device=self.device,

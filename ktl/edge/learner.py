@@ -131,6 +131,8 @@ class EdgeLearner:
                 self.round_step += 1
                 on_step(stage, step + 1, loss)
             start += stage.steps
+            if stage.name == "warm-up":  # there is but one, and its moments take as much memory as two models
+                self._optimizers[stage.name].state.clear()
         return True
 
     def finish_round(self) -> None:
@@ -209,7 +211,7 @@ class EdgeLearner:
         loss.backward()
         for optimizer in optimizers:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, config.training.gradient_norm)
+            _clip(parameters, config.training.gradient_norm)
             optimizer.step()
         return float(loss.item())
 
@@ -236,7 +238,8 @@ class EdgeLearner:
         shots = len(self.task.shot_labels)
         batches = math.ceil(shots / self.config.training.batch)
         order = torch.randperm(shots, generator=stream(self.config.seed, "round", self.round, "epoch", step // batches))
-        return order.chunk(batches)[step % batches]
+        size = math.ceil(shots / batches)
+        return order[step % batches * size :][:size]
 
     def _pair_loss(self, pairs: ImageVectorPairs, batch: int, rng: torch.Generator) -> Tensor:
         assert self._transfer is not None  # made when the pairs were received
@@ -274,5 +277,13 @@ def _optimizer(training: TrainingConfig, groups: list[tuple[list[nn.Parameter], 
     if training.optimizer == "adamw":
         return torch.optim.AdamW(parameters, weight_decay=training.weight_decay, fused=True)
     if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, weight_decay=training.weight_decay)
+        return torch.optim.SGD(parameters, weight_decay=training.weight_decay, fused=True)
     raise UsageError(f"unknown optimizer {training.optimizer!r}: choose one of adamw, sgd")
+
+
+def _clip(parameters: list[nn.Parameter], limit: float) -> None:
+    """`clip_grad_norm_`, but gradients that are within the limit already are not multiplied by 1."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if not float(norm) + 1e-6 <= limit:
+        nn.utils.clip_grads_with_norm_(parameters, limit, norm)

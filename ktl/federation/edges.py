@@ -6,10 +6,12 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ktl.checkpoint import load_checkpoint, save_checkpoint
 from ktl.config import FederationConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.edge.evaluation import evaluate
@@ -43,6 +45,7 @@ class Edges:
         self.received: dict[int, list[int]] = {client: [] for client in tasks}
         self.messages: dict[int, Message] = {}  # of the rounds whose messages are kept
         self.learners = {client: self._learner(client) for client in tasks}
+        self.versions = dict.fromkeys(tasks, 0)
 
     def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]:
         """What each client sends before it trains, or why it cannot."""
@@ -66,19 +69,26 @@ class Edges:
         """Test images classified right, and in all, of each client as it is."""
         return {client: self._test(self.learners[client], message) for client in clients}
 
-    def states(self) -> dict[int, dict[str, Tensor]]:
-        """All that `restore` needs, apart from messages, by client."""
-        return {
-            client: learner.state() | {"received": torch.tensor(self.received[client], dtype=torch.int64)}
-            for client, learner in self.learners.items()
-        }
+    def save(self, folder: Path) -> dict[int, int]:
+        """Writes what changed since the last call, a file a client, one after the other: memory for one is enough.
 
-    def restore(self, states: Mapping[int, dict[str, Tensor]], messages: Mapping[int, Message]) -> None:
-        """Goes on from what `states` returned and the messages of the rounds before."""
+        Returns each client's version, which `restore` needs: the rounds until it last trained, 0 for its initial state.
+        """
+        for client, version in self.versions.items():
+            path = _file(folder, client, version)
+            if version > 0 and not path.exists():  # the same version has the same bits
+                save_checkpoint(path, self.learners[client].state(), {"received": self.received[client]})
+        return self.versions
+
+    def restore(self, folder: Path, versions: Mapping[int, int], messages: Mapping[int, Message]) -> None:
+        """Goes on from files that `save` wrote and the messages of the rounds before."""
         self.messages = dict(messages) if not self.method.local_only else {}
-        for client, state in states.items():
-            self.received[client] = state["received"].tolist()
-            self._revive(client, state)
+        for client in self.learners:
+            self.versions[client] = versions[client]
+            if versions[client] > 0:
+                state, metadata = load_checkpoint(_file(folder, client, versions[client]))
+                self.received[client] = metadata["received"]
+                self._revive(client, state)
 
     def _learner(self, client: int) -> EdgeLearner:
         model = self.models[client % len(self.models)]
@@ -94,7 +104,9 @@ class Edges:
             outcome = Outcome({}, error=" ".join(str(error).split())[:200])
         if outcome.error is not None:
             self._revive(client, before)
-        elif not self.method.local_only:
+            return outcome
+        self.versions[client] = round_index + 1
+        if not self.method.local_only:
             self.received[client].append(round_index)
         return outcome
 
@@ -129,6 +141,10 @@ class Edges:
             self.method.recall(learner, self.messages[round_index])
         learner.restore(state)
         self.learners[client] = learner
+
+
+def _file(folder: Path, client: int, version: int) -> Path:
+    return folder / f"client-{client}.{version}.safetensors"
 
 
 def _finite(learner: EdgeLearner) -> bool:

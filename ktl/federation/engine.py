@@ -8,10 +8,10 @@ import signal
 from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from ktl.config import FederationConfig
 from ktl.data.fewshot import FewShotTask
@@ -29,9 +29,9 @@ class Engine(Protocol):
 
     def test(self, clients: Sequence[int], message: Message) -> dict[int, tuple[int, int]]: ...
 
-    def states(self) -> dict[int, dict[str, Tensor]]: ...
+    def save(self, folder: Path) -> dict[int, int]: ...
 
-    def restore(self, states: Mapping[int, dict[str, Tensor]], messages: Mapping[int, Message]) -> None: ...
+    def restore(self, folder: Path, versions: Mapping[int, int], messages: Mapping[int, Message]) -> None: ...
 
 
 def cores() -> list[int]:
@@ -81,12 +81,11 @@ class Processes:
     def test(self, clients: Sequence[int], message: Message) -> dict[int, tuple[int, int]]:
         return self._merged("test", [(self._own(clients, w), message) for w in self._workers()])
 
-    def states(self) -> dict[int, dict[str, Tensor]]:
-        return self._merged("states", [() for _ in self._workers()])
+    def save(self, folder: Path) -> dict[int, int]:
+        return self._merged("save", [(folder,) for _ in self._workers()])
 
-    def restore(self, states: Mapping[int, dict[str, Tensor]], messages: Mapping[int, Message]) -> None:
-        own = [{client: states[client] for client in self._own(list(states), w)} for w in self._workers()]
-        self._merged("restore", [(part, messages) for part in own])
+    def restore(self, folder: Path, versions: Mapping[int, int], messages: Mapping[int, Message]) -> None:
+        self._merged("restore", [(folder, versions, messages) for _ in self._workers()])
 
     def _workers(self) -> range:
         return range(len(self._connections))

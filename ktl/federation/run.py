@@ -56,7 +56,7 @@ def federate(
     on_round: Callable[[Row, dict[int, float]], None] = lambda row, accuracies: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> FederationResult:
-    """Runs a federation into the folder `out`: config.json, metrics.jsonl, checkpoint.safetensors.
+    """Runs a federation into the folder `out`: config.json, metrics.jsonl, checkpoint.safetensors, clients/.
 
     `data` is shared out from `config` if None; `workers` processes (one a core if None; 0: this process) train the
     clients. With `resume` the numbers are the same to the bit as if the run had never stopped; another configuration
@@ -81,8 +81,7 @@ def federate(
             torch.set_num_threads(1)
             engine = Edges(config, problem, tasks)
         loop = _Loop(config, out, method, engine, active, len(data.clients))
-        if (out / "checkpoint.safetensors").exists():
-            loop.restore()
+        loop.restore()
         return loop.to_the_end(on_round, should_stop)
 
 
@@ -189,7 +188,8 @@ class _Loop:
         return {client for client, value in zip(joined, chance, strict=True) if value < self.config.drop_ratio}
 
     def _figures(self, round_index: int, done: Mapping[int, Outcome]) -> Row:
-        accuracies = list(self._accuracies().values())
+        by_client = self._accuracies()
+        accuracies = list(by_client.values())
         tested = sum(tested for _, tested in self.scores.values())
         losses = [outcome.shot_loss for outcome in done.values() if outcome.shot_loss is not None]
         return {
@@ -199,13 +199,16 @@ class _Loop:
             "worst": min(accuracies, default=0.0),
             "spread": statistics.pstdev(accuracies) if accuracies else 0.0,
             "shot_loss": statistics.fmean(losses) if losses else None,
+            "by_client": {str(client): accuracy for client, accuracy in by_client.items()},
         }
 
     def _traffic(self, sent: Mapping[int, Message], message: Message, reports: Mapping[int, Message]) -> Row:
         upward = [m for m in [*sent.values(), *reports.values()] if m]
+        size = _size(message)
         return {
             "bytes_up": sum(_size(each) for each in upward),
-            "bytes_down": len(sent) * _size(message),
+            "bytes_down": len(sent) * size,
+            "bytes_broadcast": size if sent else 0,  # the one message, as a broadcast carries it
             "numbers_up": sum(self.method.numbers_up(each) for each in upward),
             "numbers_down": len(sent) * (self.method.numbers_down(message) if message else 0),
         }
@@ -221,19 +224,28 @@ class _Loop:
         return bool(max(accuracies[-patience:]) <= max(accuracies[:-patience]))
 
     def _save(self) -> None:
+        """Clients write their own files first; that of the cloud, which names their versions, makes them count."""
+        (self.out / "clients").mkdir(exist_ok=True)
+        versions = self.engine.save(self.out / "clients")
         tensors = prefixed("cloud", self.method.state())
-        for client, state in self.engine.states().items():
-            tensors |= prefixed(f"client {client}", state)
         for round_index, message in self.messages.items():
             tensors |= prefixed(f"message {round_index}", message)
-        progress = {"rows": self.rows, "scores": {str(client): score for client, score in self.scores.items()}}
+        progress = {
+            "rows": self.rows,
+            "scores": {str(client): score for client, score in self.scores.items()},
+            "versions": {str(client): version for client, version in versions.items()},
+        }
         save_checkpoint(self.out / "checkpoint.safetensors", tensors, progress)
+        self._keep_only(versions)
         self._write_metrics()
         self._saved = time.monotonic()
 
     def restore(self) -> None:
-        """Goes on from the last checkpoint."""
+        """Goes on from the last checkpoint, if there is one."""
         path = self.out / "checkpoint.safetensors"
+        if not path.exists():
+            self._keep_only({})
+            return
         tensors, progress = load_checkpoint(path)
         try:
             self.rows = progress["rows"]
@@ -241,11 +253,20 @@ class _Loop:
             numbers = {int(name.split("/")[0].split()[1]) for name in tensors if name.startswith("message ")}
             self.messages = {r: under(f"message {r}", tensors) for r in sorted(numbers)}
             self.method.restore(under("cloud", tensors))
-            self.engine.restore({c: under(f"client {c}", tensors) for c in self.active}, self.messages)
+            versions = {int(client): version for client, version in progress["versions"].items()}
+            self._keep_only(versions)
+            self.engine.restore(self.out / "clients", versions, self.messages)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{path} does not fit this run ({reason}); start the run anew") from error
         self._write_metrics()
+
+    def _keep_only(self, versions: Mapping[int, int]) -> None:
+        """Removes the clients' files that no checkpoint names: earlier ones, and those that a kill left behind."""
+        counting = {f"client-{client}.{version}.safetensors" for client, version in versions.items()}
+        for file in (self.out / "clients").glob("*"):
+            if file.name not in counting:
+                file.unlink()
 
     def _write_metrics(self) -> None:
         write_atomically(self.out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows).encode())

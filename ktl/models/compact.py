@@ -29,7 +29,12 @@ class FourLayerCNN(nn.Module):
         self.dense = nn.Linear(64 * side * side, self.feature_dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        # pooled first: the same numbers as after a ReLU of all four pixels, for a fifth less time of a training step
-        x = F.relu(F.max_pool2d(self.conv1(images), 2))
-        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        x = self._pooled(self.conv1(images))
+        x = self._pooled(self.conv2(x))
         return F.relu(self.dense(x.flatten(1)))
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        """ReLU and max-pooling, which commute to the bit: after pooling there is a quarter as much to train, while in
+        an exported network a ReLU is free right after its convolution.
+        """
+        return F.relu(F.max_pool2d(maps, 2)) if self.training else F.max_pool2d(F.relu(maps), 2)

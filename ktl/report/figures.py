@@ -55,7 +55,7 @@ def accuracy_drawing(runs: Sequence[RunSummary]) -> Drawing:
     """Test accuracy with its 95% interval, every run's two arms: after each round, or one below the other for one."""
     arms = [(f"{run.name}: {arm.name}" if len(runs) > 1 else arm.name, run, arm) for run in runs for arm in run.arms]
     rounds = max(len(arm.rows) for _, _, arm in arms)
-    figure, axes = _axes()
+    figure, axes = drawn_axes()
     for index, (name, run, arm) in enumerate(arms):
         colour = SERIES[index % len(SERIES)]
         shares = np.array([row["test_accuracy"] for row in arm.rows])
@@ -80,13 +80,13 @@ def accuracy_drawing(runs: Sequence[RunSummary]) -> Drawing:
     ends = [
         f"{name} {_percent(a.accuracy)} ({_percent(a.interval[0])} to {_percent(a.interval[1])})" for name, _, a in arms
     ]
-    return _drawing(figure, f"accuracy {len(runs)}", f"At the end, with 95% intervals: {'; '.join(ends)}.")
+    return finished(figure, f"accuracy {len(runs)}", f"At the end, with 95% intervals: {'; '.join(ends)}.")
 
 
 @matplotlib.rc_context(STYLE)
 def loss_drawing(run: RunSummary) -> Drawing:
     """The losses that the steps reported, smoothed, stage after stage."""
-    figure, axes = _axes()
+    figure, axes = drawn_axes()
     words = []
     for index, (name, arm, stage) in enumerate(_stages(run)):
         steps, losses = _joined(arm, stage)
@@ -96,13 +96,13 @@ def loss_drawing(run: RunSummary) -> Drawing:
     axes.set_xlabel("step of the stage")
     axes.set_ylabel("loss")
     axes.legend()
-    return _drawing(figure, f"loss {run.name}", f"Training loss: {'; '.join(words) or 'none was logged'}.")
+    return finished(figure, f"loss {run.name}", f"Training loss: {'; '.join(words) or 'none was logged'}.")
 
 
 @matplotlib.rc_context(STYLE)
 def reliability_drawing(run: RunSummary, found: Reliability) -> Drawing:
     """Accuracy against confidence; on the diagonal a model is as good as it says."""
-    figure, axes = _axes()
+    figure, axes = drawn_axes()
     axes.plot([0, 100], [0, 100], color=FAINT, linestyle="--", label="as good as it says")
     sizes = [10 + 150 * n / sum(found.images) for n in found.images]
     confidence, accuracy = 100 * np.array(found.confidence), 100 * np.array(found.accuracy)
@@ -112,7 +112,7 @@ def reliability_drawing(run: RunSummary, found: Reliability) -> Drawing:
     axes.set_ylabel("how often it is right, %")
     axes.legend()
     words = f"Stated probability against accuracy: {100 * found.error:.1f} points apart on average."
-    return _drawing(figure, f"reliability {run.name}", words)
+    return finished(figure, f"reliability {run.name}", words)
 
 
 @matplotlib.rc_context(STYLE)
@@ -128,7 +128,7 @@ def latent_drawings(run: RunSummary) -> list[tuple[str, Drawing]]:
         ("After alignment, principal components", principal_components(vectors)),
         ("After alignment, t-SNE", tsne(vectors)),
     ):
-        figure, axes = _axes(grid=False)
+        figure, axes = drawn_axes(grid=False)
         start = 0
         for index, (name, members) in enumerate(kinds):
             shown = points[start : start + len(members)]
@@ -147,7 +147,7 @@ def latent_drawings(run: RunSummary) -> list[tuple[str, Drawing]]:
         _without_ticks(axes)
         axes.legend(fontsize=8, markerscale=1.2, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncol=2)
         counts = ", ".join(f"{len(members)} {name}" for name, members in kinds)
-        drawings.append((title, _drawing(figure, f"{title} {run.name}", f"{counts[0].upper()}{counts[1:]}.")))
+        drawings.append((title, finished(figure, f"{title} {run.name}", f"{counts[0].upper()}{counts[1:]}.")))
     return drawings
 
 
@@ -169,7 +169,7 @@ def _latent_kinds(run: RunSummary) -> list[tuple[str, Points]]:
 def _prototype_drawing(run: RunSummary) -> Drawing:
     arrays = run.main.record.arrays
     points = principal_components(arrays["prototypes"].astype(np.float64))
-    figure, axes = _axes(grid=False)
+    figure, axes = drawn_axes(grid=False)
     axes.scatter(points[:, 0], points[:, 1], s=42, marker="*", color=SERIES[3])
     if len(points) <= NAMED_CLASSES:
         for (x, y), label in zip(points, arrays["prototypes_labels"], strict=True):
@@ -179,7 +179,7 @@ def _prototype_drawing(run: RunSummary) -> Drawing:
     axes.margins(0.2)
     _without_ticks(axes)
     words = f"The {len(points)} class prototypes that the edge sent, by their two principal components."
-    return _drawing(figure, f"prototypes {run.name}", words)
+    return finished(figure, f"prototypes {run.name}", words)
 
 
 def _stages(run: RunSummary) -> list[tuple[str, Arm, str]]:
@@ -206,7 +206,8 @@ def _smoothed(losses: list[float]) -> list[float]:
     return [float(np.mean(losses[max(0, i + 1 - SMOOTHED) : i + 1])) for i in range(len(losses))]
 
 
-def _axes(*, grid: bool = True) -> tuple[Figure, Axes]:
+def drawn_axes(*, grid: bool = True) -> tuple[Figure, Axes]:
+    """A figure of the size that the page's columns have."""
     figure = Figure(figsize=(5.0, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.grid(grid)
@@ -219,8 +220,8 @@ def _without_ticks(axes: Axes) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _drawing(figure: Figure, salt: str, alternative: str) -> Drawing:
-    """`salt` keeps the ids of one page's drawings apart and the same every time."""
+def finished(figure: Figure, salt: str, alternative: str) -> Drawing:
+    """The figure as it goes into a page. `salt` keeps the ids of one page's drawings apart and the same every time."""
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": salt}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from ktl.config import flat_settings
 from ktl.edge.record import Array
-from ktl.errors import CheckpointError, UsageError
+from ktl.errors import UsageError
+from ktl.report.federation import federation_folders, federation_page
 from ktl.report.figures import Drawing, accuracy_drawing, latent_drawings, loss_drawing, reliability_drawing
+from ktl.report.html import render_template, save_page
 from ktl.report.pictures import strip
 from ktl.report.summary import Reliability, RunSummary, reliability, summarise
 
@@ -60,34 +60,24 @@ class Section:
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:
-    """Writes `out`: one HTML file that needs nothing else.
+    """Writes `out`: one HTML file that needs nothing else, of edges' runs or of federations.
 
-    Raises UsageError for no run, CheckpointError for one that has not ended or is damaged.
+    Raises UsageError for no run or unlike ones, CheckpointError for one that has not ended or is damaged.
     """
     if not runs:
         raise UsageError("give at least one run to report on")
-    html = render([summarise(run) for run in runs])
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = out.with_name(f".{out.name}.tmp")
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(out)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {out}: {error.strerror or error}; name another --out") from error
+    if federations := [folder for run in runs for folder in federation_folders(run)]:
+        if any(not federation_folders(run) for run in runs):
+            raise UsageError("a federation and an edge's run do not fit on one page: report on them one by one")
+        save_page(federation_page(federations), out)
+    else:
+        save_page(render([summarise(run) for run in runs]), out)
 
 
 def render(runs: Sequence[RunSummary]) -> str:
     """The page."""
-    environment = Environment(
-        loader=PackageLoader("ktl.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: dict[str, Callable[..., str]] = {"percent": _percent, "bytes": _bytes, "svg": _svg}
-    environment.filters.update(filters)
-    return environment.get_template("report.html.j2").render(
+    return render_template(
+        "report.html.j2",
         runs=runs,
         sections=[_section(run) for run in runs],
         accuracy=accuracy_drawing(runs),
@@ -167,17 +157,3 @@ def _settings(runs: Sequence[RunSummary]) -> list[tuple[str, list[str], bool]]:
         (name, [column.get(name, "") for column in columns]) for name in dict.fromkeys(n for c in columns for n in c)
     ]
     return [(name, values, len(set(values)) > 1) for name, values in rows]
-
-
-def _svg(drawing: Drawing) -> Markup:
-    return Markup(drawing.svg)  # drawn by matplotlib, which escapes what it writes
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
-
-
-def _bytes(count: float) -> str:
-    if count < 1_000:
-        return f"{count:.0f} B"
-    return f"{count / 1e3:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.2f} MB"

@@ -28,7 +28,7 @@ def test_a_methods_numbers_are_the_published_ones(communication: ModuleType, tmp
     generator = tmp_path / "wide.safetensors"
     communication.wide_generator(generator)
     up, down = communication.measure(method, communication.blank_data(), generator)
-    assert (f"{up:.2f}", f"{down:.2f}") == tuple(f"{number:.2f}" for number in communication.PUBLISHED[method])
+    assert (f"{up:.2f}", f"{down:.2f}") == tuple(f"{number:.2f}" for number in communication.TRAFFIC[method])
 
 
 def test_the_shared_model_of_fml_has_the_published_size_for_each_client(
@@ -36,4 +36,4 @@ def test_the_shared_model_of_fml_has_the_published_size_for_each_client(
 ) -> None:
     """18.50 million is 20 times 0.925 million, rounded first."""
     _, down = communication.measure("fml", communication.blank_data(), tmp_path / "unused")
-    assert round(down / 20, 3) * 20 == pytest.approx(communication.PUBLISHED["fml"][1])
+    assert round(down / 20, 3) * 20 == pytest.approx(communication.TRAFFIC["fml"][1])

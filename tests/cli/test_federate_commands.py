@@ -21,13 +21,19 @@ def small(small_bundle: Path, tiny_generator_file: Path, tmp_path: Path) -> list
 def test_federate_prints_local_beside_fedktl(ktl: Ktl, small: list[object], tmp_path: Path) -> None:
     ended = ktl("federate", *small, "--recipe", "published")
     assert ended.returncode == 0, ended.stderr
-    assert [line.split()[0] for line in ended.stdout.splitlines()] == ["method", "local", "fedktl", "runs:"]
+    assert [line.split()[0] for line in ended.stdout.splitlines()] == [
+        *("method", "local", "fedktl", "runs:", "report:", "next:")
+    ]
     rows = (tmp_path / "runs" / "fedktl" / "metrics.jsonl").read_text().splitlines()
     assert len(rows) == 2
     again = ktl("federate", *small, "--recipe", "published", "--resume", "--json")
     record = json.loads(again.stdout)
     assert record["fedktl"]["last"] == [json.loads(rows[-1])["accuracy"]]
     assert record["local"]["bytes_up"] == [0]
+    assert record["fedktl"]["bytes_down"] == [3 * record["fedktl"]["bytes_broadcast"][0]]
+    report = (tmp_path / "runs" / "report.html").read_text()
+    last = {name: f"{100 * record[name]['last'][0]:.1f}%" for name in ("fedktl", "local")}
+    assert f"After the last round: fedktl {last['fedktl']}; local {last['local']}." in report
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,9 @@ def test_federate_prints_local_beside_fedktl(ktl: Ktl, small: list[object], tmp_
         (["--method", "fedsgd"], "unknown method 'fedsgd': choose one of local, fedktl"),
         (["--models", "HtFE5"], "unknown model or group 'HtFE5'"),
         (["--recipe", "other"], "unknown recipe 'other'"),
+        (["--models", "no.such:Net"], "cannot load model 'no.such:Net'"),
+        (["--partition", "pathological", "--classes-per-client", "9"], "--classes-per-client is 9: the data has 3"),
+        (["--beta", "0"], "--beta is 0.0: give a number above 0"),
         (["--clients", "9999"], "--clients is 9999, but the data has 90 images"),
     ],
 )

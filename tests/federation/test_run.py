@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ktl.checkpoint import load_checkpoint
+from ktl.checkpoint import load_checkpoint, prefixed
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.config import FederationConfig, PartitionConfig, RunConfig, TrainingConfig
+from ktl.config import CloudConfig, FederationConfig, PartitionConfig, RunConfig, TrainingConfig
 from ktl.data.partition import ClientIndex, FederatedData
 from ktl.edge.learner import EdgeLearner
 from ktl.edge.run import Interrupted
@@ -36,7 +36,13 @@ def without_seconds(rows: Sequence[Row]) -> list[Row]:
 
 
 def saved(out: Path) -> dict[str, Tensor]:
-    tensors, _ = load_checkpoint(out / "checkpoint.safetensors")
+    tensors, progress = load_checkpoint(out / "checkpoint.safetensors")
+    versions = {client: version for client, version in progress["versions"].items() if version > 0}
+    names = {f"client-{client}.{version}.safetensors": client for client, version in versions.items()}
+    assert sorted(path.name for path in (out / "clients").iterdir()) == sorted(names)
+    for name, client in names.items():
+        state, _ = load_checkpoint(out / "clients" / name)
+        tensors |= prefixed(f"client {client}", state)
     return tensors
 
 
@@ -120,8 +126,8 @@ def test_edges_of_one_architecture_share_their_warm_up(
     together.train([0, 1], 0, message)
     alone.ask([1], 0)
     alone.train([1], 0, message)
-    expected = alone.states()[1]
-    found = together.states()[1]
+    expected = alone.learners[1].state()
+    found = together.learners[1].state()
     assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
 
 
@@ -139,6 +145,21 @@ def test_the_figures_of_a_round_are_those_of_its_clients(
     assert last["numbers_up"] == 3 * int((shared.counts("train") > 0).sum())
     assert last["numbers_down"] == 2 * 24 * (3 * 16 * 16 + 16)  # two clients, 24 pairs of an image and 16 latents
     assert last["left_out"] == {}
+    assert last["bytes_down"] == 2 * last["bytes_broadcast"] > 0
+    assert last["by_client"] == {str(client): accuracy for client, accuracy in result.accuracies.items()}
+
+
+def test_a_round_of_twenty_clients_downloads_at_most_a_tenth_of_the_published_bytes(
+    plain: FederationConfig, shared: FederatedData
+) -> None:
+    """20 clients x 100 classes x (3 x 32 x 32 pixels and 512 numbers of a latent) x 4 bytes, whatever the rounds."""
+    from ktl.federation.method import Problem
+    from ktl.federation.methods.fedktl import FedKTL
+
+    for rounds in (1, 5, 10, 1000):
+        config = replace(plain, cloud=CloudConfig(), rounds=rounds)
+        budget = FedKTL(config, Problem(shared.counts("train"), 3, 16)).request.download_bytes
+        assert 20 * budget <= 20 * 100 * (3 * 32 * 32 + 512) * 4 / 10
 
 
 def test_a_client_that_diverges_is_named_and_left_out(
@@ -205,6 +226,7 @@ def test_early_stopping_ends_a_run_that_gains_nothing(
         ({"rounds": 0}, "--rounds is 0"),
         ({"deadline": 0.0}, "--deadline is 0.0"),
         ({"patience": 0}, "--patience is 0"),
+        ({"download_budget": 10_000}, "--download-budget is 10000: give at least 20,000 bytes"),
     ],
 )
 def test_impossible_settings_are_refused(change: dict[str, Any], message: str) -> None:

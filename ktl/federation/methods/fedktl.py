@@ -43,7 +43,7 @@ class FedKTL(Method):
             image_size=problem.image_size,
             channels=problem.channels,
             pairs_per_class=config.cloud.pairs_per_class or math.ceil(PAIRS / problem.classes),
-            download_bytes=config.cloud.download_budget // config.rounds,
+            download_bytes=config.download_budget,
             alignment=config.cloud.alignment,
             image_format=config.cloud.image_format,
             seed=config.seed,
@@ -65,7 +65,7 @@ class FedKTL(Method):
         return {"pairs": _tensor(payload), "reply": _tensor(encode_message(self.cloud.reply()))}
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
-        learner.receive(self._pairs(message))
+        learner.receive(self.pairs_in(message))
         warmup = learner.warmup_steps()
         if warmup == 0:
             return
@@ -84,7 +84,7 @@ class FedKTL(Method):
             learner.losses = RoundLosses(**losses)
 
     def recall(self, learner: EdgeLearner, message: Message) -> None:
-        learner.receive(self._pairs(message))
+        learner.receive(self.pairs_in(message))
 
     def state(self) -> dict[str, Tensor]:
         return {f"{r}/{client}": t for r, uploads in enumerate(self._uploads) for client, t in uploads.items()}
@@ -106,7 +106,7 @@ class FedKTL(Method):
 
     def numbers_down(self, message: Message) -> int:
         """Raw pixels and latents."""
-        pairs = self._pairs(message)
+        pairs = self.pairs_in(message)
         return pairs.images.numel() + pairs.vectors.numel()
 
     @property
@@ -119,7 +119,8 @@ class FedKTL(Method):
     def _prototypes(self, uploads: Mapping[int, Tensor]) -> list[Any]:
         return [decode_prototypes(_bytes(upload), self.request.num_classes) for upload in uploads.values()]
 
-    def _pairs(self, message: Message) -> ImageVectorPairs:
+    def pairs_in(self, message: Message) -> ImageVectorPairs:
+        """The pairs of an answer, decoded once."""
         payload = message["pairs"]
         if self._decoded is None or not torch.equal(self._decoded[0], payload):
             reply = decode_message(_bytes(message["reply"]), SessionReply)

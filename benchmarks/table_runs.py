@@ -1,0 +1,176 @@
+"""What each column of the paper's tables runs, at which size, and which files it needs."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from federated import WARMUP_STEPS
+from published import CLUSTERING_WEIGHTS, DATA, GENERATORS_6, GROUPS_2, PUBLISHED
+from transfer import ARMS
+
+from ktl import DataConfig, RunConfig
+from ktl.config import RECIPES, TRANSFERS, CloudConfig, FederationConfig, PartitionConfig
+from ktl.data import load_dataset
+from ktl.data.vision import SOURCES
+from ktl.errors import KtlError
+
+OURS = "{}, ktl's defaults"
+CLASSES_PER_CLIENT = {"CIFAR-10": 2, "CIFAR-100": 10, "Flowers102": 10, "Tiny-ImageNet": 20}
+LARGEST_DOWNLOAD = 100_000_000  # bytes: one pair a class always fits
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of the paper's work is done. data: each data set's source, and its pixels if not its own."""
+
+    remark: str
+    data: dict[str, tuple[str, int | None]]
+    rounds: int
+    edge_rounds: int  # of table 9
+    models: dict[str, str]  # what takes a group's place; a group that is not named is left out
+
+
+SIZES = {
+    "full": Size(
+        "The paper's size: whole data sets, its model groups, 1,000 rounds.",
+        {
+            "CIFAR-10": ("cifar10", None),
+            "CIFAR-100": ("cifar100", None),
+            "Flowers102": ("flowers102", 64),
+            "Tiny-ImageNet": ("tiny-imagenet-200", 64),
+        },
+        rounds=1000,
+        edge_rounds=100,
+        models={group: group for group in ("HtFE2", "HtFE3", "HtFE4", "HtFE8", "HtFE9", "HtM10")},
+    ),
+    "reduced": Size(
+        "Reduced: 20,000 images of CIFAR-10 and CIFAR-100, 10,000 of Tiny-ImageNet at 32 x 32, 10 rounds where the "
+        "paper has hundreds, the 4-layer CNN and ResNet-18 in place of HtFE8; HtFE9 and HtM10 are left out.",
+        {
+            "CIFAR-10": ("cifar10-20k.npz", None),
+            "CIFAR-100": ("cifar100-20k.npz", None),
+            "Flowers102": ("flowers102.npz", 32),
+            "Tiny-ImageNet": ("tiny-imagenet-10k", 32),
+        },
+        rounds=10,
+        edge_rounds=6,
+        models={"HtFE2": "HtFE2", "HtFE3": "HtFE3", "HtFE4": "HtFE4", "HtFE8": "HtFE2"},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the runs of one column have in common; the defaults are those of most tables."""
+
+    name: str
+    data: str = "CIFAR-100"
+    kind: str = "dirichlet"
+    models: str = "HtFE8"
+    clients: int = 20
+    join_ratio: float = 1.0
+    generator: str | None = None  # words of a file's name in --generators; --generator if None
+    clustering_weight: float | None = None  # lambda
+    shots: int | None = None  # one edge with so many images a class, in place of a federation
+
+
+COLUMNS = {
+    1: [
+        Column(f"{data}, {name}", data, kind)
+        for name, kind in (("pathological", "pathological"), ("practical", "dirichlet"))
+        for data in DATA
+    ],
+    2: [Column(group, models=group) for group in GROUPS_2]
+    + [Column(f"{n} clients", clients=n, join_ratio=0.5) for n in (50, 100, 200)],
+    6: [
+        Column(f"{name}, lambda {w}", "Tiny-ImageNet", generator=f"stylegan3 {name}", clustering_weight=w)
+        for name in GENERATORS_6
+        for w in CLUSTERING_WEIGHTS
+    ],
+    8: [Column(name, "CIFAR-10", generator=name) for name in ("StyleGAN-XL", "Stable Diffusion")],
+    9: [Column(f"100-way {shots}-shot", shots=shots) for shots in (23, 9, 2)],
+}
+
+
+class Missing(Exception):
+    """What a column needs and is not there."""
+
+
+def runs_of(table: int, column: Column, args: argparse.Namespace) -> Iterator[tuple[str, FederationConfig | RunConfig]]:
+    """Each method of a column with its configuration, of seed 0. Raises Missing."""
+    size = SIZES[args.size]
+    source, pixels = _data(column.data, size, args)
+    generator = args.generator if column.generator is None else _generator(column.generator, args)
+    if column.shots is not None:
+        yield from _one_edge(DataConfig(source, column.shots, image_size=pixels), generator, size)
+        return
+    if column.models not in size.models:
+        raise Missing(f"{column.models} is not part of this size")
+    per_client = CLASSES_PER_CLIENT[column.data]
+    paper = FederationConfig(
+        method="fedktl",
+        source=source,
+        image_size=pixels,
+        partition=PartitionConfig(column.kind, column.clients, beta=0.1, classes_per_client=per_client),
+        models=size.models[column.models],
+        rounds=args.rounds or size.rounds,
+        join_ratio=column.join_ratio,
+        training=RECIPES["published"],
+        transfer=TRANSFERS["mse"],
+        cloud=CloudConfig(generator, "published", pairs_per_class=1),
+        download_budget=LARGEST_DOWNLOAD,
+        device=args.device,
+    )
+    ours = replace(
+        paper,
+        training=replace(RECIPES["tuned"], epochs=paper.rounds, least_steps=0),
+        transfer=replace(TRANSFERS["image-vector"], warmup_steps=WARMUP_STEPS),
+        cloud=CloudConfig(generator),
+        download_budget=FederationConfig.download_budget,
+    )
+    for method in dict.fromkeys(method for name, method in PUBLISHED[table] if name == column.name):
+        yield method, replace(paper, method=method)
+    if table == 1:
+        yield "local", replace(paper, method="local")
+        yield OURS.format("local"), replace(ours, method="local")
+    if column.clustering_weight is None:
+        yield OURS.format("fedktl"), ours
+
+
+def _one_edge(data: DataConfig, generator: str, size: Size) -> Iterator[tuple[str, RunConfig]]:
+    paper = replace(ARMS["published"], data=data, rounds=size.edge_rounds)
+    for name, config in (("{}", paper), (OURS, replace(ARMS["KTL (default)"], data=data))):
+        config = replace(config, cloud=replace(config.cloud, generator=generator))
+        yield name.format("client data only"), replace(config, local_only=True)
+        yield name.format("KTL"), config
+
+
+def _data(name: str, size: Size, args: argparse.Namespace) -> tuple[str, int | None]:
+    source, pixels = size.data[name]
+    if source in SOURCES:
+        try:
+            load_dataset(source, pixels)
+        except KtlError as error:
+            raise Missing(str(error)) from error
+        return source, pixels
+    path = args.data_root / source
+    if not path.exists():
+        raise Missing(f"{path} is missing")
+    return str(path), pixels
+
+
+def _generator(words: str, args: argparse.Namespace) -> str:
+    """The file, or folder of a diffusers model, in --generators whose name has all `words`."""
+    if args.generators is None:
+        raise Missing(f"give --generators FOLDER with a file or folder whose name has {words!r} in it")
+    for path in sorted(args.generators.iterdir()):
+        if all(_plain(word) in _plain(path.name) for word in words.split()):
+            return f"diffusers:{path}" if path.is_dir() else str(path)
+    raise Missing(f"{args.generators} has no file or folder whose name has {words!r} in it")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
