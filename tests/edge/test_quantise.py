@@ -16,7 +16,7 @@ from ktl.edge.bundle import write_bundle
 from ktl.edge.compare import Comparison
 from ktl.edge.measure import Latency, Measured
 from ktl.edge.predict import Predictor
-from ktl.edge.quantise import PairReader, quantise, received_images
+from ktl.edge.quantise import METHODS, PairReader, quantise, received_images
 from ktl.edge.record import read_record
 from ktl.errors import CheckpointError
 
@@ -37,13 +37,12 @@ def test_an_int8_bundle_is_small_and_as_good(embedded_run: Path, tmp_path: Path)
     bundle = write_bundle(embedded_run, tmp_path / "bundle", int8=True)
     quantisation = bundle.quantisation
     assert quantisation is not None
-    assert quantisation.calibration == "smallest and largest value"
+    assert quantisation.calibration in METHODS  # which one is good enough first, a processor's rounding decides
     assert quantisation.after.accuracy >= quantisation.before.accuracy - 0.01
     assert quantisation.before.size == (embedded_run / "model.onnx").stat().st_size
     assert (bundle.out / "model.onnx").stat().st_size == quantisation.after.size <= 0.3 * quantisation.before.size
-    assert "on the generated images, by smallest and largest value; no private image" in (
-        bundle.out / "card.md"
-    ).read_text(encoding="utf-8")
+    card = (bundle.out / "card.md").read_text(encoding="utf-8")
+    assert f"on the generated images, by {quantisation.calibration}; no private image" in card
     assert Predictor(bundle.out).labels == Predictor(embedded_run).labels
     weights = {i.name: i for i in onnx.load(bundle.out / "model.onnx").graph.initializer}
     scales = [onnx.numpy_helper.to_array(t).shape for name, t in weights.items() if "weight_scale" in name]
