@@ -209,7 +209,9 @@ def test_a_clamp_is_taken_from_the_layers_where_no_argument_gives_it(
 
 def test_clamped_layers_stay_within_the_bound() -> None:
     network = StyleGAN2(StyleGAN2Config(8, 8, 8, channel_base=64, channel_max=8, conv_clamp=0.25))
-    images = network.synthesis.b4(None, None, list(torch.randn(3, 2, 8)))[1]
+    block = network.synthesis.b4
+    images = block(None, None, block.modulations(torch.randn(2, 3, 8).unbind()))[1]
+    assert images.shape == (3, 3, 4, 4)
     assert images.abs().max() <= 0.25
 
 
