@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from ktl.checkpoint import load_checkpoint, save_checkpoint, write_atomically
-from ktl.config import PAIRS, RunConfig, load_config, save_config
+from ktl.config import RunConfig, load_config, save_config
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
 from ktl.edge.calibration import calibrated_temperature
@@ -23,22 +22,11 @@ from ktl.edge.export import ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.learner import EdgeLearner, RoundLosses
 from ktl.edge.record import Record, cloud_arrays, describe_environment, result_arrays, write_record
 from ktl.edge.schedule import Stage
+from ktl.edge.session import EdgeSession
 from ktl.errors import CheckpointError, KtlError, UsageError
-from ktl.pairs import ImageVectorPairs
-from ktl.prototypes import Prototypes
-from ktl.wire import (
-    SessionReply,
-    SessionRequest,
-    decode_message,
-    decode_pairs,
-    decode_prototypes,
-    encode_message,
-    encode_prototypes,
-)
 
 CHECKPOINT_SECONDS = 10.0
 LOSS_EVERY = 10  # steps, of the losses that a report draws
-OPENING_BYTES = 2_000  # of the download budget, kept for the reply that opens a session
 
 Row = dict[str, Any]
 
@@ -90,7 +78,7 @@ def train_edge(
             raise UsageError(f"{out} holds a run with other settings: resume it with its own, or name another --out")
     torch.set_num_threads(config.threads)
     task = draw(config)
-    session = _Session(config, task, out / "wire", connection)
+    session = EdgeSession(config, task, out / "wire", connection)
     learner = EdgeLearner(task, config, session.etf_seed)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -126,75 +114,11 @@ def draw(config: RunConfig) -> FewShotTask:
     return draw_task(dataset, shots=config.data.shots, ways=config.data.ways, seed=config.seed)
 
 
-class _Session:
-    """The edge's end of its session: what was exchanged lies in wire/, so no round is ever asked for twice."""
-
-    def __init__(self, config: RunConfig, task: FewShotTask, folder: Path, connection: CloudConnection | None) -> None:
-        self.folder = folder
-        self.connection = connection
-        self.opening = (0, 0)
-        self.etf_seed = config.seed
-        if connection is None:
-            return
-        classes = len(task.class_names)
-        self.request = SessionRequest(
-            num_classes=classes,
-            image_size=task.shot_images.shape[2],
-            channels=task.shot_images.shape[1],
-            pairs_per_class=config.cloud.pairs_per_class or math.ceil(PAIRS / classes),
-            download_bytes=(config.cloud.download_budget - OPENING_BYTES) // config.rounds,
-            alignment=config.cloud.alignment,
-            image_format=config.cloud.image_format,
-            seed=config.seed,
-        )
-        sent = encode_message(self.request)
-        received = connection.open(sent, [self._sent(r).read_bytes() for r in self._answered_rounds()])
-        self.reply = decode_message(received, SessionReply)
-        self.etf_seed = self.reply.etf_seed
-        self.opening = (len(sent), len(received))
-
-    def pairs(self, round_index: int, learner: EdgeLearner) -> ImageVectorPairs | None:
-        """The pairs of a round: from wire/ if they have come already, else from the cloud. None without a cloud."""
-        if self.connection is None:
-            return None
-        sent, received = self._sent(round_index), self._received(round_index)
-        if not received.exists():
-            self.folder.mkdir(exist_ok=True)
-            if not sent.exists():  # an edge killed during the exchange must send the same bytes again
-                write_atomically(sent, encode_prototypes(learner.prototypes()))
-            write_atomically(received, self.connection.exchange(sent.read_bytes()))
-        return decode_pairs(received.read_bytes(), self.request, self.reply.latent_dim)
-
-    def exchanged(self, round_index: int) -> tuple[ImageVectorPairs, Prototypes]:
-        """The pairs and prototypes of a round that is over, as they lie in wire/."""
-        pairs = decode_pairs(self._received(round_index).read_bytes(), self.request, self.reply.latent_dim)
-        return pairs, decode_prototypes(self._sent(round_index).read_bytes(), self.request.num_classes)
-
-    def bytes_exchanged(self, round_index: int) -> tuple[int, int]:
-        """Payload bytes up and down in a round; the first includes the session's opening."""
-        if self.connection is None:
-            return 0, 0
-        up, down = self.opening if round_index == 0 else (0, 0)
-        return up + self._sent(round_index).stat().st_size, down + self._received(round_index).stat().st_size
-
-    def _answered_rounds(self) -> list[int]:
-        rounds: list[int] = []
-        while self._received(len(rounds)).exists():
-            rounds.append(len(rounds))
-        return rounds
-
-    def _sent(self, round_index: int) -> Path:
-        return self.folder / f"round-{round_index + 1:03d}-prototypes.safetensors"
-
-    def _received(self, round_index: int) -> Path:
-        return self.folder / f"round-{round_index + 1:03d}-pairs.safetensors"
-
-
 class _Run:
     """The loop over rounds, and the checkpoint: the one source of truth that metrics.jsonl is written from."""
 
     def __init__(
-        self, config: RunConfig, out: Path, learner: EdgeLearner, session: _Session, observer: Observer
+        self, config: RunConfig, out: Path, learner: EdgeLearner, session: EdgeSession, observer: Observer
     ) -> None:
         self.config = config
         self.out = out

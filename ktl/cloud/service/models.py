@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Double, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+PIECE_BYTES = 2**18
 COLLECTING, QUEUED, DRAWING, DONE, FAILED = STATES = ("collecting", "queued", "drawing", "done", "failed")
 
 

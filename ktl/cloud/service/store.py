@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session as Rows
 
 from ktl.cloud.service.database import Database
-from ktl.cloud.service.messages import RoundState, Seconds, SessionState
+from ktl.cloud.service.jobs import Jobs
+from ktl.cloud.service.messages import RoundState, SessionState
 from ktl.cloud.service.models import (
     COLLECTING,
     DONE,
     DRAWING,
-    FAILED,
+    PIECE_BYTES,
     QUEUED,
     CloudSession,
     Edge,
@@ -30,7 +30,6 @@ from ktl.cloud.service.models import (
 from ktl.cloud.service.refusals import Refused, busy
 from ktl.cloud.service.states import round_state, session_state
 
-PIECE_BYTES = 2**18
 MOST_ROUNDS = 10_000
 
 
@@ -66,6 +65,7 @@ class Store:
 
     def __init__(self, database: Database, *, most_queued: int, most_bytes: int) -> None:
         self.database = database
+        self.jobs = Jobs(database)
         self.most_queued = most_queued
         self.most_bytes = most_bytes
 
@@ -206,90 +206,6 @@ class Store:
                 return
             offset = number * PIECE_BYTES
             yield piece.data[max(start - offset, 0) : end - offset]
-
-    # jobs
-
-    def claim_job(self) -> tuple[str, int] | None:
-        """The round that has waited longest, now being drawn."""
-        with self.database.read() as rows:  # most calls find none: they need no writer
-            if rows.scalar(select(func.count()).where(Round.state == QUEUED)) == 0:
-                return None
-        with self.database.write() as rows:
-            found = rows.scalar(select(Round).where(Round.state == QUEUED).order_by(Round.queued_at).limit(1))
-            if found is None:
-                return None
-            found.state = DRAWING
-            found.attempts += 1
-            return found.session_id, found.number
-
-    def uploads(self, session_id: str, first: int, last: int) -> list[list[bytes]]:
-        """The prototypes of rounds first..last, each round's in the order of the edges' names."""
-        with self.database.read() as rows:
-            query = (
-                select(Upload)
-                .where(Upload.session_id == session_id, Upload.round.between(first, last))
-                .order_by(Upload.round, Upload.edge)
-            )
-            by_round: dict[int, list[tuple[str, bytes]]] = {}
-            for upload in rows.scalars(query):
-                by_round.setdefault(upload.round, []).append((upload.edge, upload.payload))
-        # a database's collation may order names in its own way
-        return [[payload for _, payload in sorted(by_round.get(r, []))] for r in range(first, last + 1)]
-
-    def attempts(self, session_id: str, number: int) -> int:
-        """How many times a round was begun to be drawn."""
-        with self.database.read() as rows:
-            found = rows.get(Round, (session_id, number))
-            return found.attempts if found else 0
-
-    def finish_job(self, session_id: str, number: int, payload: bytes, pairs: int, seconds: Seconds) -> bool:
-        """Keeps a round's pairs. False, and nothing is kept, if the session is gone or the round was drawn already."""
-        with self.database.write() as rows:
-            session = rows.get(CloudSession, session_id, with_for_update=True)
-            found = rows.get(Round, (session_id, number))
-            if session is None or found is None or found.state != DRAWING:
-                return False
-            for index in range(0, len(payload), PIECE_BYTES):
-                part = payload[index : index + PIECE_BYTES]
-                rows.add(Piece(session_id=session_id, round=number, number=index // PIECE_BYTES, data=part))
-                rows.flush()
-            found.state, found.finished_at, found.error = DONE, time.time(), None
-            found.pairs, found.size, found.digest = pairs, len(payload), hashlib.sha256(payload).digest()
-            found.alignment_seconds, found.generation_seconds = seconds.alignment, seconds.generation
-            session.active_at = time.time()
-            session.size += len(payload)
-        return True
-
-    def fail_job(self, session_id: str, number: int, error: str) -> None:
-        """Ends a round that cannot be drawn."""
-        self._leave_drawing(session_id, number, state=FAILED, finished_at=time.time(), error=error)
-
-    def requeue_job(self, session_id: str, number: int) -> None:
-        """Puts a round that was not finished back, to be drawn again."""
-        self._leave_drawing(session_id, number, state=QUEUED)
-
-    def requeue_all(self) -> int:
-        """Puts back what a server that is gone was drawing; returns how many rounds."""
-        with self.database.write() as rows:
-            result = rows.execute(update(Round).where(Round.state == DRAWING).values(state=QUEUED))
-            return int(getattr(result, "rowcount", 0))
-
-    def close_due(self) -> list[tuple[str, int]]:
-        """Queues the rounds whose deadline has passed, with the edges that are in."""
-        due = select(Round).where(Round.state == COLLECTING, Round.closes_at <= time.time())
-        with self.database.read() as rows:
-            if rows.scalar(due.limit(1)) is None:
-                return []
-        with self.database.write() as rows:
-            rounds = list(rows.scalars(due.with_for_update()))
-            for round_ in rounds:
-                round_.state, round_.queued_at = QUEUED, time.time()
-            return [(round_.session_id, round_.number) for round_ in rounds]
-
-    def _leave_drawing(self, session_id: str, number: int, **values: object) -> None:
-        with self.database.write() as rows:
-            this = (Round.session_id == session_id, Round.number == number, Round.state == DRAWING)
-            rows.execute(update(Round).where(*this).values(**values))
 
     # room
 

@@ -65,7 +65,7 @@ class Worker:
 
     def start(self) -> None:
         """Takes up what an earlier server left, cleans up, and begins."""
-        left = self.store.requeue_all()
+        left = self.store.jobs.requeue_all()
         removed = self.store.collect_garbage(self.keep_seconds)
         log.info("started", extra={"rounds_taken_up": left, "sessions_expired": removed})
         for thread in self._threads:
@@ -92,7 +92,7 @@ class Worker:
         while not self._stop.is_set():
             self._queued.acquire(timeout=LOOK_EVERY)
             try:
-                while not self._stop.is_set() and (job := self.store.claim_job()) is not None:
+                while not self._stop.is_set() and (job := self.store.jobs.claim()) is not None:
                     self._settle(job)
             except Exception:  # the database is away, say: the job's row is as it was
                 log.exception("a job could not be settled")
@@ -105,7 +105,7 @@ class Worker:
         try:
             self._draw(job)
         except Stopping:
-            self.store.requeue_job(session, number)
+            self.store.jobs.requeue(session, number)
         except Refused:
             pass  # the session was deleted
         except KtlError as error:
@@ -114,7 +114,7 @@ class Worker:
             log.exception("a round could not be drawn", extra={"session": session, "round": number})
             self._faults[job] = self._faults.get(job, 0) + 1
             if self._faults[job] < MOST_FAULTS:
-                self.store.requeue_job(session, number)
+                self.store.jobs.requeue(session, number)
                 self.wake()
             else:
                 self._fail(job, "the server could not draw this round; its log says why")
@@ -124,13 +124,13 @@ class Worker:
 
     def _fail(self, job: Job, reason: str) -> None:
         self._faults.pop(job, None)
-        self.store.fail_job(*job, reason)
+        self.store.jobs.fail(*job, reason)
         self.metrics.rounds.labels("failed").inc()
         log.warning("round failed", extra={"session": job[0], "round": job[1], "reason": reason})
 
     def _draw(self, job: Job) -> None:
         session, number = job
-        if self.store.attempts(session, number) > MOST_ATTEMPTS:
+        if self.store.jobs.attempts(session, number) > MOST_ATTEMPTS:
             raise KtlError(f"round {number} was begun {MOST_ATTEMPTS} times and never finished")
         cloud, uploads = self._cloud(session, number)
         prototypes = [decode_prototypes(payload, cloud.request.num_classes) for payload in uploads]
@@ -144,7 +144,7 @@ class Worker:
             )
         seconds = Seconds(alignment=aligned - began, generation=time.monotonic() - aligned)
         pairs = count_pairs(payload)
-        if not self.store.finish_job(session, number, payload, pairs, seconds):
+        if not self.store.jobs.finish(session, number, payload, pairs, seconds):
             return
         self._faults.pop(job, None)
         with self._state:
@@ -163,9 +163,9 @@ class Worker:
         with self._state:
             cloud, done = self._live.pop(session, (None, 0))
         if cloud is not None and done == number - 1:
-            return cloud, self.store.uploads(session, number, number)[0]
+            return cloud, self.store.jobs.uploads(session, number, number)[0]
         request = decode_message(self.store.request(session), SessionRequest)
-        story = self.store.uploads(session, 1, number)
+        story = self.store.jobs.uploads(session, 1, number)
         with self._aligning:
             cloud = KnowledgeCloud(self.generator, request)
             fingerprint = self.store.session(session).reply["fingerprint"]
@@ -194,7 +194,7 @@ class Worker:
         cleaned = time.monotonic()
         while not self._stop.wait(LOOK_EVERY):
             try:
-                for job in self.store.close_due():
+                for job in self.store.jobs.close_due():
                     self.events.tell(Event("round", *job))
                     self.wake()
                 if time.monotonic() - cleaned > CLEAN_EVERY:

@@ -15,9 +15,9 @@ from alembic.migration import MigrationContext
 
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.messages import Seconds
-from ktl.cloud.service.models import Base
+from ktl.cloud.service.models import PIECE_BYTES, Base
 from ktl.cloud.service.refusals import Refused
-from ktl.cloud.service.store import PIECE_BYTES, Opening, Store
+from ktl.cloud.service.store import Opening, Store
 from ktl.errors import KtlError, UsageError
 
 from .conftest import Start, prototypes
@@ -73,16 +73,16 @@ def test_a_session_from_opening_to_deletion(store: Store) -> None:
     assert store.open_session(replace(OPENING, quorum=2, members=("m",))) == (session, reply, False)
     first, new = store.put_prototypes(session, 1, "a", b"A", "o", "o")
     assert (first.state, first.edges_missing, new) == ("collecting", 1, True)
-    assert store.claim_job() is None
+    assert store.jobs.claim() is None
     second, _ = store.put_prototypes(session, 1, "B", b"B", "m", "m")
     assert (second.state, second.edges_in) == ("queued", ["B", "a"])
     assert store.put_prototypes(session, 1, "B", b"B", "m", "m")[1] is False
-    assert store.claim_job() == (session, 1)
-    assert store.claim_job() is None
-    assert store.uploads(session, 1, 1) == [[b"B", b"A"]]  # by the names' bytes, whatever the database's language
+    assert store.jobs.claim() == (session, 1)
+    assert store.jobs.claim() is None
+    assert store.jobs.uploads(session, 1, 1) == [[b"B", b"A"]]  # by the names' bytes, whatever the database's language
     payload = bytes(range(256)) * 3000
-    assert store.finish_job(session, 1, payload, 7, SECONDS)
-    assert not store.finish_job(session, 1, payload, 7, SECONDS)
+    assert store.jobs.finish(session, 1, payload, 7, SECONDS)
+    assert not store.jobs.finish(session, 1, payload, 7, SECONDS)
     stored = store.stored(session, 1)
     assert b"".join(store.read(stored, 0, stored.size)) == payload
     middle = slice(PIECE_BYTES - 5, 2 * PIECE_BYTES + 5)
@@ -121,21 +121,21 @@ def test_openings_with_one_key_that_come_at_once_open_one_session(store: Store) 
 def test_what_a_server_that_is_gone_was_drawing_is_queued_again(store: Store) -> None:
     session, _, _ = store.open_session(OPENING)
     store.put_prototypes(session, 1, "a", b"A", "o", "o")
-    assert store.claim_job() == (session, 1)
-    assert store.requeue_all() == 1
-    assert store.claim_job() == (session, 1)
-    assert store.attempts(session, 1) == 2
+    assert store.jobs.claim() == (session, 1)
+    assert store.jobs.requeue_all() == 1
+    assert store.jobs.claim() == (session, 1)
+    assert store.jobs.attempts(session, 1) == 2
 
 
 def test_deadlines_are_looked_after(store: Store) -> None:
     session, _, _ = store.open_session(replace(OPENING, quorum=3, deadline=0.05))
-    assert store.close_due() == []
+    assert store.jobs.close_due() == []
     store.put_prototypes(session, 1, "a", b"A", "o", "o")
-    assert store.close_due() == []
+    assert store.jobs.close_due() == []
     time.sleep(0.06)
-    assert store.close_due() == [(session, 1)]
-    assert store.close_due() == []
-    assert store.claim_job() == (session, 1)
+    assert store.jobs.close_due() == [(session, 1)]
+    assert store.jobs.close_due() == []
+    assert store.jobs.claim() == (session, 1)
 
 
 def test_sessions_expire_by_the_time_nothing_happened_in_them(store: Store) -> None:

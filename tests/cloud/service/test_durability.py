@@ -102,10 +102,10 @@ def test_a_round_that_was_being_drawn_is_drawn_again_but_kept_once(start: Start)
         store, session_id = cloud.service.store, session.rpartition("/")[2]
         seconds = store.round(session_id, 1).seconds
         assert seconds is not None
-        assert not store.finish_job(session_id, 1, b"other", 1, seconds)  # a second worker's result
+        assert not store.jobs.finish(session_id, 1, b"other", 1, seconds)  # a second worker's result
         assert client.pairs(session).content == first.content
-        store.fail_job(session_id, 1, "too late to fail")
-        store.requeue_job(session_id, 1)
+        store.jobs.fail(session_id, 1, "too late to fail")
+        store.jobs.requeue(session_id, 1)
         assert store.round(session_id, 1).state == "done"
 
 
@@ -153,9 +153,9 @@ def test_a_server_that_stops_puts_back_what_it_was_drawing(start: Start) -> None
         authorization = client.http.headers["authorization"]
     with start() as cloud:
         again = Client(httpx.Client(base_url=cloud.url, headers={"Authorization": authorization}, timeout=60))
-        assert cloud.service.store.attempts(session.rpartition("/")[2], 1) >= 1
+        assert cloud.service.store.jobs.attempts(session.rpartition("/")[2], 1) >= 1
         assert again.pairs(session, wait=60).status_code == 200
-        assert cloud.service.store.attempts(session.rpartition("/")[2], 1) == 2
+        assert cloud.service.store.jobs.attempts(session.rpartition("/")[2], 1) == 2
 
 
 def test_the_generator_of_a_session_cannot_be_exchanged_under_it(start: Start) -> None:
