@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -26,15 +26,15 @@ from ktl.errors import CloudUnreachable, UsageError
 from ktl.models import MODELS
 from ktl.transfer import TASKS
 
+from .comparison import summary, table
 from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
-from .console import check_choice, errors, in_bytes, in_percent, output, stop_on_signal, unused_folder
+from .console import check_choice, errors, in_percent, output, stop_on_signal, unused_folder
 from .predict import predict
 from .report import write_report_apart
 
 if TYPE_CHECKING:
     from ktl.edge.compare import Comparison
     from ktl.edge.connection import CloudConnection
-    from ktl.edge.run import RunResult
     from ktl.edge.tracking import Tracker
     from ktl.edge.transport import Access
 
@@ -214,9 +214,9 @@ def _train(
         tracker.finished(result)
     report = write_report_apart(folder)
     if as_json:
-        print(json.dumps(_summary(result, comparison) | {"report": report and str(report)}))
+        print(json.dumps(summary(result, comparison) | {"report": report and str(report)}))
         return
-    output.print(_table(result, comparison))
+    output.print(table(result, comparison))
     output.print(f"run: {folder}" + (f"\nreport: {report}" if report else ""))
     output.print(f"next: ktl edge predict {folder} IMAGE...   or   ktl export {folder}")
 
@@ -244,16 +244,16 @@ def evaluate(run: Run, as_json: AsJson = False) -> None:
         }
         print(json.dumps(record))
         return
-    table = Table(title=f"test accuracy {in_percent(evaluation.accuracy)}", box=None, pad_edge=False)
-    table.add_column("class")
-    table.add_column("accuracy", justify="right")
-    table.add_column("most often taken for")
+    classes = Table(title=f"test accuracy {in_percent(evaluation.accuracy)}", box=None, pad_edge=False)
+    classes.add_column("class")
+    classes.add_column("accuracy", justify="right")
+    classes.add_column("most often taken for")
     for index, (name, accuracy) in enumerate(zip(names, evaluation.class_accuracy, strict=True)):
         wrong = evaluation.confusion[index].clone()
         wrong[index] = 0
         taken = f"{names[int(wrong.argmax())]} ({int(wrong.max())} of {int(evaluation.confusion[index].sum())})"
-        table.add_row(name, in_percent(accuracy), taken if wrong.max() > 0 else "")
-    output.print(table)
+        classes.add_row(name, in_percent(accuracy), taken if wrong.max() > 0 else "")
+    output.print(classes)
 
 
 app.command()(predict)
@@ -292,34 +292,3 @@ def _device(name: str) -> str:
                 f"--device {name}: this machine has none that torch can use; leave it out to train on the CPU"
             )
     return name
-
-
-def _totals(result: RunResult) -> dict[str, Any]:
-    rows = result.rows
-    return {
-        "test_accuracy": result.evaluation.accuracy,
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
-        "bytes_up": sum(row["bytes_up"] for row in rows),
-        "bytes_down": sum(row["bytes_down"] for row in rows),
-    }
-
-
-def _summary(result: RunResult, comparison: Comparison | None) -> dict[str, Any]:
-    record: dict[str, Any] = {"run": str(result.out)} | _totals(result)
-    if comparison is not None:
-        record |= {"local_only": _totals(comparison.local), "gain": comparison.gain}
-    return record
-
-
-def _table(result: RunResult, comparison: Comparison | None) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "test accuracy", "seconds", "up", "down"):
-        table.add_column(heading, justify="left" if heading == "" else "right")
-    named = [("local only", result)] if comparison is None else [("KTL", result), ("local only", comparison.local)]
-    for name, each in named:
-        totals = _totals(each)
-        up, down = in_bytes(totals["bytes_up"]), in_bytes(totals["bytes_down"])
-        table.add_row(name, in_percent(totals["test_accuracy"]), f"{totals['seconds']:.0f}", up, down)
-    if comparison is not None:
-        table.add_row("gain", f"{100 * comparison.gain:+.1f} points")
-    return table
