@@ -1,6 +1,6 @@
 """All methods on the same clients: FedKTL against every baseline, paired by seed, as a markdown table.
 
-Run: python benchmarks/federated.py run "dirichlet cnn4" ... --out federated.jsonl [--seeds 3] [--part 0/2]
+Run: python benchmarks/federated.py run "dirichlet cnn4" ... --out federated.jsonl [--seeds 3] [--arms local fedktl ...]
      python benchmarks/federated.py table --out federated.jsonl
 
 CIFAR-100's 20k subset: all 20,000 images pooled, shared out to 20 clients, and in each split 75/25 into train and test
@@ -93,10 +93,11 @@ def cells(args: argparse.Namespace) -> list[Cell]:
     found = []
     for seed in range(args.seeds):
         for setting in args.settings or SETTINGS:
-            for arm, config in arms(base_config(setting, seed, args)).items():
+            of_setting = arms(base_config(setting, seed, args))
+            for arm in args.arms or of_setting:
                 key = {"setting": setting, "rounds": args.rounds, "local_epochs": args.local_epochs}
                 key |= {"arm": arm, "seed": seed}
-                found.append(Cell(key, measure_federation, (config, folder_of(args.out, key), args.workers)))
+                found.append(Cell(key, measure_federation, (of_setting[arm], folder_of(args.out, key), args.workers)))
     return found
 
 
@@ -146,6 +147,7 @@ def main() -> None:
     runs.add_argument("settings", nargs="*", metavar="SETTING", help=f"all if none: {', '.join(SETTINGS)}")
     run_options(runs)
     federation_options(runs)
+    runs.add_argument("--arms", nargs="*", choices=ARMS, metavar="ARM", help="of the table; all if none")
     runs.add_argument("--rounds", type=int, default=10)
     runs.add_argument("--local-epochs", type=int, default=1)
     commands.add_parser("table").add_argument("--out", type=Path, required=True)
