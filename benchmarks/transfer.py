@@ -89,7 +89,7 @@ SUITES: dict[str, tuple[list[Task], list[str], int]] = {
     "sizes": (
         [Task("cifar100", w, s) for w in (2, 5, 20) for s in (2, 9)],
         ["local only", "KTL (default)"],
-        5,
+        3,
     ),
 }
 
