@@ -18,6 +18,8 @@ from ktl.data.fewshot import FewShotTask
 from ktl.errors import KtlError
 from ktl.federation.edges import Edges, Outcome
 from ktl.federation.method import Message, Problem
+from ktl.models import MODELS, model_group
+from ktl.seeds import initialising
 
 
 class Engine(Protocol):
@@ -46,7 +48,7 @@ class Processes:
         self, config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask], workers: int
     ) -> None:
         context = get_context("spawn")
-        self.home = {client: i % workers for i, client in enumerate(_heaviest_first(tasks))}
+        self.home = share_work(_work(config, problem, tasks), workers)
         self._connections: list[Connection] = []
         self._processes = []
         available = cores()
@@ -111,8 +113,25 @@ class Processes:
         return dict(sorted(merged.items()))
 
 
-def _heaviest_first(tasks: Mapping[int, FewShotTask]) -> list[int]:
-    return sorted(tasks, key=lambda client: -len(tasks[client].shot_labels))
+def share_work(work: Mapping[int, float], workers: int) -> dict[int, int]:
+    """Clients to processes that get about as much to do: the heaviest first, each to the process with the least."""
+    loads = [0.0] * workers
+    homes = {}
+    for client in sorted(work, key=lambda client: -work[client]):
+        homes[client] = loads.index(min(loads))
+        loads[homes[client]] += work[client]
+    return homes
+
+
+def _work(config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask]) -> dict[int, float]:
+    """Of each client: its images times its model's parameters, which a round's time roughly follows."""
+    models = model_group(config.models)
+    parameters = {}
+    for name in set(models):
+        with initialising(config.seed, "work", name):  # leaves torch's random state as it is
+            extractor = MODELS.load(name)(problem.channels, problem.image_size)
+        parameters[name] = sum(weight.numel() for weight in extractor.parameters())
+    return {client: len(task.shot_labels) * parameters[models[client % len(models)]] for client, task in tasks.items()}
 
 
 def _serve(connection: Connection, start: bytes) -> None:
