@@ -79,6 +79,27 @@ def test_the_reader_yields_the_generated_images_as_the_model_takes_them(embedded
     assert np.array_equal(np.concatenate(batches), images)
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "calibration"),
+    [
+        ((0.9, 0.9), "smallest and largest value"),
+        ((0.9, 0.5, 0.9), "99.999th percentile"),
+        ((0.9, 0.5, 0.5), None),
+    ],
+)
+def test_the_first_calibration_that_is_good_enough_is_taken(
+    finished: Comparison, tmp_path: Path, accuracies: tuple[float, ...], calibration: str | None
+) -> None:
+    run, measured = finished.ktl.out, iter(accuracies)  # before, then by each method that is tried
+    pairs, out = PairReader.of(run, read_record(run)), tmp_path / "int8.onnx"
+    quantisation = quantise(
+        run / "model.onnx", out, pairs, lambda file: Measured(next(measured), 1, Latency(1.0, 1.0)), max_drop=0.01
+    )
+    assert quantisation.calibration == calibration
+    assert list(measured) == []
+    assert out.exists() == (calibration is not None)
+
+
 def test_a_model_that_loses_too_much_stays_float32(finished: Comparison, tmp_path: Path) -> None:
     bundle = write_bundle(finished.ktl.out, tmp_path / "bundle", int8=True, max_drop=-1.0)
     assert bundle.quantisation is not None

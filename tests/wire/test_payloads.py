@@ -38,16 +38,7 @@ REQUEST = SessionRequest(
     image_format="png",
     seed=7,
 )
-GREY_REQUEST = SessionRequest(
-    CLASSES,
-    SIZE,
-    1,
-    pairs_per_class=2,
-    download_bytes=1_000_000,
-    alignment="robust",
-    image_format="png",
-    seed=7,
-)
+GREY_REQUEST = replace(REQUEST, channels=1)
 
 Decoder = Callable[[bytes], object]
 
