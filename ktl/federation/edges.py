@@ -75,7 +75,7 @@ class Edges:
         Returns each client's version, which `restore` needs: the rounds until it last trained, 0 for its initial state.
         """
         for client, version in self.versions.items():
-            path = _file(folder, client, version)
+            path = client_file(folder, client, version)
             if version > 0 and not path.exists():  # the same version has the same bits
                 save_checkpoint(path, self.learners[client].state(), {"received": self.received[client]})
         return self.versions
@@ -86,7 +86,7 @@ class Edges:
         for client in self.learners:
             self.versions[client] = versions[client]
             if versions[client] > 0:
-                state, metadata = load_checkpoint(_file(folder, client, versions[client]))
+                state, metadata = load_checkpoint(client_file(folder, client, versions[client]))
                 self.received[client] = metadata["received"]
                 self._revive(client, state)
 
@@ -143,7 +143,8 @@ class Edges:
         self.learners[client] = learner
 
 
-def _file(folder: Path, client: int, version: int) -> Path:
+def client_file(folder: Path, client: int, version: int) -> Path:
+    """Where `Edges.save` keeps one version of a client."""
     return folder / f"client-{client}.{version}.safetensors"
 
 

@@ -22,7 +22,7 @@ from ktl.data.partition_files import load_partition
 from ktl.edge.run import Interrupted
 from ktl.errors import CheckpointError, DataError, UsageError
 from ktl.federation import METHODS
-from ktl.federation.edges import Edges, Outcome
+from ktl.federation.edges import Edges, Outcome, client_file
 from ktl.federation.engine import Engine, Processes, cores
 from ktl.federation.method import Message, Method, Problem
 from ktl.seeds import stream
@@ -263,9 +263,10 @@ class _Loop:
 
     def _keep_only(self, versions: Mapping[int, int]) -> None:
         """Removes the clients' files that no checkpoint names: earlier ones, and those that a kill left behind."""
-        counting = {f"client-{client}.{version}.safetensors" for client, version in versions.items()}
-        for file in (self.out / "clients").glob("*"):
-            if file.name not in counting:
+        folder = self.out / "clients"
+        counting = {client_file(folder, client, version) for client, version in versions.items()}
+        for file in folder.glob("*"):
+            if file not in counting:
                 file.unlink()
 
     def _write_metrics(self) -> None:
