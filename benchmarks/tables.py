@@ -66,6 +66,8 @@ def cells(table: int, args: argparse.Namespace) -> list[Cell]:
     found = []
     for seed in range(args.seeds):
         for column, method, config in runs:
+            if args.methods and method not in args.methods:
+                continue
             key = {"table": table, "size": args.size, "column": column.name, "method": method, "seed": seed}
             key |= {"rounds": config.rounds, "generator": Path(config.cloud.generator).name}
             arguments = (replace(config, seed=seed), folder_of(args.out, key), args.workers, column.clustering_weight)
@@ -105,6 +107,7 @@ def main() -> None:
         command.add_argument("--size", choices=SIZES, default="reduced")
     run_options(runs)
     federation_options(runs)
+    runs.add_argument("--methods", nargs="*", metavar="METHOD", help="of the table, by name; all if none")
     runs.add_argument("--rounds", type=int, help="of a federation, in place of the size's")
     runs.add_argument("--generator", default="builtin", help="of tables 1, 2 and 9")
     runs.add_argument("--generators", type=Path, help="folder with those of tables 6 and 8")

@@ -1,8 +1,9 @@
 """What the cloud's help adds: local-only, the published scheme and every candidate, paired by seed, as markdown tables.
 
-Run: python benchmarks/transfer.py run CELLS --out results.jsonl [--part 0/2]   then   ... table --out results.jsonl
+Run: python benchmarks/transfer.py run SUITE --out results.jsonl [--seeds 3] [--arms "local only" published ...]
+     python benchmarks/transfer.py table --out results.jsonl
 
-CELLS is a name in SUITES. A cell is one (task, arm, seed); cells that `--out` already has are skipped, so a run can be
+SUITE is a name in SUITES. A cell is one (task, arm, seed); cells that `--out` already has are skipped, so a run can be
 stopped and gone on with, and `--part i/n` lets n processes share the work. Data sets come from `--data-root`.
 """
 
@@ -118,15 +119,15 @@ def measure_run(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def cells(suite: str, root: Path, threads: int, first_seed: int) -> list[Cell]:
+def cells(args: argparse.Namespace) -> list[Cell]:
     """Seed by seed; mixed within one, so that each part gets slow and fast ones."""
-    tasks, arms, seeds = SUITES[suite]
+    tasks, arms, seeds = SUITES[args.suite]
     found = []
-    for seed in range(first_seed, first_seed + seeds):
-        of_seed = [(task, arm, seed) for task in tasks for arm in arms]
+    for seed in range(args.first_seed, args.first_seed + (args.seeds or seeds)):
+        of_seed = [(task, arm, seed) for task in tasks for arm in args.arms or arms]
         found += Random(seed).sample(of_seed, len(of_seed))
     return [
-        Cell({"task": task.label, "arm": arm, "seed": seed}, measure, (task, arm, seed, root, threads))
+        Cell({"task": task.label, "arm": arm, "seed": seed}, measure, (task, arm, seed, args.data_root, args.threads))
         for task, arm, seed in found
     ]
 
@@ -167,12 +168,14 @@ def main() -> None:
     run_options(runs)
     runs.add_argument("--threads", type=int, default=2)
     runs.add_argument("--first-seed", type=int, default=0)
+    runs.add_argument("--seeds", type=int, help="the suite's if not given")
+    runs.add_argument("--arms", nargs="*", choices=ARMS, metavar="ARM", help="of the table; the suite's if none")
     commands.add_parser("table").add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     if args.command == "table":
         print(table(read(args.out)))
     else:
-        fill(args.out, cells(args.suite, args.data_root, args.threads, args.first_seed), args.part)
+        fill(args.out, cells(args), args.part)
 
 
 if __name__ == "__main__":

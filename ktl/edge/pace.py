@@ -10,6 +10,7 @@ import torch
 from ktl.config import RunConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.edge.learner import EdgeLearner
+from ktl.edge.process import prepare_process
 from ktl.edge.schedule import Stage, stages
 from ktl.errors import UsageError
 from ktl.pairs import ImageVectorPairs
@@ -27,7 +28,7 @@ def fit_to_time(config: RunConfig, task: FewShotTask, seconds: float) -> RunConf
     What fits already stays as it is: longer than the defaults has shown no gain. The result is a plain config, so a
     run of it is as reproducible as any. Raises UsageError for a time too short for even one step of each stage a round.
     """
-    torch.set_num_threads(config.threads)
+    prepare_process(config.threads)
     planned = [stage for r in range(config.rounds) for stage in _stages(config, task, r)]
     pace = _seconds_per_step(config, task)
     share = SHARE * seconds / sum(stage.steps * pace[stage.name] for stage in planned)

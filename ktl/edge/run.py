@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ktl.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from ktl.config import RunConfig, load_config, save_config
 from ktl.data import load_dataset
@@ -20,6 +18,7 @@ from ktl.edge.connection import CloudConnection
 from ktl.edge.evaluation import Evaluation
 from ktl.edge.export import ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.learner import EdgeLearner, RoundLosses
+from ktl.edge.process import prepare_process
 from ktl.edge.record import Record, cloud_arrays, describe_environment, result_arrays, write_record
 from ktl.edge.schedule import Stage
 from ktl.edge.session import EdgeSession
@@ -76,7 +75,7 @@ def train_edge(
             raise UsageError(f"{out} already holds a run: go on with --resume {out} or name another --out")
         if load_config(out / "config.json", RunConfig) != config:
             raise UsageError(f"{out} holds a run with other settings: resume it with its own, or name another --out")
-    torch.set_num_threads(config.threads)
+    prepare_process(config.threads)
     task = draw(config)
     session = EdgeSession(config, task, out / "wire", connection)
     learner = EdgeLearner(task, config, session.etf_seed)
@@ -95,7 +94,7 @@ def train_edge(
 def load_run(out: Path) -> EdgeLearner:
     """A run's saved model with its task and config. Raises CheckpointError."""
     config = load_config(out / "config.json", RunConfig)
-    torch.set_num_threads(config.threads)
+    prepare_process(config.threads)
     tensors, _ = load_checkpoint(out / "checkpoint.safetensors")
     learner = EdgeLearner(draw(config), config, etf_seed=config.seed)
     learner.restore_model(tensors)

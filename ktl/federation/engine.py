@@ -11,10 +11,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from ktl.config import FederationConfig
 from ktl.data.fewshot import FewShotTask
+from ktl.edge.process import prepare_process
 from ktl.errors import KtlError
 from ktl.federation.edges import Edges, Outcome
 from ktl.federation.method import Message, Problem
@@ -140,7 +139,7 @@ def _serve(connection: Connection, start: bytes) -> None:
     config, problem, tasks, core = pickle.loads(start)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    torch.set_num_threads(1)
+    prepare_process(1)
     edges: Edges | None = None
     while True:
         try:

@@ -19,6 +19,7 @@ from ktl.config import FederationConfig, PartitionConfig, load_config, save_conf
 from ktl.data import load_dataset
 from ktl.data.partition import FederatedData, share_out
 from ktl.data.partition_files import load_partition
+from ktl.edge.process import prepare_process
 from ktl.edge.run import Interrupted
 from ktl.errors import CheckpointError, DataError, UsageError
 from ktl.federation import METHODS
@@ -78,7 +79,7 @@ def federate(
         if wanted > 0:
             engine = stack.enter_context(Processes(config, problem, tasks, wanted))
         else:
-            torch.set_num_threads(1)
+            prepare_process(1)
             engine = Edges(config, problem, tasks)
         loop = _Loop(config, out, method, engine, active, len(data.clients))
         loop.restore()
