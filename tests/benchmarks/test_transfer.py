@@ -37,16 +37,23 @@ def test_gains_are_paired_by_seed_with_their_interval(results: Path) -> None:
     ]
 
 
-def test_a_cell_that_is_there_is_not_measured_again(results: Path, tmp_path: Path) -> None:
-    rows = [json.loads(line) for line in results.read_text().splitlines()]
-    suite = [rows[0] | {"task": task, "arm": arm, "seed": seed} for task, arm, seed in cells_of_ablation()]
+TASKS = (TASK, "cifar100 100-way 2-shot")
+
+
+@pytest.mark.parametrize(
+    ("arms", "seeds", "options"),
+    [
+        (["local only", "KTL (default)", "random latents", "aligned, 2 rounds"], 5, []),
+        (["published", "contrastive"], 2, ["--arms", "published", "contrastive", "--seeds", "2"]),
+    ],
+)
+def test_a_cell_that_is_there_is_not_measured_again(
+    results: Path, tmp_path: Path, arms: list[str], seeds: int, options: list[str]
+) -> None:
+    row = json.loads(results.read_text().splitlines()[0])
+    suite = [row | {"task": task, "arm": arm, "seed": seed} for task in TASKS for arm in arms for seed in range(seeds)]
     results.write_text("".join(json.dumps(row) + "\n" for row in suite))
     before = results.read_bytes()
     command = [sys.executable, str(SCRIPT), "run", "ablation", "--out", str(results), "--data-root", str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    ended = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
     assert (ended.stdout, results.read_bytes()) == ("", before)
-
-
-def cells_of_ablation() -> list[tuple[str, str, int]]:
-    arms = ["local only", "KTL (default)", "random latents", "aligned, 2 rounds"]
-    return [(task, arm, seed) for task in (TASK, "cifar100 100-way 2-shot") for arm in arms for seed in range(5)]
