@@ -19,7 +19,7 @@ from ktl.edge.learner import EdgeLearner
 from ktl.errors import DataError, KtlError
 from ktl.federation import METHODS
 from ktl.federation.method import Message, Method, Problem
-from ktl.models import model_group
+from ktl.models import client_model
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,6 @@ class Edges:
         self.config = replace(config, training=method.training(config.training))
         self.method: Method = method(self.config, problem)
         self.tasks = tasks
-        self.models = model_group(config.models)
         self.received: dict[int, list[int]] = {client: [] for client in tasks}
         self.messages: dict[int, Message] = {}  # of the rounds whose messages are kept
         self.learners = {client: self._learner(client) for client in tasks}
@@ -91,7 +90,7 @@ class Edges:
                 self._revive(client, state)
 
     def _learner(self, client: int) -> EdgeLearner:
-        model = self.models[client % len(self.models)]
+        model = client_model(self.config.models, client)
         edge = self.config.edge(model, self.method.head, self.method.local_only)
         return EdgeLearner(self.tasks[client], edge, etf_seed=self.config.seed)
 

@@ -17,7 +17,7 @@ from ktl.edge.process import prepare_process
 from ktl.errors import KtlError
 from ktl.federation.edges import Edges, Outcome
 from ktl.federation.method import Message, Problem
-from ktl.models import MODELS, model_group
+from ktl.models import MODELS, client_model
 from ktl.seeds import initialising
 
 
@@ -124,13 +124,13 @@ def share_work(work: Mapping[int, float], workers: int) -> dict[int, int]:
 
 def _work(config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask]) -> dict[int, float]:
     """Of each client: its images times its model's parameters, which a round's time roughly follows."""
-    models = model_group(config.models)
+    models = {client: client_model(config.models, client) for client in tasks}
     parameters = {}
-    for name in set(models):
+    for name in set(models.values()):
         with initialising(config.seed, "work", name):  # leaves torch's random state as it is
             extractor = MODELS.load(name)(problem.channels, problem.image_size)
         parameters[name] = sum(weight.numel() for weight in extractor.parameters())
-    return {client: len(task.shot_labels) * parameters[models[client % len(models)]] for client, task in tasks.items()}
+    return {client: len(task.shot_labels) * parameters[models[client]] for client, task in tasks.items()}
 
 
 def _serve(connection: Connection, start: bytes) -> None:

@@ -16,6 +16,7 @@ from ktl.config import FederationConfig, TrainingConfig
 from ktl.data.transforms import to_network
 from ktl.edge.evaluation import BATCH
 from ktl.edge.learner import EdgeLearner
+from ktl.models import client_model
 from ktl.models.edge_model import EdgeModel, build_model
 
 Message = dict[str, Tensor]
@@ -104,10 +105,8 @@ class Method:
 
     def small_model(self) -> EdgeModel:
         """The model group's first model with a linear head: what travels in methods that share a model."""
-        from ktl.models import model_group
-
         return build_model(
-            model_group(self.config.models)[0],
+            client_model(self.config.models, client=0),
             channels=self.problem.channels,
             image_size=self.problem.image_size,
             classes=self.problem.classes,

@@ -104,3 +104,9 @@ def model_group(names: str | Sequence[str]) -> list[str]:
             choices = ", ".join([*GROUPS, *MODELS.names()])
             raise UsageError(f"unknown model or group {part!r}: choose of {choices}, or module:Class")
     return models
+
+
+def client_model(names: str | Sequence[str], client: int) -> str:
+    """The model of client 0, 1, ... in a federation with the models `names`, as `model_group` takes them."""
+    models = model_group(names)
+    return models[client % len(models)]

@@ -20,7 +20,7 @@ from ktl.data.fewshot import FewShotTask, draw_task
 from ktl.edge.export import ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.learner import EdgeLearner
 from ktl.errors import UsageError
-from ktl.models import GROUPS, MODELS, model_group
+from ktl.models import GROUPS, MODELS, client_model, model_group
 from ktl.models.backbone import pooling_matrix
 from ktl.models.edge_model import build_model
 
@@ -90,6 +90,12 @@ def test_a_group_is_a_name_or_a_list() -> None:
     assert model_group("HtFE2") == ["cnn4", "resnet18"]
     assert model_group("cnn4, resnet8") == model_group(["cnn4", "resnet8"]) == ["cnn4", "resnet8"]
     assert model_group("HtFE2,mine:Net") == ["cnn4", "resnet18", "mine:Net"]
+
+
+def test_clients_take_the_models_of_a_group_in_turn() -> None:
+    assert [client_model("HtFE3", client) for client in range(5)] == [
+        "resnet10", "resnet18", "resnet34", "resnet10", "resnet18",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
