@@ -48,7 +48,7 @@ class TransferConfig:
     task: str = "image-vector"
     warmup_steps: int | None = None  # on the pairs alone, before the shots; by the number of classes if None
     warmup_batch: int = 256
-    joint_batch: int = 64  # pairs beside each batch of shots
+    joint_batch: int = 64  # pairs beside each batch of shots; 0: none
     weight: float = 1.0  # mu, of the auxiliary loss beside the shots' loss
     temperature: float = 0.2
     learning_rate: float = 1e-3  # in the warm-up

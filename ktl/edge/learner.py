@@ -197,9 +197,9 @@ class EdgeLearner:
             loss = self._shot_loss(step, rng)
             self.losses.shot_sum += loss.item()
             self.losses.shot_steps += 1
-        if pairs is not None:
-            warming = stage.name == "warm-up"
-            batch = config.transfer.warmup_batch if warming else config.transfer.joint_batch
+        warming = stage.name == "warm-up"
+        batch = config.transfer.warmup_batch if warming else config.transfer.joint_batch
+        if pairs is not None and batch > 0:
             # a model is tested on images like the shots: beside them, generated ones must not shift what normalises it
             with nullcontext() if warming else statistics_kept(self.model):
                 pair_loss = self._pair_loss(pairs, batch, rng)

@@ -117,6 +117,16 @@ def test_without_a_cloud_its_settings_change_nothing(small_task: FewShotTask) ->
     assert all(torch.equal(a, b) for a, b in zip(plain.state().values(), unlike.state().values(), strict=True))
 
 
+def test_no_pairs_beside_the_shots_is_training_without_them(small_task: FewShotTask, pairs: ImageVectorPairs) -> None:
+    training, transfer = TrainingConfig(steps=4), TransferConfig(warmup_steps=0, joint_batch=0)
+    alone = EdgeLearner(small_task, RunConfig(local_only=True, training=training), etf_seed=0)
+    helped = EdgeLearner(small_task, RunConfig(training=training, transfer=transfer), etf_seed=0)
+    helped.receive(pairs)
+    assert train(helped) == train(alone)
+    assert all(torch.equal(copied_weights(helped)[name], tensor) for name, tensor in copied_weights(alone).items())
+    assert helped.losses.means()["pair_loss"] is None
+
+
 def test_the_warm_up_changes_the_extractor_and_not_the_classifier(
     small_task: FewShotTask, pairs: ImageVectorPairs
 ) -> None:
