@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cells import Cell, Row, fill, read, run_options
-from intervals import interval
+from intervals import shown
 
 from ktl.config import RECIPES, TRANSFERS, CloudConfig, FederationConfig, PartitionConfig
 from ktl.federation import METHODS
@@ -132,12 +132,6 @@ def table(rows: list[Row]) -> str:
 def label_of(row: Row) -> str:
     """A setting as the table names it."""
     return f"{row['setting']}, {row['rounds']} rounds x {row['local_epochs']}"
-
-
-def shown(values: list[float], sign: str = "") -> str:
-    """Mean and half-width of the 95% interval; the mean alone of one value."""
-    mean, width = interval(values)
-    return f"{mean:{sign}.2f}" + (f" ± {width:.2f}" if len(values) > 1 else "")
 
 
 def main() -> None:

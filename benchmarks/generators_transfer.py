@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cells import read
-from intervals import interval
+from intervals import shown
 from transfer import measure_run
 
 from ktl import DataConfig, RunConfig, load_generator
@@ -86,14 +86,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     for shots in dict.fromkeys(row["shots"] for row in rows):
         for name in dict.fromkeys(row["generator"] for row in rows):
             cell = [row for row in rows if (row["shots"], row["generator"]) == (shots, name)]
-            mean, spread = interval([row["accuracy"] for row in cell])
-            gain, width = interval([row["accuracy"] - local[shots, row["seed"]] for row in cell])
-            gained = "" if name == LOCAL else f"{gain:+.2f} ± {width:.2f}"
+            accuracy = shown([row["accuracy"] for row in cell])
+            gains = [row["accuracy"] - local[shots, row["seed"]] for row in cell]
+            gained = "" if name == LOCAL else shown(gains, sign="+")
             seconds, down = (sum(row[key] for row in cell) / len(cell) for key in ("seconds", "bytes_down"))
             first = cell[0]
             lines.append(
                 f"| {first['data']} | {shots} | {name} | {first.get('family', '')} | {first.get('latent', '')} "
-                f"| {mean:.2f} ± {spread:.2f} | {gained} | {seconds:.0f} | {down:,.0f} |"
+                f"| {accuracy} | {gained} | {seconds:.0f} | {down:,.0f} |"
             )
     return "\n".join(lines)
 

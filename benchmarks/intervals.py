@@ -1,5 +1,11 @@
-"""Confidence intervals of a mean over seeds."""
+"""Means over seeds, as tables show them."""
 
-from ktl.edge.intervals import mean_interval as interval
+from __future__ import annotations
 
-__all__ = ["interval"]
+from ktl.edge.intervals import mean_interval
+
+
+def shown(values: list[float], sign: str = "") -> str:
+    """Mean and half-width of its 95% interval, the mean alone of one value; `sign` "+" for a difference."""
+    mean, width = mean_interval(values)
+    return f"{mean:{sign}.2f}" + (f" ± {width:.2f}" if len(values) > 1 else "")

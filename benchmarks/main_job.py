@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from intervals import interval
+from intervals import shown
 
 from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_beside_local, train_edge
 
@@ -46,11 +46,9 @@ def main() -> None:
             f"| {total['bytes_up']:,} | {total['bytes_down']:,} |",
             flush=True,
         )
-    means = {name: interval([row[name] for row in rows]) for name in rows[0]}
-    cells = [
-        f"{means[name][0]:.2f} ± {means[name][1]:.2f}" if name in means else "" for name in ("ktl", "local", "gain")
-    ]
-    print(f"| mean | {cells[0]} | {cells[1]} | {cells[2]} | | | | |")
+    signs = {"ktl": "", "local": "", "gain": "+"}
+    means = [shown([row[name] for row in rows], sign) if name in rows[0] else "" for name, sign in signs.items()]
+    print(f"| mean | {' | '.join(means)} | | | | |")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from tempfile import TemporaryDirectory
 
 import communication
 from cells import Cell, Row, fill, read, run_options
-from federated import federation_options, folder_of, measure_federation, shown
+from federated import federation_options, folder_of, measure_federation
+from intervals import shown
 from published import PUBLISHED
 from table_runs import COLUMNS, SIZES, Missing, runs_of
 from transfer import measure_run

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cells import Cell, fill, read, run_options
-from intervals import interval
+from intervals import shown
 
 from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_edge
 from ktl.config import RECIPES, TRANSFERS, CloudConfig
@@ -145,16 +145,16 @@ def table(rows: list[dict[str, Any]]) -> str:
             cell = [r for r in rows if (r["task"], r["arm"]) == (task, arm) and (task, r["seed"]) in local]
             if not cell:
                 continue
-            mean, spread = interval([row["accuracy"] for row in cell])
-            gain, width = interval([row["accuracy"] - local[task, row["seed"]] for row in cell])
-            relative = 100 * gain / statistics.mean(local[task, row["seed"]] for row in cell)
-            gained = "" if arm in LOCAL_ARMS else f"{gain:+.2f} ± {width:.2f} | {relative:+.0f}%"
+            accuracy = shown([row["accuracy"] for row in cell])
+            alone = [local[task, row["seed"]] for row in cell]
+            gains = [row["accuracy"] - base for row, base in zip(cell, alone, strict=True)]
+            gained = "" if arm in LOCAL_ARMS else f"{shown(gains, sign='+')} | {100 * sum(gains) / sum(alone):+.0f}%"
             seconds, up, down = (
                 statistics.mean(row[key] for row in cell) for key in ("seconds", "bytes_up", "bytes_down")
             )
             peak = max(row["peak_mib"] for row in cell)
             lines.append(
-                f"| {task} | {arm} | {len(cell)} | {mean:.2f} ± {spread:.2f} | {gained or ' | '} "
+                f"| {task} | {arm} | {len(cell)} | {accuracy} | {gained or ' | '} "
                 f"| {seconds:.0f} | {up:,.0f} | {down:,.0f} | {peak} |"
             )
     return "\n".join(lines)
