@@ -61,14 +61,13 @@ def cells(table: int, args: argparse.Namespace) -> list[Cell]:
     runs = []
     for column in COLUMNS[table]:
         try:
-            runs += [(column, method, config) for method, config in runs_of(table, column, args)]
+            of_column = runs_of(table, column, args)
+            runs += [(column, method, config) for method, config in of_column if method in (args.methods or [method])]
         except Missing as missing:
             print(f"skipped {column.name}: {missing}", flush=True)
     found = []
     for seed in range(args.seeds):
         for column, method, config in runs:
-            if args.methods and method not in args.methods:
-                continue
             key = {"table": table, "size": args.size, "column": column.name, "method": method, "seed": seed}
             key |= {"rounds": config.rounds, "generator": Path(config.cloud.generator).name}
             arguments = (replace(config, seed=seed), folder_of(args.out, key), args.workers, column.clustering_weight)
