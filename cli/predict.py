@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress
 
 from ktl.errors import UsageError
 
 from .console import errors, in_percent, output
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from ktl.edge.predict import Prediction, Source
 
 
@@ -71,8 +72,11 @@ def predict(
 
 def _bar(total: int | None) -> Progress | nullcontext[None]:
     """A progress bar where the results go to a file and a person watches the rest; else nothing."""
-    watched = errors.is_terminal and not sys.stdout.isatty() and total != 1
-    return Progress(console=errors, transient=True) if watched else nullcontext()
+    if total == 1 or sys.stdout.isatty() or not errors.is_terminal:
+        return nullcontext()
+    from rich.progress import Progress
+
+    return Progress(console=errors, transient=True)
 
 
 def _print(prediction: Prediction, as_json: bool) -> None:
