@@ -61,10 +61,13 @@ def cells(table: int, args: argparse.Namespace) -> list[Cell]:
     runs = []
     for column in COLUMNS[table]:
         try:
-            of_column = runs_of(table, column, args)
-            runs += [(column, method, config) for method, config in of_column if method in (args.methods or [method])]
+            runs += [(column, method, config) for method, config in runs_of(table, column, args)]
         except Missing as missing:
             print(f"skipped {column.name}: {missing}", flush=True)
+    methods = list(dict.fromkeys(method for _, method, _ in runs))
+    if runs and (unknown := set(args.methods or []) - set(methods)):
+        raise SystemExit(f"table {table} has no method {', '.join(sorted(unknown))}: choose of {', '.join(methods)}")
+    runs = [run for run in runs if run[1] in (args.methods or methods)]
     found = []
     for seed in range(args.seeds):
         for column, method, config in runs:

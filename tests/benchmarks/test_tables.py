@@ -76,6 +76,14 @@ def test_generators_are_found_by_their_names(printed: Printed, tmp_path: Path) -
     assert not any("WikiArt" in line for line in lines)
 
 
+def test_a_method_that_no_table_has_is_refused(printed: Printed, tmp_path: Path) -> None:
+    (tmp_path / "cifar100-20k.npz").touch()
+    run = ["run", 9, "--out", tmp_path / "t.jsonl", "--data-root", tmp_path, "--seeds", 0, "--methods", "KTL"]
+    assert printed(tables.main, *run) == []
+    with pytest.raises(SystemExit, match="table 9 has no method KLT: choose of client data only, KTL"):
+        printed(tables.main, *run, "KLT")
+
+
 def test_methods_are_compared_in_pairs_by_seed(printed: Printed, tmp_path: Path) -> None:
     traffic = {"bytes_up": 5_000, "bytes_down": 20_000, "bytes_broadcast": 1_000, "numbers_up": 1, "numbers_down": 2}
     base = {"setting": "dirichlet cnn4", "rounds": 10, "local_epochs": 1, "last": 20.0, "worst": 5.0, "seconds": 7.0}
