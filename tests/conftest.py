@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-
-# as the command line has it, before torch loads: the suite's processes share the cores
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import pytest
