@@ -168,7 +168,9 @@ def fashion() -> FewShotTask:
     return replace(task, test_images=task.test_images[::10], test_labels=task.test_labels[::10])
 
 
-@pytest.mark.parametrize(("name", "precision"), [("resnet4", "bfloat16"), ("mobilenetv2", "float32")])
+@pytest.mark.parametrize(
+    ("name", "precision"), [("resnet8", "float32"), ("mobilenetv2", "float32"), ("resnet4", "bfloat16")]
+)
 def test_an_edge_learns_with_batch_normalisation(fashion: FewShotTask, name: str, precision: str) -> None:
     training = TrainingConfig(steps=16, batch=10, schedule="constant")
     config = RunConfig(model=name, local_only=True, training=training, precision=precision)
