@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ShotBatch:
-    """One step: images (n, c, s, s) in [-1, 1], labels (n,), features (n, 512), outputs (n, C), loss, stream."""
+    """One step: images (n, c, s, s) in [-1, 1], labels (n,), features (n, 512), outputs (n, C), loss, stream.
+
+    `dtype` is what extractors compute in, a guidance's own too (`features_in`).
+    """
 
     images: Tensor
     labels: Tensor
@@ -18,6 +21,7 @@ class ShotBatch:
     outputs: Tensor
     loss: Tensor
     rng: torch.Generator
+    dtype: torch.dtype
 
 
 class Guidance(nn.Module):

@@ -17,7 +17,7 @@ from ktl.data.fewshot import FewShotTask
 from ktl.data.transforms import strong_view, to_network, weak_view
 from ktl.edge.evaluation import BATCH, Evaluation, class_cosines, evaluate
 from ktl.edge.guidance import Guidance, ShotBatch
-from ktl.edge.precision import training_dtype
+from ktl.edge.precision import features_in, training_dtype
 from ktl.edge.schedule import Stage, rate_factor, stages
 from ktl.errors import CheckpointError, UsageError
 from ktl.etf import arcface_loss
@@ -109,7 +109,9 @@ class EdgeLearner:
 
     def guide(self, guidance: Guidance | None) -> None:
         """Lets `guidance` shape the loss on the shots from now on; its weights get an optimizer of their own."""
-        self._guidance = None if guidance is None else guidance.to(self.device)
+        self._guidance = None
+        if guidance is not None:
+            self._guidance = guidance.to(self.device, memory_format=torch.channels_last)
         self._optimizers.pop("guidance", None)
         if guidance is not None and (weights := [*guidance.parameters()]):
             training = self.config.training
@@ -230,7 +232,7 @@ class EdgeLearner:
             )
         if self._guidance is None:
             return loss
-        guided: Tensor = self._guidance(ShotBatch(images, labels, features, outputs, loss, rng))
+        guided: Tensor = self._guidance(ShotBatch(images, labels, features, outputs, loss, rng, self._dtype))
         return guided
 
     def _shot_index(self, step: int) -> Tensor:
@@ -250,11 +252,8 @@ class EdgeLearner:
         return loss
 
     def _features(self, images: Tensor) -> Tensor:
-        """float32, but computed in the training's precision: heads and losses stay exact."""
         self.model.train(len(images) > 1)  # batch normalisation is undefined on one image: it takes running statistics
-        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
-            features: Tensor = self.model.extractor(images)
-        return features.float()
+        return features_in(self._dtype, self.model.extractor, images)
 
     def _network_input(self, images: Tensor, view: View, rng: torch.Generator) -> Tensor:
         images = view(images, rng) if self.config.training.augment else to_network(images)

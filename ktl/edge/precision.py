@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
 
 from ktl.errors import UsageError
 
@@ -19,6 +20,13 @@ def training_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def features_in(dtype: torch.dtype, extractor: nn.Module, images: Tensor) -> Tensor:
+    """Features (n, d) of images (n, c, s, s), float32, but computed in `dtype`: heads and losses stay exact."""
+    with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+        features: Tensor = extractor(images)
+    return features.float()
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ktl.edge.guidance import Guidance, ShotBatch
 from ktl.edge.learner import EdgeLearner
+from ktl.edge.precision import features_in
 from ktl.federation.method import Message, Method, weighted_average
 from ktl.federation.methods.fml import divergence
 from ktl.models.backbone import FEATURE_DIM
@@ -35,7 +36,7 @@ class AdaptiveMutualDistillation(Guidance):
         self.smoothing = smoothing
 
     def forward(self, batch: ShotBatch) -> Tensor:
-        features = self.mentee.extractor(batch.images)
+        features = features_in(batch.dtype, self.mentee.extractor, batch.images)
         outputs = self.mentee.classifier(features)
         own = F.cross_entropy(outputs, batch.labels, label_smoothing=self.smoothing)
         hidden = F.mse_loss(batch.features, self.map(features))

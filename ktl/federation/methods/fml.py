@@ -16,6 +16,7 @@ from torch import Tensor
 from ktl.config import TrainingConfig
 from ktl.edge.guidance import Guidance, ShotBatch
 from ktl.edge.learner import EdgeLearner
+from ktl.edge.precision import features_in
 from ktl.federation.method import Message, Method, weighted_average
 from ktl.models.edge_model import EdgeModel
 
@@ -31,7 +32,7 @@ class MutualLearning(Guidance):
         self.smoothing = smoothing
 
     def forward(self, batch: ShotBatch) -> Tensor:
-        outputs = self.shared(batch.images)
+        outputs = self.shared.classifier(features_in(batch.dtype, self.shared.extractor, batch.images))
         private = ALPHA * batch.loss + (1 - ALPHA) * divergence(outputs.detach(), batch.outputs)
         own = F.cross_entropy(outputs, batch.labels, label_smoothing=self.smoothing)
         return private + BETA * own + (1 - BETA) * divergence(batch.outputs.detach(), outputs)
