@@ -21,14 +21,13 @@ from pathlib import Path
 from cells import Cell, Row, fill, read, run_options
 from intervals import shown
 
-from ktl.config import RECIPES, TRANSFERS, CloudConfig, FederationConfig, PartitionConfig
+from ktl.config import FEDERATED_TRANSFER, RECIPES, TRANSFERS, CloudConfig, FederationConfig, PartitionConfig
 from ktl.federation import METHODS
 from ktl.federation.run import federate
 
 DATA = "cifar100-20k.npz"
 CLIENTS = 20
 PUBLISHED_DOWNLOAD = 1_430_000  # bytes a round and client: 100 pairs as raw floats
-WARMUP_STEPS = 200  # as `ktl federate` has it
 OURS = "fedktl"
 PER_ROUND = ["seconds", "bytes_up", "bytes_down", "bytes_broadcast", "numbers_up", "numbers_down"]
 REMARKS = {"published": "published recipe and settings", "download": "1.43 MB a round"}
@@ -66,7 +65,7 @@ def base_config(setting: str, seed: int, args: argparse.Namespace) -> Federation
         models=models,
         rounds=args.rounds,
         training=replace(RECIPES["tuned"], epochs=args.rounds * args.local_epochs, least_steps=0),
-        transfer=replace(TRANSFERS["image-vector"], warmup_steps=WARMUP_STEPS),
+        transfer=FEDERATED_TRANSFER,
         seed=seed,
         device=args.device,
     )

@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from federated import WARMUP_STEPS
 from published import CLUSTERING_WEIGHTS, DATA, GENERATORS_6, GROUPS_2, PUBLISHED
 from transfer import ARMS
 
 from ktl import DataConfig, RunConfig
-from ktl.config import RECIPES, TRANSFERS, CloudConfig, FederationConfig, PartitionConfig
+from ktl.config import FEDERATED_TRANSFER, RECIPES, TRANSFERS, CloudConfig, FederationConfig, PartitionConfig
 from ktl.data import load_dataset
 from ktl.data.vision import SOURCES
 from ktl.errors import KtlError
@@ -127,7 +126,7 @@ def runs_of(table: int, column: Column, args: argparse.Namespace) -> Iterator[tu
     ours = replace(
         paper,
         training=replace(RECIPES["tuned"], epochs=paper.rounds, least_steps=0),
-        transfer=replace(TRANSFERS["image-vector"], warmup_steps=WARMUP_STEPS),
+        transfer=FEDERATED_TRANSFER,
         cloud=CloudConfig(generator),
         download_budget=FederationConfig.download_budget,
     )

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from ktl.config import (
+    FEDERATED_TRANSFER,
     RECIPES,
     TRANSFERS,
     CloudConfig,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from ktl.federation.run import FederationResult
 
 STEPS = 200  # a client, over all rounds
-WARMUP_STEPS = 200
 
 
 def federate(
@@ -87,9 +87,6 @@ def federate(
     model_group(models)  # refuses unknown names at once
     if resume and out is None:
         raise UsageError("--resume needs the folder of the runs: give --out")
-    transfer = (
-        TRANSFERS["mse"] if recipe == "published" else replace(TRANSFERS["image-vector"], warmup_steps=WARMUP_STEPS)
-    )
     config = FederationConfig(
         source=data,
         image_size=image_size,
@@ -101,7 +98,7 @@ def federate(
         deadline=deadline,
         patience=patience,
         training=_training(recipe, steps),
-        transfer=transfer,
+        transfer=TRANSFERS["mse"] if recipe == "published" else FEDERATED_TRANSFER,
         cloud=CloudConfig(generator, "published", 1) if recipe == "published" else CloudConfig(generator),
         seed=seed,
         device=device,

@@ -206,6 +206,8 @@ TRANSFERS = {
     "mse": TransferConfig(task="mse", warmup_steps=0, joint_batch=10, weight=50.0, anew_each_round=True),
 }
 
+FEDERATED_TRANSFER = replace(TRANSFERS["image-vector"], warmup_steps=200)  # a client of a federation has more images
+
 
 def flat_settings(config: Any) -> dict[str, Any]:
     """A config without its nesting: {"training.optimizer": "adamw", ...}."""
