@@ -111,7 +111,7 @@ class EdgeLearner:
         """Lets `guidance` shape the loss on the shots from now on; its weights get an optimizer of their own."""
         self._guidance = None
         if guidance is not None:
-            self._guidance = guidance.to(self.device, memory_format=torch.channels_last)
+            self._guidance = guidance.to(self.device).to(memory_format=torch.channels_last)
         self._optimizers.pop("guidance", None)
         if guidance is not None and (weights := [*guidance.parameters()]):
             training = self.config.training
