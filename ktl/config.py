@@ -206,7 +206,7 @@ TRANSFERS = {
     "mse": TransferConfig(task="mse", warmup_steps=0, joint_batch=10, weight=50.0, anew_each_round=True),
 }
 
-FEDERATED_TRANSFER = replace(TRANSFERS["image-vector"], warmup_steps=200)  # a client of a federation has more images
+FEDERATED_TRANSFER = replace(TRANSFERS["image-vector"], warmup_steps=200)  # what `ktl federate` and its benchmarks take
 
 
 def flat_settings(config: Any) -> dict[str, Any]:
