@@ -109,11 +109,12 @@ class EdgeLearner:
 
     def guide(self, guidance: Guidance | None) -> None:
         """Lets `guidance` shape the loss on the shots from now on; its weights get an optimizer of their own."""
-        self._guidance = None
-        if guidance is not None:
-            self._guidance = guidance.to(self.device).to(memory_format=torch.channels_last)
+        self._guidance = guidance
         self._optimizers.pop("guidance", None)
-        if guidance is not None and (weights := [*guidance.parameters()]):
+        if guidance is None:
+            return
+        guidance.to(self.device).to(memory_format=torch.channels_last)
+        if weights := [*guidance.parameters()]:
             training = self.config.training
             self._optimizers["guidance"] = _optimizer(training, [(weights, training.learning_rate)])
 
