@@ -18,15 +18,12 @@ from torch import Tensor, nn
 
 from ktl.config import FederationConfig
 from ktl.data.partition import FederatedData
-from ktl.edge.guidance import Guidance, ShotBatch
 from ktl.federation import METHODS
 from ktl.federation.edges import Edges
 from ktl.federation.method import Message, Method, Problem
 from ktl.federation.methods import fedgen
-from ktl.federation.methods.fedkd import AdaptiveMutualDistillation, compress, decompress
+from ktl.federation.methods.fedkd import compress, decompress
 from ktl.federation.methods.fedtgp import adaptive_margin
-from ktl.federation.methods.fml import MutualLearning
-from ktl.models.edge_model import EdgeModel, build_model
 from ktl.seeds import stream  # the draws are all that both sides have in common
 
 CLIENTS = [0, 1]
@@ -333,21 +330,3 @@ def test_fedtgp_trains_prototypes_by_the_contrast_with_a_margin(
         target = expected[client.y]
         client.step(lambda features, logits, t=target: 0.1 * F.mse_loss(features, t))  # type: ignore[misc]
     assert_same_weights(edges, clients)
-
-
-@pytest.mark.parametrize("kind", [MutualLearning, AdaptiveMutualDistillation])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_a_model_beside_the_private_one_computes_in_the_same_precision(
-    kind: Callable[[EdgeModel, float], Guidance], dtype: torch.dtype
-) -> None:
-    beside = build_model("cnn4", channels=1, image_size=16, classes=3, seed=0, etf_seed=0, head="linear")
-    features, outputs = torch.rand(4, 512), torch.rand(4, 3)
-    labels = torch.tensor([0, 1, 2, 0])
-    loss = F.cross_entropy(outputs, labels)
-    rng = torch.Generator()
-    batch = ShotBatch(torch.rand(4, 1, 16, 16), labels, features, outputs, loss, rng, dtype)
-    computed: list[torch.dtype] = []
-    beside.extractor.register_forward_hook(lambda _module, _inputs, found: computed.append(found.dtype))
-    guided = kind(beside, 0.0)(batch)
-    assert computed == [dtype]
-    assert guided.dtype == torch.float32
