@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
 import sys
+from collections import OrderedDict
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,3 +99,31 @@ class OfficialWriter:
     def write(self, path: Path, networks: Any, protocol: int = 4) -> Path:
         path.write_bytes(pickle.dumps(networks, protocol))
         return path
+
+
+def legacy_storage(
+    kind: Any, length: int = 2, counted: int = 2, numbers: bytes = bytes(8), reference: Any = "cpu"
+) -> bytes:
+    """A storage as torch.save wrote it before its zip format."""
+
+    class Persistent(pickle._Pickler):  # type: ignore[name-defined,misc]
+        def persistent_id(self, value: Any) -> Any:
+            return value.as_tuple if isinstance(value, Reference) else None
+
+    class Reference:
+        as_tuple = ("storage", kind, "1", reference, length, None)
+
+    file = BytesIO()
+    for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}):
+        pickle.dump(value, file, 2)
+    Persistent(file, 2).dump(Reference())
+    pickle.dump(["1"], file, 2)
+    return file.getvalue() + struct.pack("<q", counted) + numbers
+
+
+class Rebuilt(Reduced):
+    """A tensor with freely chosen claims."""
+
+    def __init__(self, payload: bytes, offset: Any, size: Any, stride: Any) -> None:
+        storage = Reduced(torch.storage._load_from_bytes, payload)
+        super().__init__(torch._utils._rebuild_tensor_v2, storage, offset, size, stride, False, OrderedDict())

@@ -156,11 +156,6 @@ GOLDEN: dict[str, Network] = {
 }
 
 
-@pytest.fixture
-def writer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OfficialWriter:
-    return OfficialWriter(monkeypatch, tmp_path / "canary")
-
-
 @pytest.mark.parametrize("name", GOLDEN)
 def test_a_converted_network_draws_the_same_images_to_the_bit(
     name: str, writer: OfficialWriter, tmp_path: Path

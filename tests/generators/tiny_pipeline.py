@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ktl.seeds import initialising
+from torch import Tensor
+
+from ktl.generators.base import sample_latents
+from ktl.generators.diffusion import DiffusionGenerator, load_diffusion
+from ktl.seeds import initialising, stream
 
 WORDS = ["a", "cat", "dog"]
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
@@ -124,3 +128,15 @@ def tokenizer(folder: Path) -> Any:
     finally:
         vocab.unlink()
         merges.unlink()
+
+
+def load(folder: Path, query: str = "") -> DiffusionGenerator:
+    return load_diffusion(f"diffusers:{folder}{'?' if query else ''}{query}")
+
+
+def noise(generator: DiffusionGenerator, count: int = 3, seed: int = 0) -> Tensor:
+    return sample_latents(generator, count, stream(seed, "test"))
+
+
+def change_json(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import save
 
-from ktl.errors import WireError
 from ktl.wire import SessionRequest, decode_pairs
+
+from .refusal import refusal
 
 SIZE, LATENT_DIM = 16, 8
 REQUEST = SessionRequest(
@@ -47,13 +48,8 @@ def payload(files: list[bytes], **changed: NDArray[Any]) -> bytes:
     return save(arrays | changed, metadata={"ktl": "pairs/1"})
 
 
-def refusal(content: bytes) -> str:
-    with pytest.raises(WireError) as refused:
-        decode_pairs(content, REQUEST, LATENT_DIM)
-    text = str(refused.value)
-    assert "\n" not in text
-    assert 10 < len(text) < 400
-    return text
+def refused(content: bytes) -> str:
+    return refusal(lambda payload: decode_pairs(payload, REQUEST, LATENT_DIM), content)
 
 
 def png_chunk(name: bytes, content: bytes) -> bytes:
@@ -91,38 +87,38 @@ def test_no_pairs_at_all_keep_their_shape() -> None:
     ],
 )
 def test_wrong_arrays_are_refused(changed: dict[str, NDArray[Any]], reason: str) -> None:
-    assert reason in refusal(payload([image_file(), image_file()], **changed))
+    assert reason in refused(payload([image_file(), image_file()], **changed))
 
 
 @pytest.mark.parametrize("first", [0, -1])
 def test_image_lengths_below_one_are_refused_even_if_the_sum_is_right(first: int) -> None:
     files = [image_file(), image_file()]
     total = sum(map(len, files))
-    assert "image lengths" in refusal(payload(files, lengths=np.array([first, total - first], np.int32)))
+    assert "image lengths" in refused(payload(files, lengths=np.array([first, total - first], np.int32)))
 
 
 def test_more_pairs_than_were_asked_for_are_refused() -> None:
-    assert refusal(payload([image_file()] * 5)) == "5 pairs where at most 4 were asked for"
+    assert refused(payload([image_file()] * 5)) == "5 pairs where at most 4 were asked for"
 
 
 @pytest.mark.parametrize("size", [(SIZE, SIZE + 1), (1, 1), (2 * SIZE, 2 * SIZE)])
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
 def test_an_image_of_another_size_is_refused_by_its_index(size: tuple[int, int], image_format: str) -> None:
-    text = refusal(payload([image_file(), image_file(size=size, image_format=image_format)]))
+    text = refused(payload([image_file(), image_file(size=size, image_format=image_format)]))
     assert text == f"image 1 is {size[0]} x {size[1]} pixels, not 16 x 16"
 
 
 def test_a_decompression_bomb_is_refused_by_its_header() -> None:
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0))
     bomb = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(bytes(10_000))) + png_chunk(b"IEND", b"")
-    text = refusal(payload([bomb]))
+    text = refused(payload([bomb]))
     assert text.startswith("image 0 ")
     assert "decompression bomb" in text or "50000 x 50000" in text
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "BMP", "GIF", "TIFF"])
 def test_an_image_of_a_format_outside_the_protocol_is_refused(image_format: str) -> None:
-    assert "image 0 of the pairs cannot be decoded" in refusal(payload([image_file(image_format=image_format)]))
+    assert "image 0 of the pairs cannot be decoded" in refused(payload([image_file(image_format=image_format)]))
 
 
 @pytest.mark.parametrize("name", [b"iCCP", b"IHDR", b"pHYs"])
@@ -130,7 +126,7 @@ def test_an_image_with_an_empty_chunk_behind_the_pixels_is_refused(name: bytes) 
     plain = image_file()
     end = plain.index(b"IEND") - 4
     file = plain[:end] + png_chunk(name, b"") + plain[end:]
-    assert "image 0 of the pairs cannot be decoded" in refusal(payload([file]))
+    assert "image 0 of the pairs cannot be decoded" in refused(payload([file]))
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 3), ("RGBA", 3), ("P", 3), ("RGB", 1), ("LA", 1)])
