@@ -47,6 +47,7 @@ ARMS = {
     "aligned, 2 rounds": replace(BASE, rounds=2),
 }
 CANDIDATES = list(ARMS)
+ARMS["3,700 pairs"] = replace(BASE, cloud=CloudConfig(pairs_per_class=37, download_budget=2_700_000))  # of 100 classes
 # for architectures that take ten times as long: as many steps on the shots in both
 SHORT = replace(BASE, training=replace(BASE.training, steps=150))
 LOCAL_ARMS = ("local only", "local only, 150 steps")
@@ -82,6 +83,7 @@ SUITES: dict[str, tuple[list[Task], list[str], int]] = {
         ["local only", "KTL (default)", "random latents", "aligned, 2 rounds"],
         5,
     ),
+    "pairs": ([Task("cifar100", None, 2)], ["local only", "KTL (default)", "3,700 pairs"], 8),
     "architectures": (
         [Task("cifar100", 10, 2, model) for model in ("resnet8", "mobilenetv2")],
         [LOCAL_ARMS[1], "KTL, 150 steps after 100"],
