@@ -87,7 +87,7 @@ def markdown(table: int, size: str, rows: list[Row]) -> str:
     lines += ["|---|---|---|---|---|---|---|---|"]
     measured = [(row["column"], row["method"]) for row in rows]
     for column in dict.fromkeys(column for column, _ in [*PUBLISHED[table], *measured]):
-        for method in dict.fromkeys(m for c, m in [*measured, *PUBLISHED[table]] if c == column):
+        for method in dict.fromkeys(m for c, m in [*PUBLISHED[table], *measured] if c == column):
             cell = [row for row in rows if (row["column"], row["method"]) == (column, method)]
             paper = PUBLISHED[table].get((column, method))
             ours = shown([row["value"] for row in cell]) if cell else "not run"
