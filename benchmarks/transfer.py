@@ -48,15 +48,17 @@ ARMS = {
 }
 CANDIDATES = list(ARMS)
 ARMS["3,700 pairs"] = replace(BASE, cloud=CloudConfig(pairs_per_class=37, download_budget=2_700_000))  # of 100 classes
-ARMS["700 pairs, by 128"] = replace(  # of ten classes
-    BASE, cloud=CloudConfig(pairs_per_class=70), transfer=replace(BASE.transfer, warmup_batch=128)
+ARMS["2,000 pairs, by 256"] = replace(  # of ten classes
+    BASE, cloud=CloudConfig(pairs_per_class=200), transfer=replace(BASE.transfer, warmup_batch=256)
 )
 # for architectures that take ten times as long: as many steps on the shots in both
 SHORT = replace(BASE, training=replace(BASE.training, steps=150))
 LOCAL_ARMS = ("local only", "local only, 150 steps")
 ARMS[LOCAL_ARMS[1]] = replace(SHORT, local_only=True)
 ARMS["KTL, 150 steps after 100"] = replace(
-    SHORT, transfer=replace(BASE.transfer, warmup_steps=100, warmup_batch=128, joint_batch=32)
+    SHORT,
+    cloud=CloudConfig(pairs_per_class=200),
+    transfer=replace(BASE.transfer, warmup_steps=100, warmup_batch=128, joint_batch=32),
 )
 
 
@@ -87,7 +89,7 @@ SUITES: dict[str, tuple[list[Task], list[str], int]] = {
         5,
     ),
     "pairs": ([Task("cifar100", None, 2)], ["local only", "KTL (default)", "3,700 pairs"], 8),
-    "draws": ([Task("fashion", None, 2)], ["local only", "KTL (default)", "700 pairs, by 128"], 16),
+    "draws": ([Task("fashion", None, 2)], ["local only", "KTL (default)", "2,000 pairs, by 256"], 16),
     "architectures": (
         [Task("cifar100", 10, 2, model) for model in ("resnet8", "mobilenetv2")],
         [LOCAL_ARMS[1], "KTL, 150 steps after 100"],

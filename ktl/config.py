@@ -47,7 +47,7 @@ class TransferConfig:
 
     task: str = "image-vector"
     warmup_steps: int | None = None  # on the pairs alone, before the shots; by the number of classes if None
-    warmup_batch: int = 256
+    warmup_batch: int | None = None  # pairs a step of it; by the number of classes if None
     joint_batch: int = 64  # pairs beside each batch of shots; 0: none
     weight: float = 1.0  # mu, of the auxiliary loss beside the shots' loss
     temperature: float = 0.2
@@ -62,7 +62,7 @@ class CloudConfig:
 
     generator: str = "builtin"
     alignment: str = "robust"
-    pairs_per_class: int | None = None  # a round; as many as make PAIRS in all if None
+    pairs_per_class: int | None = None  # a round; by the number of classes if None
     download_budget: int = 1_430_000  # bytes, over all rounds: the published scheme's for 100 classes, as raw floats
     image_format: str = "webp"
     url: str | None = None  # of a cloud elsewhere, whose generator it is then; in this process if None
@@ -180,7 +180,6 @@ class GeneratorTrainingConfig:
 
 
 LEAST_DOWNLOAD = 20_000  # bytes a round: a session's opening and a few pairs
-PAIRS = 2000  # in one download at most, unless a number a class is asked for
 
 RECIPES = {
     "tuned": TrainingConfig(),
@@ -206,7 +205,8 @@ TRANSFERS = {
     "mse": TransferConfig(task="mse", warmup_steps=0, joint_batch=10, weight=50.0, anew_each_round=True),
 }
 
-FEDERATED_TRANSFER = replace(TRANSFERS["image-vector"], warmup_steps=200)  # what `ktl federate` and its benchmarks take
+# what `ktl federate` and its benchmarks take
+FEDERATED_TRANSFER = replace(TRANSFERS["image-vector"], warmup_steps=200, warmup_batch=256)
 
 
 def flat_settings(config: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ktl.data.transforms import strong_view, to_network, weak_view
 from ktl.edge.evaluation import BATCH, Evaluation, class_cosines, evaluate
 from ktl.edge.guidance import Guidance, ShotBatch
 from ktl.edge.precision import features_in, training_dtype
-from ktl.edge.schedule import Stage, rate_factor, stages
+from ktl.edge.schedule import Stage, rate_factor, stages, warmup_batch
 from ktl.errors import CheckpointError, UsageError
 from ktl.etf import arcface_loss
 from ktl.models.edge_model import build_model, statistics_kept
@@ -201,7 +201,8 @@ class EdgeLearner:
             self.losses.shot_sum += loss.item()
             self.losses.shot_steps += 1
         warming = stage.name == "warm-up"
-        batch = config.transfer.warmup_batch if warming else config.transfer.joint_batch
+        classes = len(self.task.class_names)
+        batch = warmup_batch(config.transfer, classes) if warming else config.transfer.joint_batch
         if pairs is not None and batch > 0:
             # a model is tested on images like the shots: beside them, generated ones must not shift what normalises it
             with nullcontext() if warming else statistics_kept(self.model):

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ktl.config import RunConfig, TransferConfig
+from ktl.config import CloudConfig, RunConfig, TransferConfig
 from ktl.errors import UsageError
 
 WARM_SHARE = 0.25  # of a one-cycle that rises
@@ -35,7 +35,7 @@ def stages(config: RunConfig, round_index: int, num_shots: int, num_classes: int
     bounds = [total * r // config.rounds for r in range(config.rounds + 1)]
     steps = [end - start for start, end in pairwise(bounds)]
     shots = Stage("shots", steps[round_index], sum(steps[:round_index]), sum(steps))
-    warmup = 0 if config.local_only or round_index != warmup_round else _warmup_steps(config.transfer, num_classes)
+    warmup = 0 if config.local_only or round_index != warmup_round else warmup_steps(config.transfer, num_classes)
     return [Stage("warm-up", warmup, 0, warmup), shots] if warmup else [shots]
 
 
@@ -48,6 +48,21 @@ def rate_factor(schedule: str, progress: float) -> float:
     return (1 + math.cos(math.pi * (progress - WARM_SHARE) / (1 - WARM_SHARE))) / 2
 
 
-def _warmup_steps(transfer: TransferConfig, num_classes: int) -> int:
-    """600, and 6 a class up to 1,200: more classes are finer to tell apart, and gained from a longer warm-up."""
+def pairs_per_class(cloud: CloudConfig, num_classes: int) -> int:
+    """What a round asks for: 700 pairs in all up to ten classes, 2,000 from twenty, unless the config has a number."""
+    return cloud.pairs_per_class or math.ceil((700 + 1300 * _variety(num_classes)) / num_classes)
+
+
+def warmup_batch(transfer: TransferConfig, num_classes: int) -> int:
+    """Pairs a step on the pairs alone: 96 up to ten classes, 256 from twenty, unless the config has a number."""
+    return transfer.warmup_batch or 96 + round(160 * _variety(num_classes))
+
+
+def warmup_steps(transfer: TransferConfig, num_classes: int) -> int:
+    """Steps on the pairs alone: 600, and 6 a class up to 1,200, unless the config has a number."""
     return min(600 + 6 * num_classes, 1200) if transfer.warmup_steps is None else transfer.warmup_steps
+
+
+def _variety(num_classes: int) -> float:
+    """0 to 1. Many classes are finer to tell apart and gain from more pairs; few do as well with less of both."""
+    return min(max((num_classes - 10) / 10, 0.0), 1.0)

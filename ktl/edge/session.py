@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from ktl.checkpoint import write_atomically
-from ktl.config import PAIRS, RunConfig
+from ktl.config import RunConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.edge.connection import CloudConnection
 from ktl.edge.learner import EdgeLearner
+from ktl.edge.schedule import pairs_per_class
 from ktl.pairs import ImageVectorPairs
 from ktl.prototypes import Prototypes
 from ktl.wire import (
@@ -40,7 +40,7 @@ class EdgeSession:
             num_classes=classes,
             image_size=task.shot_images.shape[2],
             channels=task.shot_images.shape[1],
-            pairs_per_class=config.cloud.pairs_per_class or math.ceil(PAIRS / classes),
+            pairs_per_class=pairs_per_class(config.cloud, classes),
             download_bytes=(config.cloud.download_budget - OPENING_BYTES) // config.rounds,
             alignment=config.cloud.alignment,
             image_format=config.cloud.image_format,

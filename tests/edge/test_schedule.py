@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ktl.config import RECIPES, RunConfig, TrainingConfig, TransferConfig
-from ktl.edge.schedule import Stage, rate_factor, stages
+from ktl.config import RECIPES, CloudConfig, RunConfig, TrainingConfig, TransferConfig
+from ktl.edge.schedule import Stage, pairs_per_class, rate_factor, stages, warmup_batch
 from ktl.errors import UsageError
 
 
@@ -67,6 +67,19 @@ def test_fewer_steps_than_rounds_are_refused() -> None:
 def test_a_warm_up_is_longer_for_more_classes_and_bounded(classes: int, warmup: int) -> None:
     [stage, _] = stages(RunConfig(), 0, 2 * classes, classes)
     assert (stage.name, stage.steps) == ("warm-up", warmup)
+
+
+@pytest.mark.parametrize(
+    ("classes", "pairs", "batch"), [(2, 350, 96), (10, 70, 96), (15, 90, 176), (20, 100, 256), (100, 20, 256)]
+)
+def test_few_classes_ask_for_fewer_pairs_and_smaller_batches(classes: int, pairs: int, batch: int) -> None:
+    assert pairs_per_class(CloudConfig(), classes) == pairs
+    assert warmup_batch(TransferConfig(), classes) == batch
+
+
+def test_a_number_of_ones_own_goes_before_that_by_classes() -> None:
+    assert pairs_per_class(CloudConfig(pairs_per_class=7), 10) == 7
+    assert warmup_batch(TransferConfig(warmup_batch=9), 10) == 9
 
 
 @pytest.mark.parametrize(("num_shots", "steps"), [(20, 600), (200, 600), (900, 40 * 29), (2300, 40 * 72)])

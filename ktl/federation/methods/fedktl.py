@@ -5,7 +5,6 @@ Up: class prototypes. Down: image-vector pairs, the same for every edge of a rou
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ktl.cloud.knowledge import KnowledgeCloud
-from ktl.config import PAIRS, FederationConfig
+from ktl.config import FederationConfig
 from ktl.edge.learner import EdgeLearner, RoundLosses
+from ktl.edge.schedule import pairs_per_class
 from ktl.federation.method import Message, Method, Problem
 from ktl.generators import load_generator
 from ktl.pairs import ImageVectorPairs
@@ -42,7 +42,7 @@ class FedKTL(Method):
             num_classes=problem.classes,
             image_size=problem.image_size,
             channels=problem.channels,
-            pairs_per_class=config.cloud.pairs_per_class or math.ceil(PAIRS / problem.classes),
+            pairs_per_class=pairs_per_class(config.cloud, problem.classes),
             download_bytes=config.download_budget,
             alignment=config.cloud.alignment,
             image_format=config.cloud.image_format,
