@@ -35,7 +35,7 @@ def stages(config: RunConfig, round_index: int, num_shots: int, num_classes: int
     bounds = [total * r // config.rounds for r in range(config.rounds + 1)]
     steps = [end - start for start, end in pairwise(bounds)]
     shots = Stage("shots", steps[round_index], sum(steps[:round_index]), sum(steps))
-    warmup = 0 if config.local_only or round_index != warmup_round else warmup_steps(config.transfer, num_classes)
+    warmup = 0 if config.local_only or round_index != warmup_round else _warmup_steps(config.transfer, num_classes)
     return [Stage("warm-up", warmup, 0, warmup), shots] if warmup else [shots]
 
 
@@ -58,11 +58,11 @@ def warmup_batch(transfer: TransferConfig, num_classes: int) -> int:
     return transfer.warmup_batch or 96 + round(160 * _variety(num_classes))
 
 
-def warmup_steps(transfer: TransferConfig, num_classes: int) -> int:
-    """Steps on the pairs alone: 600, and 6 a class up to 1,200, unless the config has a number."""
+def _warmup_steps(transfer: TransferConfig, num_classes: int) -> int:
+    """600, and 6 a class up to 1,200: more classes are finer to tell apart, and gained from a longer warm-up."""
     return min(600 + 6 * num_classes, 1200) if transfer.warmup_steps is None else transfer.warmup_steps
 
 
 def _variety(num_classes: int) -> float:
-    """0 to 1. Many classes are finer to tell apart and gain from more pairs; few do as well with less of both."""
+    """0 up to ten classes, 1 from twenty: between them lies what docs/benchmarks.md has measured of either size."""
     return min(max((num_classes - 10) / 10, 0.0), 1.0)
