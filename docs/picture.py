@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,12 @@ COMMAND = ["ktl", "edge", "train", "--shots", "2"]
 def main() -> None:
     with TemporaryDirectory() as folder:
         ended = subprocess.run(
-            COMMAND, cwd=folder, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [Path(sys.executable).with_name(COMMAND[0]), *COMMAND[1:]],  # this environment's, active or not
+            cwd=folder,
+            check=True,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
     console = Console(record=True, width=100, file=StringIO(), highlight=False)
     console.print(f"$ {' '.join(COMMAND)}", style="bold")

@@ -206,7 +206,7 @@ TRANSFERS = {
 }
 
 # what `ktl federate` and its benchmarks take
-FEDERATED_TRANSFER = replace(TRANSFERS["image-vector"], warmup_steps=200, warmup_batch=256)
+FEDERATED_TRANSFER = replace(TRANSFERS["image-vector"], warmup_steps=200)
 
 
 def flat_settings(config: Any) -> dict[str, Any]:
