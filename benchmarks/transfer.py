@@ -48,7 +48,7 @@ ARMS = {
 }
 CANDIDATES = list(ARMS)
 ARMS["3,700 pairs"] = replace(BASE, cloud=CloudConfig(pairs_per_class=37, download_budget=2_700_000))  # of 100 classes
-ARMS["2,000 pairs, by 256"] = replace(  # of ten classes
+ARMS["2,000 pairs, by 256"] = replace(  # of ten classes in grey
     BASE, cloud=CloudConfig(pairs_per_class=200), transfer=replace(BASE.transfer, warmup_batch=256)
 )
 # for architectures that take ten times as long: as many steps on the shots in both
@@ -57,7 +57,6 @@ LOCAL_ARMS = ("local only", "local only, 150 steps")
 ARMS[LOCAL_ARMS[1]] = replace(SHORT, local_only=True)
 ARMS["KTL, 150 steps after 100"] = replace(
     SHORT,
-    cloud=CloudConfig(pairs_per_class=200),
     transfer=replace(BASE.transfer, warmup_steps=100, warmup_batch=128, joint_batch=32),
 )
 

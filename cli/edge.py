@@ -58,7 +58,9 @@ def train(
     transfer: Annotated[str, typer.Option(help=" | ".join(TASKS.names()))] = "image-vector",
     pairs_per_class: Annotated[
         int | None,
-        typer.Option(min=1, help="Most image-vector pairs a class and round.", show_default="700 to 2,000 in all"),
+        typer.Option(
+            min=1, help="Most image-vector pairs a class and round.", show_default="700 in grey to 2,000 in all"
+        ),
     ] = CloudConfig.pairs_per_class,
     download_budget: Annotated[
         int, typer.Option(help="Most bytes down, over all rounds; sets how many pairs come.")

@@ -47,7 +47,7 @@ class TransferConfig:
 
     task: str = "image-vector"
     warmup_steps: int | None = None  # on the pairs alone, before the shots; by the number of classes if None
-    warmup_batch: int | None = None  # pairs a step of it; by the number of classes if None
+    warmup_batch: int | None = None  # pairs a step of it; by classes and colour if None
     joint_batch: int = 64  # pairs beside each batch of shots; 0: none
     weight: float = 1.0  # mu, of the auxiliary loss beside the shots' loss
     temperature: float = 0.2
@@ -62,7 +62,7 @@ class CloudConfig:
 
     generator: str = "builtin"
     alignment: str = "robust"
-    pairs_per_class: int | None = None  # a round; by the number of classes if None
+    pairs_per_class: int | None = None  # a round; by classes and colour if None
     download_budget: int = 1_430_000  # bytes, over all rounds: the published scheme's for 100 classes, as raw floats
     image_format: str = "webp"
     url: str | None = None  # of a cloud elsewhere, whose generator it is then; in this process if None

@@ -201,8 +201,8 @@ class EdgeLearner:
             self.losses.shot_sum += loss.item()
             self.losses.shot_steps += 1
         warming = stage.name == "warm-up"
-        classes = len(self.task.class_names)
-        batch = warmup_batch(config.transfer, classes) if warming else config.transfer.joint_batch
+        classes, channels = len(self.task.class_names), self.task.shot_images.shape[1]
+        batch = warmup_batch(config.transfer, classes, channels) if warming else config.transfer.joint_batch
         if pairs is not None and batch > 0:
             # a model is tested on images like the shots: beside them, generated ones must not shift what normalises it
             with nullcontext() if warming else statistics_kept(self.model):

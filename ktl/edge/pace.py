@@ -57,7 +57,8 @@ def _seconds_per_step(config: RunConfig, task: FewShotTask) -> dict[str, float]:
     )
     learner = EdgeLearner(task, trial, etf_seed=config.seed)
     if not config.local_only:
-        learner.receive(_made_up_pairs(task, warmup_batch(config.transfer, len(task.class_names))))
+        batch = warmup_batch(config.transfer, len(task.class_names), task.shot_images.shape[1])
+        learner.receive(_made_up_pairs(task, batch))
     ended: dict[str, list[float]] = {}
     learner.train_round(
         lambda stage, step, loss: ended.setdefault(stage.name, []).append(time.perf_counter()), lambda: False

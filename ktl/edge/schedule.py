@@ -48,14 +48,14 @@ def rate_factor(schedule: str, progress: float) -> float:
     return (1 + math.cos(math.pi * (progress - WARM_SHARE) / (1 - WARM_SHARE))) / 2
 
 
-def pairs_per_class(cloud: CloudConfig, num_classes: int) -> int:
-    """What a round asks for: 700 pairs in all up to ten classes, 2,000 from twenty, unless the config has a number."""
-    return cloud.pairs_per_class or math.ceil((700 + 1300 * _variety(num_classes)) / num_classes)
+def pairs_per_class(cloud: CloudConfig, num_classes: int, channels: int) -> int:
+    """What a round asks for: 2,000 pairs in all, 700 of up to ten classes in grey, unless the config has a number."""
+    return cloud.pairs_per_class or math.ceil((700 + 1300 * _variety(num_classes, channels)) / num_classes)
 
 
-def warmup_batch(transfer: TransferConfig, num_classes: int) -> int:
-    """Pairs a step on the pairs alone: 96 up to ten classes, 256 from twenty, unless the config has a number."""
-    return transfer.warmup_batch or 96 + round(160 * _variety(num_classes))
+def warmup_batch(transfer: TransferConfig, num_classes: int, channels: int) -> int:
+    """Pairs a step on the pairs alone: 256, 96 of up to ten classes in grey, unless the config has a number."""
+    return transfer.warmup_batch or 96 + round(160 * _variety(num_classes, channels))
 
 
 def _warmup_steps(transfer: TransferConfig, num_classes: int) -> int:
@@ -63,6 +63,9 @@ def _warmup_steps(transfer: TransferConfig, num_classes: int) -> int:
     return min(600 + 6 * num_classes, 1200) if transfer.warmup_steps is None else transfer.warmup_steps
 
 
-def _variety(num_classes: int) -> float:
-    """0 up to ten classes, 1 from twenty: between them lies what docs/benchmarks.md has measured of either size."""
-    return min(max((num_classes - 10) / 10, 0.0), 1.0)
+def _variety(num_classes: int, channels: int) -> float:
+    """0 for grey images of up to ten classes, 1 from twenty; always 1 in colour, where fewer pairs teach less.
+
+    docs/benchmarks.md has the measurements: ten classes in grey; five, ten, and twenty in colour.
+    """
+    return 1.0 if channels > 1 else min(max((num_classes - 10) / 10, 0.0), 1.0)

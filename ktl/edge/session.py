@@ -35,12 +35,12 @@ class EdgeSession:
         self.etf_seed = config.seed
         if connection is None:
             return
-        classes = len(task.class_names)
+        classes, channels = len(task.class_names), task.shot_images.shape[1]
         self.request = SessionRequest(
             num_classes=classes,
             image_size=task.shot_images.shape[2],
-            channels=task.shot_images.shape[1],
-            pairs_per_class=pairs_per_class(config.cloud, classes),
+            channels=channels,
+            pairs_per_class=pairs_per_class(config.cloud, classes, channels),
             download_bytes=(config.cloud.download_budget - OPENING_BYTES) // config.rounds,
             alignment=config.cloud.alignment,
             image_format=config.cloud.image_format,

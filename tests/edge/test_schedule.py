@@ -72,14 +72,20 @@ def test_a_warm_up_is_longer_for_more_classes_and_bounded(classes: int, warmup: 
 @pytest.mark.parametrize(
     ("classes", "pairs", "batch"), [(2, 350, 96), (10, 70, 96), (15, 90, 176), (20, 100, 256), (100, 20, 256)]
 )
-def test_few_classes_ask_for_fewer_pairs_and_smaller_batches(classes: int, pairs: int, batch: int) -> None:
-    assert pairs_per_class(CloudConfig(), classes) == pairs
-    assert warmup_batch(TransferConfig(), classes) == batch
+def test_few_classes_in_grey_ask_for_fewer_pairs_and_smaller_batches(classes: int, pairs: int, batch: int) -> None:
+    assert pairs_per_class(CloudConfig(), classes, channels=1) == pairs
+    assert warmup_batch(TransferConfig(), classes, channels=1) == batch
 
 
-def test_a_number_of_ones_own_goes_before_that_by_classes() -> None:
-    assert pairs_per_class(CloudConfig(pairs_per_class=7), 10) == 7
-    assert warmup_batch(TransferConfig(warmup_batch=9), 10) == 9
+@pytest.mark.parametrize(("classes", "pairs"), [(2, 1000), (10, 200), (20, 100), (100, 20)])
+def test_in_colour_the_classes_share_2000_pairs(classes: int, pairs: int) -> None:
+    assert pairs_per_class(CloudConfig(), classes, channels=3) == pairs
+    assert warmup_batch(TransferConfig(), classes, channels=3) == 256
+
+
+def test_a_number_of_ones_own_goes_before_these() -> None:
+    assert pairs_per_class(CloudConfig(pairs_per_class=7), 10, channels=1) == 7
+    assert warmup_batch(TransferConfig(warmup_batch=9), 10, channels=1) == 9
 
 
 @pytest.mark.parametrize(("num_shots", "steps"), [(20, 600), (200, 600), (900, 40 * 29), (2300, 40 * 72)])

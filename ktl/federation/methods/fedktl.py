@@ -42,7 +42,7 @@ class FedKTL(Method):
             num_classes=problem.classes,
             image_size=problem.image_size,
             channels=problem.channels,
-            pairs_per_class=pairs_per_class(config.cloud, problem.classes),
+            pairs_per_class=pairs_per_class(config.cloud, problem.classes, problem.channels),
             download_bytes=config.download_budget,
             alignment=config.cloud.alignment,
             image_format=config.cloud.image_format,
