@@ -107,6 +107,10 @@ class EdgeLearner:
         """Steps on the pairs alone that the current round begins with."""
         return sum(stage.steps for stage in self._stages(self.round) if stage.name == "warm-up")
 
+    def warmup_batch(self) -> int:
+        """Pairs in each of those steps."""
+        return warmup_batch(self.config.transfer, len(self.task.class_names), self.task.shot_images.shape[1])
+
     def guide(self, guidance: Guidance | None) -> None:
         """Lets `guidance` shape the loss on the shots from now on; its weights get an optimizer of their own."""
         self._guidance = guidance
@@ -201,8 +205,7 @@ class EdgeLearner:
             self.losses.shot_sum += loss.item()
             self.losses.shot_steps += 1
         warming = stage.name == "warm-up"
-        classes, channels = len(self.task.class_names), self.task.shot_images.shape[1]
-        batch = warmup_batch(config.transfer, classes, channels) if warming else config.transfer.joint_batch
+        batch = self.warmup_batch() if warming else config.transfer.joint_batch
         if pairs is not None and batch > 0:
             # a model is tested on images like the shots: beside them, generated ones must not shift what normalises it
             with nullcontext() if warming else statistics_kept(self.model):

@@ -11,7 +11,7 @@ from ktl.config import RunConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.edge.learner import EdgeLearner
 from ktl.edge.process import prepare_process
-from ktl.edge.schedule import Stage, stages, warmup_batch
+from ktl.edge.schedule import Stage, stages
 from ktl.errors import UsageError
 from ktl.pairs import ImageVectorPairs
 from ktl.seeds import stream
@@ -57,8 +57,7 @@ def _seconds_per_step(config: RunConfig, task: FewShotTask) -> dict[str, float]:
     )
     learner = EdgeLearner(task, trial, etf_seed=config.seed)
     if not config.local_only:
-        batch = warmup_batch(config.transfer, len(task.class_names), task.shot_images.shape[1])
-        learner.receive(_made_up_pairs(task, batch))
+        learner.receive(_made_up_pairs(task, learner.warmup_batch()))
     ended: dict[str, list[float]] = {}
     learner.train_round(
         lambda stage, step, loss: ended.setdefault(stage.name, []).append(time.perf_counter()), lambda: False
