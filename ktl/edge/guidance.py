@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +25,9 @@ class ShotBatch:
     dtype: torch.dtype
 
 
-class Guidance(nn.Module):
+class Guidance(nn.Module, ABC):
     """Turns a step's loss into the loss that is minimised; its own parameters are trained along."""
 
+    @abstractmethod
     def forward(self, batch: ShotBatch) -> Tensor:
         """The scalar that takes the place of `batch.loss`."""
-        raise NotImplementedError

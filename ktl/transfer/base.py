@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from ktl.config import TransferConfig
 
 
-class AuxiliaryTask(nn.Module):
+class AuxiliaryTask(nn.Module, ABC):
     """Learns from random views of generated images and their vectors; its own heads sit on the edge's extractor."""
 
     views: int  # random views of each image that `forward` takes
@@ -18,6 +19,6 @@ class AuxiliaryTask(nn.Module):
         """vectors (n, H): all that were downloaded, for their statistics."""
         super().__init__()
 
+    @abstractmethod
     def forward(self, views: Sequence[Tensor], vectors: Tensor) -> Tensor:
         """The features (n, feature_dim) of each view and the vectors (n, H), in the same order -> scalar loss."""
-        raise NotImplementedError
