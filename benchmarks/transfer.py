@@ -95,7 +95,7 @@ SUITES: dict[str, tuple[list[Task], list[str], int]] = {
         3,
     ),
     "sizes": (
-        [Task("cifar100", w, s) for w in (2, 5, 20) for s in (2, 9)],
+        [Task("cifar100", w, s) for w in (2, 5, 10, 20) for s in (2, 9)],
         ["local only", "KTL (default)"],
         3,
     ),
