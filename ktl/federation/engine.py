@@ -6,9 +6,10 @@ import os
 import pickle
 import signal
 from collections.abc import Mapping, Sequence
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Thread
 from typing import Any, Protocol
 
 from ktl.config import FederationConfig
@@ -136,6 +137,7 @@ def _work(config: FederationConfig, problem: Problem, tasks: Mapping[int, FewSho
 def _serve(connection: Connection, start: bytes) -> None:
     """A process's life: make the edges, answer calls until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    Thread(target=_end_with_parent, daemon=True).start()
     config, problem, tasks, core = pickle.loads(start)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
@@ -154,3 +156,10 @@ def _serve(connection: Connection, start: bytes) -> None:
         except Exception as error:
             reply = (KtlError(f"a client process failed: {type(error).__name__}: {error}"), None)
         connection.send_bytes(pickle.dumps(reply))
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed closes its end too, but a call in progress would be finished first, for minutes."""
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
