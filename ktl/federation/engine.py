@@ -159,7 +159,7 @@ def _serve(connection: Connection, start: bytes) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed closes its end too, but a call in progress would be finished first, for minutes."""
+    """Ends this process once its parent has ended: a killed one cannot stop a call in progress, which takes minutes."""
     if parent := parent_process():
         parent.join()
         os._exit(1)

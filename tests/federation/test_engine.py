@@ -1,4 +1,4 @@
-"""Which process has which clients."""
+"""Which process has which clients, and when it ends."""
 
 from __future__ import annotations
 
