@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import numpy as np
 import torch
-from served import ServedCloud
+from support.served import ServedCloud
 
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.tokens import Tokens

@@ -20,11 +20,11 @@ from published import TRAFFIC
 
 from ktl.config import CloudConfig, FederationConfig, PartitionConfig, TrainingConfig, TransferConfig
 from ktl.data.partition import ClientIndex, FederatedData, partition
-from ktl.federation import METHODS
-from ktl.federation.edges import Edges
-from ktl.federation.method import Problem
+from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.stylegan import save_stylegan
-from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from ktl.loop.edges import Edges
+from ktl.methods import METHODS
+from ktl.methods.base import Problem
 from ktl.seeds import initialising
 
 CLIENTS, CLASSES, SEED = 20, 100, 4

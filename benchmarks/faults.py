@@ -21,11 +21,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from cutting_proxy import CuttingProxy
-from postgres import postgres
-from served import Command, ServedCloud
 from sqlalchemy import select
-from tiny import save_tiny_bundle, save_tiny_generator
+from support.cutting_proxy import CuttingProxy
+from support.postgres import postgres
+from support.served import Command, ServedCloud
+from support.tiny import save_tiny_bundle, save_tiny_generator
 
 from ktl.checkpoint import load_checkpoint
 from ktl.cloud.embedded import EmbeddedCloud

@@ -22,8 +22,8 @@ from cells import Cell, Row, fill, read, run_options
 from intervals import shown
 
 from ktl.config import FEDERATED_TRANSFER, RECIPES, TRANSFERS, CloudConfig, FederationConfig, PartitionConfig
-from ktl.federation import METHODS
 from ktl.federation.run import federate
+from ktl.methods import METHODS
 
 DATA = "cifar100-20k.npz"
 CLIENTS = 20

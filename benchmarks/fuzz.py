@@ -26,8 +26,8 @@ import httpx
 import hypothesis
 import schemathesis
 import torch
-from served import ServedCloud
-from tiny import save_tiny_generator
+from support.served import ServedCloud
+from support.tiny import save_tiny_generator
 
 from ktl.protocol import JSON, SAFETENSORS
 from ktl.prototypes import class_prototypes

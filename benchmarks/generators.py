@@ -21,12 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ktl.generators.convolution import products_in
+from ktl.generators.networks.convolution import products_in
+from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config, SynthesisBlock
+from ktl.generators.networks.stylegan3 import AliasFreeLayer, StyleGAN3
+from ktl.generators.networks.stylegan3_layers import StyleGAN3Config
+from ktl.generators.networks.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
 from ktl.generators.stylegan import Network, StyleGANGenerator
-from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config, SynthesisBlock
-from ktl.generators.stylegan3 import AliasFreeLayer, StyleGAN3
-from ktl.generators.stylegan3_layers import StyleGAN3Config
-from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
 from ktl.seeds import initialising, stream
 
 CLOCKS: dict[str, Callable[[], float]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ktl.edge.intervals import mean_interval
+from ktl.intervals import mean_interval
 
 
 def shown(values: list[float], sign: str = "") -> str:

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from ktl.config import FederationConfig
 from ktl.data.partition import FederatedData
 from ktl.etf import arcface_loss
-from ktl.federation.method import Problem
-from ktl.federation.methods.fedktl import FedKTL
+from ktl.methods.base import Problem
+from ktl.methods.fedktl import FedKTL
 from ktl.models.edge_model import EdgeModel, build_model
 from ktl.prototypes import class_prototypes
 from ktl.seeds import initialising, stream

@@ -14,11 +14,11 @@ from torch import nn
 
 from ktl.config import RECIPES, FederationConfig
 from ktl.data.fewshot import FewShotTask
-from ktl.edge.learner import EdgeLearner
-from ktl.edge.measure import time_calls
-from ktl.edge.precision import features_in, training_dtype
-from ktl.edge.process import prepare_process
+from ktl.edge.export.measure import time_calls
 from ktl.etf import arcface_loss
+from ktl.learning.learner import EdgeLearner
+from ktl.learning.precision import features_in, training_dtype
+from ktl.learning.process import prepare_process
 from ktl.models.edge_model import build_model
 
 BATCH, CLASSES = 10, 100

@@ -22,7 +22,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a row and line.")] = False,
 ) -> None:
     """Time a model from pictures to probabilities: torch beside ONNX Runtime beside int8."""
-    from ktl.edge.bench import TORCH, bench
+    from ktl.edge.export.speed import TORCH, bench
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("", "threads", "batch", "p50 ms", "p99 ms", "images/s", "speed-up", "size", "memory"):

@@ -109,8 +109,8 @@ def ping(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check from a device that a cloud can be reached, takes the token, and speaks this version's protocol."""
-    from ktl.edge.http import ping as ask
-    from ktl.edge.transport import Transport
+    from ktl.edge.network.http import ping as ask
+    from ktl.edge.network.transport import Transport
 
     transport = Transport(access(url, token_file, ca_file, patience=0.0, insecure=insecure))
     began = time.perf_counter()

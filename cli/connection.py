@@ -11,7 +11,7 @@ import typer
 from ktl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ktl.edge.transport import Access
+    from ktl.edge.network.transport import Access
 
 TOKEN_VARIABLE = "KTL_TOKEN"
 
@@ -30,7 +30,7 @@ Insecure = Annotated[bool, typer.Option("--insecure", help="Send the token over 
 
 def access(url: str, token_file: Path | None, ca_file: Path | None, patience: float, insecure: bool) -> Access:
     """Where the cloud is and the token for it. Raises UsageError for an address or a token that cannot be one."""
-    from ktl.edge.transport import Access, read_token
+    from ktl.edge.network.transport import Access, read_token
 
     token = os.environ.get(TOKEN_VARIABLE, "").strip() if token_file is None else read_token(token_file)
     if not token:

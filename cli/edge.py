@@ -23,7 +23,7 @@ from ktl.config import (
 )
 from ktl.errors import CloudUnreachable, UsageError
 from ktl.models import MODELS
-from ktl.transfer import TASKS
+from ktl.objectives import TASKS
 
 from .comparison import summary, table
 from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
@@ -33,9 +33,9 @@ from .report import write_report_apart
 
 if TYPE_CHECKING:
     from ktl.edge.compare import Comparison
-    from ktl.edge.connection import CloudConnection
+    from ktl.edge.network.transport import Access
     from ktl.edge.tracking import Tracker
-    from ktl.edge.transport import Access
+    from ktl.loop.connection import CloudConnection
 
 app = typer.Typer(no_args_is_help=True, help="An edge device: train, evaluate, predict.")
 
@@ -162,8 +162,8 @@ def train(
 
 
 def _in_time(config: RunConfig, seconds: float) -> RunConfig:
-    from ktl.edge.pace import fit_to_time
     from ktl.edge.run import draw
+    from ktl.learning.pace import fit_to_time
 
     fitted = fit_to_time(config, draw(config), seconds)
     if fitted != config:
@@ -262,7 +262,7 @@ app.command()(predict)
 
 def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudConnection:
     if elsewhere is not None:
-        from ktl.edge.http import HttpCloud
+        from ktl.edge.network.http import HttpCloud
 
         return HttpCloud(elsewhere, folder)
     from ktl.cloud.embedded import EmbeddedCloud

@@ -11,8 +11,8 @@ from rich.table import Table
 from .console import in_bytes, in_percent, output
 
 if TYPE_CHECKING:
-    from ktl.edge.bundle import Parity
-    from ktl.edge.quantise import Quantisation
+    from ktl.edge.export.bundle import Parity
+    from ktl.edge.export.quantise import Quantisation
 
 
 def export(
@@ -31,7 +31,7 @@ def export(
     check: Annotated[bool, typer.Option(help="Compare with torch on the test images.")] = True,
 ) -> None:
     """Write a bundle: the model, its labels, a model card, and a script that needs only ONNX Runtime."""
-    from ktl.edge.bundle import write_bundle
+    from ktl.edge.export.bundle import write_bundle
 
     bundle = write_bundle(
         run,

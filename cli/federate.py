@@ -22,7 +22,7 @@ from ktl.config import (
     TrainingConfig,
 )
 from ktl.errors import UsageError
-from ktl.federation import METHODS
+from ktl.methods import METHODS
 from ktl.models import GROUPS, model_group
 
 from .console import check_choice, errors, in_bytes, in_percent, output, stop_on_signal, unused_folder

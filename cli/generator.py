@@ -122,7 +122,7 @@ def quality(
 
     from ktl.data.collection import read_collection
     from ktl.generators import load_generator
-    from ktl.generators.quality import measure_quality
+    from ktl.generators.training.quality import measure_quality
 
     generator = load_generator(source)
     real = torch.from_numpy(read_collection(images, generator.image_size)).permute(0, 3, 1, 2)
@@ -143,7 +143,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
 ) -> None:
     """Train a StyleGAN2 on unlabelled images; Ctrl-C saves, --resume goes on."""
-    from ktl.generators.training_run import train_generator
+    from ktl.generators.training.run import train_generator
 
     config = GeneratorTrainingConfig(images=count, seed=seed)
 
@@ -167,7 +167,7 @@ def convert(
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the file.")] = "not stated",
 ) -> None:
     """Convert an official StyleGAN's weights, exactly and without running anything in the file."""
-    from ktl.generators.official import convert_official
+    from ktl.generators.official.convert import convert_official
 
     if out.suffix != ".safetensors":
         raise UsageError(f"the output {str(out)!r} must end in .safetensors")

@@ -20,7 +20,7 @@ from .console import errors, in_percent, output
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from ktl.edge.predict import Prediction, Source
+    from ktl.edge.inference.predictor import Prediction, Source
 
 
 def predict(
@@ -40,8 +40,8 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a picture and line.")] = False,
 ) -> None:
     """Classify pictures with a finished run; exit code 1 if any could not be read."""
-    from ktl.edge.predict import Predictor
-    from ktl.edge.sources import frames, picture_files
+    from ktl.edge.inference.predictor import Predictor
+    from ktl.edge.inference.sources import frames, picture_files
 
     if (video is None) == (not images):
         raise UsageError("give image files, folders, patterns or - ; or else --video")

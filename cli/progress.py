@@ -12,7 +12,7 @@ from .console import errors, in_bytes, in_percent
 
 if TYPE_CHECKING:
     from ktl.edge.run import Observer, Row
-    from ktl.edge.schedule import Stage
+    from ktl.learning.schedule import Stage
 
 BAR_INTERVAL = 10  # steps between two redraws
 

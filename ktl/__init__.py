@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from ktl.data import load_dataset
     from ktl.data.fewshot import draw_task
     from ktl.edge.compare import train_beside_local
-    from ktl.edge.learner import EdgeLearner
-    from ktl.edge.predict import Predictor
+    from ktl.edge.inference.predictor import Predictor
     from ktl.edge.run import train_edge
     from ktl.errors import KtlError
     from ktl.federation.run import federate
     from ktl.generators import load_generator
+    from ktl.learning.learner import EdgeLearner
 
 _HOMES = {
     "CloudConfig": "ktl.config",
     "DataConfig": "ktl.config",
-    "EdgeLearner": "ktl.edge.learner",
+    "EdgeLearner": "ktl.learning.learner",
     "EmbeddedCloud": "ktl.cloud.embedded",
     "FederationConfig": "ktl.config",
     "KnowledgeCloud": "ktl.cloud.knowledge",
     "KtlError": "ktl.errors",
     "PartitionConfig": "ktl.config",
-    "Predictor": "ktl.edge.predict",
+    "Predictor": "ktl.edge.inference.predictor",
     "RunConfig": "ktl.config",
     "TrainingConfig": "ktl.config",
     "TransferConfig": "ktl.config",

@@ -82,7 +82,7 @@ class RunConfig:
     local_only: bool = False
     seed: int = 0
     device: str = "cpu"
-    precision: str = "auto"  # of the extractor's arithmetic in training; see ktl/edge/precision.py
+    precision: str = "auto"  # of the extractor's arithmetic in training; see ktl/learning/precision.py
     threads: int = 2
 
     def __post_init__(self) -> None:

@@ -7,8 +7,8 @@ import pytest
 from ktl.alignment import ALIGNMENTS
 from ktl.errors import UsageError
 from ktl.models import MODELS
+from ktl.objectives import TASKS
 from ktl.registry import Registry
-from ktl.transfer import TASKS
 
 CONTAINERS = Registry(
     "container",

@@ -11,7 +11,7 @@ from ktl.wire import SessionRequest, decode_message, decode_prototypes, encode_m
 
 
 class EmbeddedCloud:
-    """Answers one edge's session from a generator in this process. Implements `ktl.edge.connection.CloudConnection`."""
+    """Answers one edge's session from a generator in this process. Implements `ktl.loop.connection.CloudConnection`."""
 
     def __init__(self, generator: ImageGenerator) -> None:
         self.generator = generator

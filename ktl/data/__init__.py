@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ktl.data.bundle import load_bundle, load_embedded
 from ktl.data.dataset import Dataset
 from ktl.data.folder import load_folder
 from ktl.data.images import SMALLEST_SIDE
+from ktl.data.npz import load_bundle, load_embedded
 from ktl.data.vision import SOURCES, load_vision
 from ktl.errors import UsageError
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ktl.config import RunConfig
 from ktl.data.fewshot import FewShotTask
-from ktl.edge.learner import EdgeLearner
+from ktl.learning.learner import EdgeLearner
 
 STEPS = 150  # of each stand-in; a quarter of the least that a run takes
 COLDEST, HOTTEST = 0.1, 10.0

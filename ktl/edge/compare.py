@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ktl.config import RunConfig
-from ktl.edge.connection import CloudConnection
 from ktl.edge.run import Interrupted, Observer, RunResult, train_edge
+from ktl.loop.connection import CloudConnection
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ from ktl.config import RunConfig, load_config, save_config
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
 from ktl.edge.calibration import calibrated_temperature
-from ktl.edge.connection import CloudConnection
-from ktl.edge.evaluation import Evaluation
-from ktl.edge.export import ModelFacts, PictureClassifier, export_onnx
-from ktl.edge.learner import EdgeLearner, RoundLosses
-from ktl.edge.process import prepare_process
+from ktl.edge.export.onnx import ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.record import Record, cloud_arrays, describe_environment, result_arrays, write_record
-from ktl.edge.schedule import Stage
-from ktl.edge.session import EdgeSession
 from ktl.errors import CheckpointError, KtlError, UsageError
+from ktl.learning.evaluation import Evaluation
+from ktl.learning.learner import EdgeLearner, RoundLosses
+from ktl.learning.process import prepare_process
+from ktl.learning.schedule import Stage
+from ktl.loop.connection import CloudConnection
+from ktl.loop.exchange import EdgeSession
 
 CHECKPOINT_SECONDS = 10.0
 LOSS_EVERY = 10  # steps, of the losses that a report draws

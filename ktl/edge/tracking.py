@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from ktl.config import RunConfig, flat_settings
 from ktl.edge.run import Observer, Row, RunResult
-from ktl.edge.schedule import Stage
 from ktl.errors import UsageError
+from ktl.learning.schedule import Stage
 
 LOSS_EVERY = 10  # steps
 

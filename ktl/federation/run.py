@@ -19,13 +19,13 @@ from ktl.config import FederationConfig, PartitionConfig, load_config, save_conf
 from ktl.data import load_dataset
 from ktl.data.partition import FederatedData, share_out
 from ktl.data.partition_files import load_partition
-from ktl.edge.process import prepare_process
 from ktl.edge.run import Interrupted
 from ktl.errors import CheckpointError, DataError, UsageError
-from ktl.federation import METHODS
-from ktl.federation.edges import Edges, Outcome, client_file
-from ktl.federation.engine import Engine, Processes, cores
-from ktl.federation.method import Message, Method, Problem
+from ktl.federation.processes import Engine, Processes, cores
+from ktl.learning.process import prepare_process
+from ktl.loop.edges import Edges, Outcome, client_file
+from ktl.methods import METHODS
+from ktl.methods.base import Message, Method, Problem
 from ktl.seeds import stream
 
 CHECKPOINT_SECONDS = 20.0

@@ -18,7 +18,7 @@ def load_generator(
     source: str, *, cached: bool = False, products: str = "float32", compiled: bool = False
 ) -> ImageGenerator:
     """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl), the path of a file, or
-    `diffusers:PATH_OR_ID?option=value&...` (ktl/generators/diffusion_source.py has the options).
+    `diffusers:PATH_OR_ID?option=value&...` (ktl/generators/diffusion/source.py has the options).
 
     A file is a .safetensors that ktl wrote, or an official StyleGAN: its .pkl (the network G_ema) or an .npz of arrays.
     `cached` is for clouds: images of slow generators are kept on disk, so that a latent is drawn once. `products`
@@ -46,14 +46,14 @@ def _load(source: str) -> ImageGenerator:
         with as_file(files("ktl.generators") / "weights" / "builtin.safetensors") as path:
             return load_stylegan(path, name=BUILTIN)
     if source.startswith("diffusers:"):
-        from ktl.generators.diffusion import load_diffusion
+        from ktl.generators.diffusion.pipeline import load_diffusion
 
         return load_diffusion(source)
     path = Path(source)
     if path.suffix == ".safetensors":
         return load_stylegan(path, name=path.stem)
     if path.suffix in (".pkl", ".npz"):
-        from ktl.generators.official import load_official
+        from ktl.generators.official.convert import load_official
 
         return load_official(path)
     raise UsageError(

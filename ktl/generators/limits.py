@@ -13,9 +13,9 @@ from reprlib import repr as shown
 from typing import Any
 
 from ktl.errors import CheckpointError
-from ktl.generators.stylegan2 import ARCHITECTURES, StyleGAN2Config
-from ktl.generators.stylegan3_layers import Band, LayerPlan, StyleGAN3Config, layer_plans
-from ktl.generators.stylegan_xl import Head, StyleGANXLConfig
+from ktl.generators.networks.stylegan2 import ARCHITECTURES, StyleGAN2Config
+from ktl.generators.networks.stylegan3_layers import Band, LayerPlan, StyleGAN3Config, layer_plans
+from ktl.generators.networks.stylegan_xl import Head, StyleGANXLConfig
 
 Config = StyleGAN2Config | StyleGAN3Config
 Shapes = Mapping[str, tuple[int, ...]]  # of a file's tensors by their names

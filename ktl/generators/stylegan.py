@@ -20,12 +20,12 @@ from torch import Tensor
 
 from ktl.checkpoint import file_digest, write_atomically
 from ktl.errors import CheckpointError, UsageError
-from ktl.generators.convolution import products_in
 from ktl.generators.limits import Config, Shapes, check_config
-from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from ktl.generators.stylegan3 import StyleGAN3
-from ktl.generators.stylegan3_layers import Band, LayerPlan, StyleGAN3Config
-from ktl.generators.stylegan_xl import StyleGANXL, StyleGANXLConfig
+from ktl.generators.networks.convolution import products_in
+from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
+from ktl.generators.networks.stylegan3 import StyleGAN3
+from ktl.generators.networks.stylegan3_layers import Band, LayerPlan, StyleGAN3Config
+from ktl.generators.networks.stylegan_xl import StyleGANXL, StyleGANXLConfig
 from ktl.seeds import initialising
 
 Network = StyleGAN2 | StyleGAN3 | StyleGANXL

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ktl.config import FederationConfig, flat_settings, load_config
-from ktl.edge.intervals import mean_interval
 from ktl.errors import CheckpointError
+from ktl.intervals import mean_interval
 from ktl.report.federation_figures import client_drawing, method_drawing, round_drawing
 from ktl.report.html import render_template
 

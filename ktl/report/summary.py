@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ktl.config import RunConfig, load_config
-from ktl.edge.intervals import Z95, wilson_interval
 from ktl.edge.record import Array, Record, read_record
 from ktl.errors import CheckpointError
+from ktl.intervals import Z95, wilson_interval
 
 BINS = 10  # of a reliability diagram
 

@@ -4,7 +4,6 @@ Every decoder takes bytes from a stranger and either returns something valid or 
 names what was wrong.
 """
 
-from ktl.wire.envelope import MOST_HEADER_BYTES, VERSION
 from ktl.wire.messages import (
     MOST_CLASSES,
     MOST_IMAGE_SIZE,
@@ -19,6 +18,7 @@ from ktl.wire.messages import (
 )
 from ktl.wire.pairs import PAIRS_HEADER_BYTES, count_pairs, decode_pairs, encode_pairs
 from ktl.wire.prototypes import MOST_PROTOTYPE_BYTES, decode_prototypes, encode_prototypes
+from ktl.wire.tensors import MOST_HEADER_BYTES, VERSION
 
 __all__ = [
     "MOST_CLASSES",

@@ -8,7 +8,7 @@ from reprlib import repr as shown  # a stranger's value in an error text stays s
 from typing import Any, TypeVar
 
 from ktl.errors import WireError
-from ktl.wire.envelope import VERSION, check_version
+from ktl.wire.tensors import VERSION, check_version
 
 MOST_CLASSES = 1000
 MOST_LATENT_DIM = 65_536

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ktl.errors import DataError, WireError
 from ktl.pairs import ImageVectorPairs
-from ktl.wire.envelope import int64, load_arrays, read_header, save_arrays
 from ktl.wire.messages import MOST_PAIR_BYTES, SessionRequest
+from ktl.wire.tensors import int64, load_arrays, read_header, save_arrays
 
 PAIRS_HEADER_BYTES = 512  # the safetensors header of pairs is shorter
 BYTES_PER_LENGTH_AND_CLASS = 8

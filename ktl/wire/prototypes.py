@@ -6,7 +6,7 @@ import torch
 
 from ktl.errors import DataError, WireError
 from ktl.prototypes import Prototypes
-from ktl.wire.envelope import int64, load_arrays, save_arrays
+from ktl.wire.tensors import int64, load_arrays, save_arrays
 
 MOST_PROTOTYPE_BYTES = 8 * 2**20
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres import why_not
+from support.postgres import why_not
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "faults.py"
 FULL = ("--rounds", "30", "--server-kills", "20", "--edge-kills", "5", "--cut", "0.2")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ktl.generators.official import convert_official
+from ktl.generators.official.convert import convert_official
 
-from ..generators.official_files import OfficialWriter, golden_network
+from support.official_files import OfficialWriter, golden_network
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "generators_transfer.py"
 

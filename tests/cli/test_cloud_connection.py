@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from served import ServedCloud
+from support.served import ServedCloud
 
 from ktl.config import RunConfig, load_config
 

@@ -19,10 +19,10 @@ from ktl_cli import progress
 from PIL import Image
 from rich.console import Console
 
-from ktl.edge.schedule import Stage
+from ktl.learning.schedule import Stage
 
-from ..generators.official_files import OfficialWriter, golden_network
-from ..generators.tiny_pipeline import write_pipeline
+from support.official_files import OfficialWriter, golden_network
+from support.tiny_pipeline import write_pipeline
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 

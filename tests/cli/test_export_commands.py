@@ -125,7 +125,7 @@ def test_predict_refuses_nothing_and_empty_folders(ktl: Ktl, trained: Path, tmp_
 
 
 def test_bench_sets_torch_beside_onnx_runtime(ktl: Ktl, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ktl.edge.measure.SECONDS", 0.0)
+    monkeypatch.setattr("ktl.edge.export.measure.SECONDS", 0.0)
     rows = [
         json.loads(line) for line in ktl("bench", trained, "--threads", 1, "--batch", 2, "--json").stdout.splitlines()
     ]

@@ -12,8 +12,8 @@ from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
 from ktl.edge.calibration import calibrated_temperature, fit_temperature
 from ktl.edge.compare import Comparison
-from ktl.edge.intervals import wilson_interval
 from ktl.edge.record import read_record
+from ktl.intervals import wilson_interval
 
 
 @pytest.mark.parametrize("true", [0.4, 1.0, 3.0])

@@ -13,9 +13,9 @@ import torch
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.config import RECIPES, TRANSFERS, RunConfig, TrainingConfig, load_config
 from ktl.edge.compare import Comparison, train_beside_local
-from ktl.edge.evaluation import Evaluation
 from ktl.edge.run import Interrupted, Observer, RunResult
-from ktl.edge.schedule import Stage
+from ktl.learning.evaluation import Evaluation
+from ktl.learning.schedule import Stage
 
 
 def test_the_gain_is_the_difference_of_the_two_accuracies() -> None:

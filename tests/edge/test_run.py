@@ -18,8 +18,8 @@ from ktl.cloud.embedded import EmbeddedCloud
 from ktl.config import DataConfig, RunConfig, TrainingConfig, load_config
 from ktl.edge.compare import Comparison
 from ktl.edge.run import Interrupted, Observer, Row, evaluate_run, train_edge
-from ktl.edge.schedule import Stage
 from ktl.errors import CheckpointError, UsageError
+from ktl.learning.schedule import Stage
 
 Contents = Callable[[Path], dict[str, Any]]
 

@@ -10,7 +10,7 @@ import pytest
 from ktl.config import RECIPES, CloudConfig, FederationConfig, PartitionConfig, TransferConfig
 from ktl.data import load_dataset
 from ktl.data.partition import FederatedData, share_out
-from ktl.federation.method import Problem
+from ktl.methods.base import Problem
 
 # one step a round on all images of a client at once, plain SGD: what a few lines of torch can follow
 PLAIN = replace(RECIPES["published"], learning_rate=0.05, batch=1000)

@@ -16,12 +16,12 @@ from ktl.checkpoint import load_checkpoint, prefixed
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.config import CloudConfig, FederationConfig, PartitionConfig, RunConfig, TrainingConfig
 from ktl.data.partition import ClientIndex, FederatedData
-from ktl.edge.learner import EdgeLearner
 from ktl.edge.run import Interrupted
 from ktl.errors import DataError, UsageError
-from ktl.federation import METHODS
 from ktl.federation.run import Row, federate, federated_data
 from ktl.generators.stylegan import StyleGANGenerator
+from ktl.learning.learner import EdgeLearner
+from ktl.methods import METHODS
 from ktl.wire import (
     SessionReply,
     decode_message,
@@ -93,8 +93,8 @@ def test_one_client_is_the_edge_that_it_was(
     alone = replace(shared, clients=[shared.clients[0]])
     config = replace(plain, rounds=1, training=replace(plain.training, steps=5, batch=8))
     federate(config, tmp_path / "run", data=alone, workers=0)
-    from ktl.federation.method import Problem
-    from ktl.federation.methods.fedktl import FedKTL
+    from ktl.methods.base import Problem
+    from ktl.methods.fedktl import FedKTL
 
     request = FedKTL(config, Problem(alone.counts("train"), 3, 16)).request
     cloud = EmbeddedCloud(tiny_generator)
@@ -115,8 +115,8 @@ def test_edges_of_one_architecture_share_their_warm_up(
     plain: FederationConfig, shared: FederatedData, tmp_path: Path
 ) -> None:
     """The second client's run, whose warm-up is taken from the first's, equals the one where it comes alone."""
-    from ktl.federation.edges import Edges
-    from ktl.federation.method import Problem
+    from ktl.loop.edges import Edges
+    from ktl.methods.base import Problem
 
     problem = Problem(shared.counts("train"), 3, 16)
     together = Edges(plain, problem, {0: shared.task(0), 1: shared.task(1)})
@@ -153,8 +153,8 @@ def test_a_round_of_twenty_clients_downloads_at_most_a_tenth_of_the_published_by
     plain: FederationConfig, shared: FederatedData
 ) -> None:
     """20 clients x 100 classes x (3 x 32 x 32 pixels and 512 numbers of a latent) x 4 bytes, whatever the rounds."""
-    from ktl.federation.method import Problem
-    from ktl.federation.methods.fedktl import FedKTL
+    from ktl.methods.base import Problem
+    from ktl.methods.fedktl import FedKTL
 
     for rounds in (1, 5, 10, 1000):
         config = replace(plain, cloud=CloudConfig(), rounds=rounds)

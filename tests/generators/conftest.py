@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ktl.errors import CheckpointError
-from ktl.generators.official_pickle import read_official
+from ktl.generators.official.pickles import read_official
 
-from .official_files import OfficialWriter
+from support.official_files import OfficialWriter
 
 
 @pytest.fixture

@@ -17,15 +17,15 @@ from torch import Tensor
 from ktl.errors import CheckpointError
 from ktl.generators import load_generator
 from ktl.generators.base import ImageGenerator, sample_latents
-from ktl.generators.official import convert_official
+from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
+from ktl.generators.networks.stylegan3 import StyleGAN3
+from ktl.generators.networks.stylegan3_layers import StyleGAN3Config
+from ktl.generators.networks.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
+from ktl.generators.official.convert import convert_official
 from ktl.generators.stylegan import Network, StyleGANGenerator, load_stylegan, save_stylegan
-from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from ktl.generators.stylegan3 import StyleGAN3
-from ktl.generators.stylegan3_layers import StyleGAN3Config
-from ktl.generators.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
 from ktl.seeds import initialising, stream
 
-from .official_files import OfficialWriter, golden_network
+from support.official_files import OfficialWriter, golden_network
 
 STEM = StyleGAN3Config(
     z_dim=8, c_dim=3, w_dim=8, resolution=16, channel_max=4, num_layers=4, margin_size=2, mapping_layers=1

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from ktl.errors import CheckpointError, UsageError
 from ktl.generators import load_generator
 from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.samples import sample_grid
 from ktl.generators.stylegan import load_stylegan, save_stylegan
-from ktl.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.seeds import initialising, stream
 
 

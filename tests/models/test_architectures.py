@@ -17,9 +17,9 @@ from torch import nn
 from ktl.config import RunConfig, TrainingConfig
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
-from ktl.edge.export import ModelFacts, PictureClassifier, export_onnx
-from ktl.edge.learner import EdgeLearner
+from ktl.edge.export.onnx import ModelFacts, PictureClassifier, export_onnx
 from ktl.errors import UsageError
+from ktl.learning.learner import EdgeLearner
 from ktl.models import GROUPS, MODELS, client_model, model_group
 from ktl.models.backbone import pooling_matrix
 from ktl.models.edge_model import build_model

@@ -26,12 +26,40 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-METHODS = "local fedktl lg-fedavg fedgen fedgh fml fedkd feddistill fedproto fedtgp".split()
-QUICK = "--steps 40 --warmup-steps 60 --pairs-per-class 40".split()
-PUBLISHED = (
-    "--shots 3 --alignment published --transfer mse --recipe published --pairs-per-class 1 --rounds 2 --steps 20".split()
-)
-FEDERATION = "--clients 4 --rounds 2 --steps 16 --models cnn4,resnet4 --partition dirichlet --beta 1 --image-size 16".split()
+METHODS = ["local", "fedktl", "lg-fedavg", "fedgen", "fedgh", "fml", "fedkd", "feddistill", "fedproto", "fedtgp"]
+QUICK = ["--steps", "40", "--warmup-steps", "60", "--pairs-per-class", "40"]
+PUBLISHED = [
+    "--shots",
+    "3",
+    "--alignment",
+    "published",
+    "--transfer",
+    "mse",
+    "--recipe",
+    "published",
+    "--pairs-per-class",
+    "1",
+    "--rounds",
+    "2",
+    "--steps",
+    "20",
+]
+FEDERATION = [
+    "--clients",
+    "4",
+    "--rounds",
+    "2",
+    "--steps",
+    "16",
+    "--models",
+    "cnn4,resnet4",
+    "--partition",
+    "dirichlet",
+    "--beta",
+    "1",
+    "--image-size",
+    "16",
+]
 
 Digests = dict[str, str]
 Job = Callable[["Ktl", Path], Digests]

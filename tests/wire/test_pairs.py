@@ -17,7 +17,7 @@ from safetensors.numpy import save
 
 from ktl.wire import SessionRequest, decode_pairs
 
-from .refusal import refusal
+from support.refusal import refusal
 
 SIZE, LATENT_DIM = 16, 8
 REQUEST = SessionRequest(

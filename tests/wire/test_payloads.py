@@ -25,7 +25,7 @@ from ktl.wire import (
     encode_prototypes,
 )
 
-from .refusal import refusal
+from support.refusal import refusal
 
 CLASSES, SIZE, LATENT_DIM = 4, 16, 8
 REQUEST = SessionRequest(

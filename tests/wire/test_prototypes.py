@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from ktl.prototypes import Prototypes
 from ktl.wire import decode_prototypes
 
-from .refusal import refusal
+from support.refusal import refusal
 
 CLASSES = 4
 

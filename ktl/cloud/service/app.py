@@ -16,17 +16,17 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from ktl.cloud.service.answers import ProblemDetail
 from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
 from ktl.cloud.service.database import THREADS, Database
-from ktl.cloud.service.envelope import Envelope
 from ktl.cloud.service.events import Events
-from ktl.cloud.service.limits import RateLimit
-from ktl.cloud.service.messages import ProblemDetail
 from ktl.cloud.service.metrics import Metrics
+from ktl.cloud.service.middleware import Envelope
 from ktl.cloud.service.page import routes as page
 from ktl.cloud.service.page.logins import Logins
-from ktl.cloud.service.page.pictures import Pictures
+from ktl.cloud.service.page.thumbnails import Pictures
+from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, busy, problem
 from ktl.cloud.service.routes import operations, rounds, sessions
 from ktl.cloud.service.settings import Settings

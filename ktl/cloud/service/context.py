@@ -11,14 +11,14 @@ import anyio
 from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from ktl.cloud.service.answers import RoundState
 from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.events import Events
-from ktl.cloud.service.limits import RateLimit
-from ktl.cloud.service.messages import RoundState
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.page.logins import Logins
-from ktl.cloud.service.page.pictures import Pictures
+from ktl.cloud.service.page.thumbnails import Pictures
+from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.store import MOST_ROUNDS, Store

@@ -7,8 +7,8 @@ import time
 
 from sqlalchemy import func, select, update
 
+from ktl.cloud.service.answers import Seconds
 from ktl.cloud.service.database import Database
-from ktl.cloud.service.messages import Seconds
 from ktl.cloud.service.models import (
     COLLECTING,
     DONE,

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from sqlalchemy import select
 from sqlalchemy.orm import Session as Rows
 
-from ktl.cloud.service.messages import RoundState, Seconds, SessionState
+from ktl.cloud.service.answers import RoundState, Seconds, SessionState
 from ktl.cloud.service.models import COLLECTING, CloudSession, Member, Round, Upload
 
 

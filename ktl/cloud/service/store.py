@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session as Rows
 
+from ktl.cloud.service.answers import RoundState, SessionState
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.jobs import Jobs
-from ktl.cloud.service.messages import RoundState, SessionState
 from ktl.cloud.service.models import (
     COLLECTING,
     DONE,

@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from ktl.cloud.knowledge import KnowledgeCloud
+from ktl.cloud.service.answers import Seconds
 from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.events import Event, Events
-from ktl.cloud.service.messages import Seconds
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Store

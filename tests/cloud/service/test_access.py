@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from ktl.cloud.service.limits import RateLimit
+from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import Refused
 from ktl.protocol import JSON, SAFETENSORS
 from ktl.wire import encode_message

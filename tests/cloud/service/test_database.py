@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import postgres
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from support import postgres
 
+from ktl.cloud.service.answers import Seconds
 from ktl.cloud.service.database import Database
-from ktl.cloud.service.messages import Seconds
 from ktl.cloud.service.models import PIECE_BYTES, Base
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Opening, Store

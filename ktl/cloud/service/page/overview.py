@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
+from ktl.cloud.service.answers import SessionState
 from ktl.cloud.service.database import Database
-from ktl.cloud.service.messages import SessionState
 from ktl.cloud.service.models import DONE, CloudSession, Round
-from ktl.cloud.service.page.pictures import Grid, Pictures
+from ktl.cloud.service.page.thumbnails import Grid, Pictures
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Store
 

@@ -14,8 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from ktl.cloud.service.context import Here, RoundNumber, Service, SessionId
-from ktl.cloud.service.limits import read_body
 from ktl.cloud.service.page.overview import MINUTES, overview
+from ktl.cloud.service.quotas import read_body
 from ktl.cloud.service.refusals import Refused
 from ktl.protocol import SESSION_ID
 

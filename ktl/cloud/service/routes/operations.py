@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from ktl.cloud.service.answers import GeneratorInfo, Limits, ServiceInfo, TokenInfo
 from ktl.cloud.service.context import AdminCaller, AnyCaller, Here
-from ktl.cloud.service.messages import GeneratorInfo, Limits, ServiceInfo, TokenInfo
 from ktl.cloud.service.refusals import busy
 from ktl.protocol import JSON
 from ktl.wire import VERSION

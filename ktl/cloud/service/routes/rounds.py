@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
+from ktl.cloud.service.answers import RoundState
 from ktl.cloud.service.context import (
     AnyCaller,
     EdgeName,
@@ -22,9 +23,8 @@ from ktl.cloud.service.context import (
     seconds_to_wait,
 )
 from ktl.cloud.service.events import Event
-from ktl.cloud.service.limits import read_body
 from ktl.cloud.service.media import require_accept, require_content
-from ktl.cloud.service.messages import RoundState
+from ktl.cloud.service.quotas import read_body
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Store, Stored
 from ktl.cloud.service.tokens import Caller

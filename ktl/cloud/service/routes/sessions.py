@@ -8,11 +8,11 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from ktl.cloud.knowledge import KnowledgeCloud
+from ktl.cloud.service.answers import SessionOpened, SessionOpening, SessionPage, SessionState
 from ktl.cloud.service.context import AnyCaller, Here, Service, SessionId
 from ktl.cloud.service.events import Event
-from ktl.cloud.service.limits import read_body
 from ktl.cloud.service.media import require_accept, require_content
-from ktl.cloud.service.messages import SessionOpened, SessionOpening, SessionPage, SessionState
+from ktl.cloud.service.quotas import read_body
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Opening
 from ktl.errors import KtlError

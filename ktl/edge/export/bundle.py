@@ -1,0 +1,209 @@
+"""What leaves for the device: a folder or .zip with a model, its labels, a card that says what it is, and a script."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from ktl.config import RunConfig
+from ktl.data.images import Images
+from ktl.edge.export.card import model_card
+from ktl.edge.export.measure import Measured, measure, run_model
+from ktl.edge.export.onnx import ModelFacts, PictureClassifier
+from ktl.edge.export.quantise import PairReader, Quantisation, quantise
+from ktl.edge.record import Record, read_record
+from ktl.edge.run import load_run
+from ktl.errors import UsageError
+from ktl.learning.learner import EdgeLearner
+
+FORMATS = {
+    "onnx": "model.onnx",
+    "torchscript": "model.pt",
+    "torch-export": "model.pt2",
+    "safetensors": "model.safetensors",
+}
+LARGEST_DIFFERENCE = 1e-4  # of a probability between torch and a float32 export
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The exported model against torch on the test images."""
+
+    images: int
+    same_class: int
+    largest_difference: float  # of a probability
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is the same model."""
+        return self.same_class == self.images and self.largest_difference <= LARGEST_DIFFERENCE
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What was written, and what was found on the way."""
+
+    out: Path
+    parity: Parity | None
+    quantisation: Quantisation | None
+
+
+def write_bundle(
+    run: Path,
+    out: Path,
+    *,
+    format_name: str = "onnx",
+    int8: bool = False,
+    max_drop: float = 0.01,
+    optimise: bool = False,
+    check: bool = True,
+) -> Bundle:
+    """Exports a finished run to the folder or .zip file `out`.
+
+    With `int8` the model is quantised, unless that loses more than `max_drop` of accuracy (a share); then it stays
+    float32. `optimise` stores the graph as ONNX Runtime simplifies it. `check` compares with torch on the test images.
+    Raises UsageError if `out` exists or the options exclude each other, CheckpointError for an unfinished run.
+    """
+    if format_name not in FORMATS:
+        raise UsageError(f"unknown format {format_name!r}: choose one of {', '.join(FORMATS)}")
+    if format_name != "onnx" and (int8 or optimise):
+        raise UsageError(f"--int8 and --optimize are for --format onnx, not {format_name}: leave them out")
+    if out.exists():
+        raise UsageError(f"{out} exists: remove it or name another --out")
+    export = _Export(run, read_record(run), load_run(run))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / (out.stem if out.suffix == ".zip" else out.name)
+        folder.mkdir()
+        model = folder / FORMATS[format_name]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own deprecations, of what was asked for
+            _WRITERS[format_name](export, model)
+        quantisation = export.quantise(model, max_drop) if int8 else None
+        quantised = quantisation is not None and quantisation.calibration is not None
+        if optimise:
+            _optimise(model)
+        parity = export.parity(format_name, model) if check and not quantised else None
+        (folder / "labels.json").write_text(json.dumps(export.record.class_names, indent=2) + "\n", encoding="utf-8")
+        (folder / "card.md").write_text(
+            model_card(run, export.record, export.config, model.name, quantisation), encoding="utf-8"
+        )
+        if format_name == "onnx":
+            script = files("ktl.edge.inference").joinpath("standalone.py").read_text(encoding="utf-8")
+            (folder / "predict.py").write_text(script, encoding="utf-8")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix == ".zip":
+            _zip(folder, out)
+        else:
+            shutil.copytree(folder, out)
+    return Bundle(out, parity, quantisation)
+
+
+class _Export:
+    """A finished run, loaded."""
+
+    def __init__(self, run: Path, record: Record, learner: EdgeLearner) -> None:
+        self.run = run
+        self.record = record
+        self.learner = learner
+        self.config: RunConfig = learner.config
+        channels, size = learner.task.shot_images.shape[1:3]
+        self.facts = ModelFacts(record.class_names, size, channels, record.temperature)
+        model = learner.model.cpu().eval()
+        self.classifier = PictureClassifier(model, self.config.training.scale, record.temperature).eval()
+        images = learner.task.test_images.permute(0, 2, 3, 1)
+        self.test_pictures: Images = images.expand(-1, -1, -1, 3).contiguous().numpy()
+        self.test_labels: NDArray[np.int64] = learner.task.test_labels.numpy()
+
+    def parity(self, format_name: str, model: Path) -> Parity | None:
+        """None for weights alone, which nothing can run."""
+        if format_name == "safetensors":
+            return None
+        tested = self.learner.task.test_images
+        with torch.no_grad():
+            expected = self.classifier(tested).numpy()
+            if format_name == "onnx":
+                found = run_model(model, self.test_pictures)
+            else:
+                found = _run_torch(format_name, model, tested)
+        same = int((expected.argmax(axis=1) == found.argmax(axis=1)).sum())
+        return Parity(len(expected), same, float(np.abs(expected - found).max()))
+
+    def quantise(self, model: Path, max_drop: float) -> Quantisation:
+        """Replaces `model` by its int8 version if that is good enough."""
+
+        def measured(file: Path) -> Measured:
+            return measure(file, self.test_pictures, self.test_labels)
+
+        result = quantise(model, model.with_suffix(".int8"), PairReader.of(self.run, self.record), measured, max_drop)
+        if result.calibration is not None:
+            model.with_suffix(".int8").replace(model)
+        return result
+
+
+def _write_onnx(export: _Export, path: Path) -> None:
+    shutil.copyfile(export.run / "model.onnx", path)
+
+
+def _write_torchscript(export: _Export, path: Path) -> None:
+    traced = torch.jit.trace(export.classifier, export.learner.task.test_images[:2])
+    torch.jit.save(traced, path)
+
+
+def _write_torch_export(export: _Export, path: Path) -> None:
+    batch = {"images": {0: torch.export.Dim("n", min=1)}}
+    program = torch.export.export(export.classifier, (export.learner.task.test_images[:2],), dynamic_shapes=batch)
+    torch.export.save(program, path)
+
+
+def _write_safetensors(export: _Export, path: Path) -> None:
+    facts = asdict(export.facts) | {"model": export.config.model, "scale": export.config.training.scale}
+    weights = {name: tensor.contiguous() for name, tensor in export.learner.model.state_dict().items()}
+    save_file(weights, path, metadata={"ktl": json.dumps(facts)})
+
+
+_WRITERS: dict[str, Callable[[_Export, Path], None]] = {
+    "onnx": _write_onnx,
+    "torchscript": _write_torchscript,
+    "torch-export": _write_torch_export,
+    "safetensors": _write_safetensors,
+}
+
+
+def _run_torch(format_name: str, path: Path, images: torch.Tensor) -> NDArray[np.float32]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = torch.jit.load(path) if format_name == "torchscript" else torch.export.load(path).module()
+        probabilities: NDArray[np.float32] = module(images).numpy()
+    return probabilities
+
+
+def _optimise(model: Path) -> None:
+    """Stores the graph as ONNX Runtime simplifies it for any machine: constants folded, nodes fused."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(model.with_suffix(".optimised"))
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    model.with_suffix(".optimised").replace(model)
+
+
+def _zip(folder: Path, out: Path) -> None:
+    temporary = out.with_name(f".{out.name}.tmp")
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, f"{folder.name}/{file.name}")
+    temporary.replace(out)

@@ -1,0 +1,58 @@
+"""The model card that travels with a model: what it is, how good, made how, from what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ktl.config import RunConfig
+from ktl.edge.export.onnx import OPSET
+from ktl.edge.export.quantise import Quantisation
+from ktl.edge.record import Record, read_record
+from ktl.intervals import wilson_interval
+
+
+def model_card(
+    run: Path, record: Record, config: RunConfig, model_file: str, quantisation: Quantisation | None = None
+) -> str:
+    """Markdown, for the model file `model_file` of a finished run."""
+    labels, predicted = record.arrays["labels"], record.arrays["predicted"]
+    accuracy = float((labels == predicted).mean())
+    quantised = quantisation if quantisation is not None and quantisation.calibration is not None else None
+    shown = quantised.after.accuracy if quantised else accuracy
+    low, high = wilson_interval(round(shown * len(labels)), len(labels))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    size, channels = record.arrays["shots"].shape[2:]
+    loader = PackageLoader("ktl.edge.export", ".")
+    template = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True).get_template(
+        "card.md.j2"
+    )
+    return template.render(
+        name=run.name,
+        file=model_file,
+        opset=OPSET,
+        calibration=quantised.calibration if quantised else None,
+        size=size,
+        channels=channels,
+        record=record,
+        config=config,
+        tested=len(labels),
+        accuracy=shown,
+        float_accuracy=accuracy,
+        local_accuracy=_local_accuracy(run),
+        low=low,
+        high=high,
+        bytes_up=sum(row["bytes_up"] for row in rows),
+        bytes_down=sum(row["bytes_down"] for row in rows),
+        percent=lambda share: f"{100 * share:.1f}%",
+    )
+
+
+def _local_accuracy(run: Path) -> float | None:
+    """Of the same training without the cloud, if it was done."""
+    if not (run / "local-only" / "record.json").is_file():
+        return None
+    arrays = read_record(run / "local-only").arrays
+    return float((arrays["labels"] == arrays["predicted"]).mean())

@@ -1,0 +1,85 @@
+"""From a trained model to an ONNX file that takes pictures as they are and gives probabilities."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ktl.data.transforms import to_network
+from ktl.edge.export.preprocessing import with_preprocessing
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET = 18
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a model file says of itself, as JSON in its metadata."""
+
+    labels: list[str]
+    image_size: int  # pixels, square: what the network sees
+    channels: int
+    temperature: float  # by which the logits were divided; 1 if nothing could be calibrated
+
+
+class PictureClassifier(nn.Module):
+    """uint8 images (n, channels, size, size) -> probabilities (n, classes), float32.
+
+    The softmax of the ETF cosines times ArcFace's scale, divided by the temperature.
+    """
+
+    def __init__(self, model: nn.Module, scale: float, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.model = model
+        self.scale = scale / temperature
+
+    def forward(self, images: Tensor) -> Tensor:
+        probabilities: Tensor = (self.model(to_network(images)) * self.scale).softmax(dim=1)
+        return probabilities
+
+
+def export_onnx(classifier: PictureClassifier, facts: ModelFacts, path: Path) -> None:
+    """Writes `path`: input `images`, uint8 RGB (n, height, width, 3); output `probabilities`, float32 (n, classes).
+
+    n, height and width are free: the central square of an image is scaled to the model's size inside the graph.
+    """
+    from onnx import save
+
+    model = with_preprocessing(_core(classifier, facts), facts.image_size, facts.channels)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "ktl", json.dumps(asdict(facts))
+    temporary = path.with_name(f".{path.name}.tmp")
+    save(model, temporary)
+    temporary.replace(path)
+
+
+def _core(classifier: PictureClassifier, facts: ModelFacts) -> ModelProto:
+    """The classifier alone, as torch exports it: input `pixels`."""
+    example = torch.zeros(2, facts.channels, facts.image_size, facts.image_size, dtype=torch.uint8)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            classifier.cpu().eval(),
+            (example,),
+            input_names=["pixels"],
+            output_names=["probabilities"],
+            dynamic_shapes={"images": {0: torch.export.Dim("n", min=1)}},
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None  # it is, with dynamo
+    model: ModelProto = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # where in the source it came from: a tenth of a small model
+    return model

@@ -1,0 +1,128 @@
+"""int8 models calibrated on generated images: no private image is looked at, so it can be done away from the device."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from safetensors.numpy import load
+
+from ktl.data.images import Images
+from ktl.edge.export.measure import Measured
+from ktl.edge.export.preprocessing import GREY_CONVERSION
+from ktl.edge.record import Record
+from ktl.errors import CheckpointError
+from ktl.wire import MOST_PAIR_BYTES, MOST_PAIRS_PER_CLASS, SessionRequest, decode_pairs
+
+CALIBRATION_IMAGES = 512
+BATCH = 64
+OPERATORS = ["Conv", "Gemm", "MatMul", "Add", "MaxPool", "GlobalAveragePool"]
+METHODS = {"smallest and largest value": CalibrationMethod.MinMax, "99.999th percentile": CalibrationMethod.Percentile}
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """A model before, and the last that was tried; `calibration` is None where none was good enough."""
+
+    before: Measured
+    after: Measured
+    calibration: str | None
+
+
+class PairReader(CalibrationDataReader):  # type: ignore[misc] # onnxruntime has no types
+    """Feeds generated images to the calibration, a batch at a time."""
+
+    def __init__(self, images: Images) -> None:
+        some = images[:: max(1, len(images) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
+        self.batches: list[Images] = np.array_split(some, range(BATCH, len(some), BATCH))
+        self.rewind()
+
+    @classmethod
+    def of(cls, run: Path, record: Record) -> PairReader:
+        """For the images of a run's last download."""
+        return cls(received_images(run, record))
+
+    def rewind(self) -> None:
+        """Starts again."""
+        self._left = iter(self.batches)
+
+    def get_next(self) -> dict[str, Images] | None:
+        """What the model takes: {"images": uint8 RGB (n, size, size, 3)}; None at the end."""
+        batch = next(self._left, None)
+        return None if batch is None else {"images": batch}
+
+
+def received_images(run: Path, record: Record) -> Images:
+    """The generated images that the cloud sent last, from wire/ alone: uint8 RGB (n, size, size, 3)."""
+    files = sorted((run / "wire").glob("*-pairs.safetensors"))
+    if not files:
+        raise CheckpointError(
+            f"{run} has no image-vector pairs to calibrate int8 on: train it with a cloud, or leave it"
+        )
+    payload = files[-1].read_bytes()
+    size, channels = record.arrays["shots"].shape[2:]
+    request = SessionRequest(
+        num_classes=len(record.class_names),
+        image_size=size,
+        channels=channels,
+        pairs_per_class=MOST_PAIRS_PER_CLASS,
+        download_bytes=MOST_PAIR_BYTES,
+        alignment="",
+        image_format="webp",
+        seed=0,
+    )
+    pairs = decode_pairs(payload, request, load(payload)["vectors"].shape[1])
+    images: Images = pairs.images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous().numpy()
+    return images
+
+
+def quantise(
+    model: Path, out: Path, pairs: PairReader, measured: Callable[[Path], Measured], max_drop: float
+) -> Quantisation:
+    """Writes `out`, an int8 version of `model` calibrated on `pairs`.
+
+    Weights are signed 8-bit with a scale for each output channel, activations unsigned 8-bit. Tries METHODS until one
+    loses at most `max_drop` of accuracy (a share); leaves no file where none does.
+    """
+    before = measured(model)
+    for name, method in METHODS.items():
+        pairs.rewind()
+        _quantise(model, out, pairs, method)
+        after = measured(out)
+        if before.accuracy - after.accuracy <= max_drop + 1e-9:
+            return Quantisation(before, after, name)
+    out.unlink()
+    return Quantisation(before, after, None)
+
+
+def _quantise(model: Path, out: Path, pairs: PairReader, method: CalibrationMethod) -> None:
+    root = logging.getLogger()
+    root.addFilter(_no_advice)
+    try:
+        with redirect_stdout(io.StringIO()):  # the histogram's progress
+            quantize_static(
+                model,
+                out,
+                pairs,
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=OPERATORS,
+                nodes_to_exclude=[GREY_CONVERSION],
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=method,
+            )
+    finally:
+        root.removeFilter(_no_advice)
+
+
+def _no_advice(record: logging.LogRecord) -> Any:
+    """onnxruntime logs to the root logger that one could pre-process the model."""
+    return "quantization" not in record.pathname

@@ -1,0 +1,1 @@
+"""An edge and a cloud on another machine, over HTTP."""

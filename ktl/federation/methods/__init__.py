@@ -1,1 +1,0 @@
-"""One file a method, each with its paper, its equation and what travels."""

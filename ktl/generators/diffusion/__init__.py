@@ -1,0 +1,1 @@
+"""Diffusion pipelines as generators."""

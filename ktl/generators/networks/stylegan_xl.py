@@ -1,0 +1,106 @@
+"""StyleGAN-XL: StyleGAN3 for many classes, grown in stages: a stem, then super-resolution heads.
+
+Written from Sauer et al., "StyleGAN-XL: Scaling StyleGAN to Large Diverse Datasets" (SIGGRAPH 2022, arXiv 2202.00273).
+Classes enter through an embedding of an image classifier's features, and truncation pulls towards the class's own mean.
+Module and parameter names are those of the official state dictionaries, so that released weights fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ktl.generators.networks.mapping import Dense, normalise
+from ktl.generators.networks.stylegan3 import SynthesisNetwork, mapping_network
+from ktl.generators.networks.stylegan3_layers import StyleGAN3Config, layer_plans
+
+
+@dataclass(frozen=True)
+class Head:
+    """A super-resolution stage: `layers`, without the one to RGB, that enlarge the image `up_factor` times."""
+
+    layers: int = 7
+    up_factor: int = 2
+
+
+@dataclass(frozen=True)
+class StyleGANXLConfig(StyleGAN3Config):
+    """Sizes of a StyleGAN-XL: a StyleGAN3 with c_dim classes, each embedded in `embed_dim` numbers."""
+
+    z_dim: int = 64
+    c_dim: int = 1000
+    resolution: int = 16
+    embed_dim: int = 320
+
+
+class ClassMapping(nn.Module):
+    """z (n, z_dim) ~ N(0, I), one-hot labels (n, c_dim)  ->  w (n, w_dim). `w_avg` is each class's mean of w."""
+
+    w_avg: Tensor
+
+    def __init__(self, config: StyleGANXLConfig) -> None:
+        super().__init__()
+        self.layers = config.mapping_layers
+        self.embed = nn.Embedding(config.c_dim, config.embed_dim)
+        self.embed_proj = Dense(config.embed_dim, config.z_dim, activate=True)
+        sizes = [2 * config.z_dim] + [config.w_dim] * self.layers
+        for i in range(self.layers):
+            layer = Dense(sizes[i], sizes[i + 1], lr_multiplier=config.mapping_lr_multiplier, activate=True)
+            self.add_module(f"fc{i}", layer)
+        self.register_buffer("w_avg", torch.zeros(config.c_dim, config.w_dim))
+
+    def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
+        if labels is None:
+            raise ValueError(f"a generator of {self.embed.num_embeddings} classes needs one-hot labels beside z")
+        classes = labels.argmax(dim=1)
+        w = torch.cat([normalise(z), normalise(self.embed_proj(self.embed(classes)))], dim=1)
+        for i in range(self.layers):
+            w = self.get_submodule(f"fc{i}")(w)
+        return w if truncation == 1.0 else self.w_avg[classes].lerp(w, truncation)
+
+
+def grown(stem: StyleGANXLConfig, heads: Sequence[Head]) -> StyleGANXLConfig:
+    """The network that stages on top of `stem` make, its layers listed.
+
+    In each stage the critically sampled layers give way to the head's (paper, section 3.2). A head's bands start with
+    the last one that stays: its first layer works at that size, its second one enlarges.
+    """
+    plans = list(stem.layers) or layer_plans(stem)
+    resolution = stem.resolution
+    for head in heads:
+        resolution *= head.up_factor
+        kept = [plan for plan in plans if not plan.is_critical]
+        last = kept[-1].target
+        stage = replace(
+            stem,
+            resolution=resolution,
+            num_layers=head.layers,
+            first_cutoff=last.cutoff,
+            first_stopband=last.stopband,
+        )
+        plans = kept + layer_plans(stage, first=last, first_index=len(kept) + 1)  # official names skip a number
+    return replace(stem, resolution=resolution, layers=tuple(plans))
+
+
+class StyleGANXL(nn.Module):
+    """The two networks together: z (n, z_dim) and one-hot labels (n, c_dim) to images (n, 3, resolution, resolution).
+
+    Without classes (c_dim = 0) the mapping network is StyleGAN3's.
+    """
+
+    def __init__(self, config: StyleGANXLConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping = ClassMapping(config) if config.c_dim > 0 else mapping_network(config)
+        self.synthesis = SynthesisNetwork(config)
+
+    def broadcast(self, w: Tensor) -> Tensor:
+        """One w (n, w_dim) for every layer: (n, layers, w_dim)."""
+        return w[:, None, :].expand(-1, self.synthesis.num_ws, -1)
+
+    def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.synthesis(self.broadcast(self.mapping(z, truncation, labels)))
+        return images

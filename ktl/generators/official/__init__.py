@@ -1,0 +1,1 @@
+"""Official StyleGAN files, read without executing anything in them."""

@@ -1,0 +1,1 @@
+"""How an edge trains: shots and pairs, step by step, to the same bits."""

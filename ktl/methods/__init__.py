@@ -1,0 +1,19 @@
+"""What edges exchange with a cloud in each round, one file for each published method."""
+
+from ktl.registry import Registry
+
+METHODS = Registry(
+    "method",
+    {
+        "local": ("ktl.methods.local:Local", "each client alone: what federation must beat"),
+        "fedktl": ("ktl.methods.fedktl:FedKTL", "prototypes up, image-vector pairs down"),
+        "lg-fedavg": ("ktl.methods.lg_fedavg:LGFedAvg", "heads averaged, extractors kept"),
+        "fedgen": ("ktl.methods.fedgen:FedGen", "a generator of features, trained on the heads"),
+        "fedgh": ("ktl.methods.fedgh:FedGH", "one head, trained on class-mean features"),
+        "fml": ("ktl.methods.fml:FML", "a small shared model, mutual distillation"),
+        "fedkd": ("ktl.methods.fedkd:FedKD", "a shared mentee, compressed by singular values"),
+        "feddistill": ("ktl.methods.feddistill:FedDistill", "class-mean logits averaged"),
+        "fedproto": ("ktl.methods.fedproto:FedProto", "class-mean features averaged"),
+        "fedtgp": ("ktl.methods.fedtgp:FedTGP", "trainable prototypes with an adaptive margin"),
+    },
+)

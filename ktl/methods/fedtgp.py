@@ -1,0 +1,84 @@
+"""FedTGP: Zhang et al., "FedTGP: Trainable Global Prototypes with Adaptive-Margin-Enhanced Contrastive Learning"
+(AAAI 2024), eq. 5-9.
+
+Up and down as FedProto. The cloud trains its prototypes T_c (an embedding through two linear layers) on the reported
+means P: -log exp(-d(P, T_c) - m) / (exp(-d(P, T_c) - m) + sum_c' exp(-d(P, T_c'))), d Euclidean; the margin m is the
+largest distance between two classes' average means, at most 100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ktl.methods.base import Message, class_means
+from ktl.methods.fedproto import FedProto
+from ktl.models.backbone import FEATURE_DIM
+from ktl.seeds import initialising, stream
+
+MOST_MARGIN = 100.0
+EPOCHS = 100
+BATCH = 10
+LEARNING_RATE = 0.01
+
+
+class TrainablePrototypes(nn.Sequential):
+    """Class indices (n,) -> prototypes (n, 512)."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(
+            nn.Embedding(classes, FEATURE_DIM),
+            nn.Linear(FEATURE_DIM, FEATURE_DIM),
+            nn.ReLU(),
+            nn.Linear(FEATURE_DIM, FEATURE_DIM),
+        )
+
+
+class FedTGP(FedProto):
+    """FedProto with prototypes that the cloud trains apart from one another."""
+
+    weight = 0.1
+    _prototypes: TrainablePrototypes | None = None
+
+    def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
+        means = torch.cat([report["means"] for report in reports.values()])
+        classes = torch.cat([report["classes"] for report in reports.values()])
+        prototypes = self._prototypes or self._new()
+        every_class = torch.arange(self.problem.classes)
+        margin = adaptive_margin(means, classes, self.problem.classes)
+        optimizer = torch.optim.SGD(prototypes.parameters(), lr=LEARNING_RATE)
+        rng = stream(self.config.seed, "fedtgp", round_index)
+        for _ in range(EPOCHS):
+            for index in torch.randperm(len(classes), generator=rng).split(BATCH):
+                distances = torch.cdist(means[index], prototypes(every_class))
+                own = F.one_hot(classes[index], self.problem.classes)
+                optimizer.zero_grad()
+                F.cross_entropy(-(distances + margin * own), classes[index]).backward()
+                optimizer.step()
+        self._prototypes = prototypes
+        with torch.no_grad():
+            self._global = {"means": prototypes(every_class), "classes": every_class}
+
+    def state(self) -> dict[str, Tensor]:
+        return {} if self._prototypes is None else self._prototypes.state_dict()
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        if tensors:
+            self._prototypes = self._new()
+            self._prototypes.load_state_dict(tensors)
+            every_class = torch.arange(self.problem.classes)
+            with torch.no_grad():
+                self._global = {"means": self._prototypes(every_class), "classes": every_class}
+
+    def _new(self) -> TrainablePrototypes:
+        with initialising(self.config.seed, "fedtgp"):
+            return TrainablePrototypes(self.problem.classes)
+
+
+def adaptive_margin(means: Tensor, classes: Tensor, total: int) -> float:
+    """The largest distance between two classes' average means, at most 100; 0 with one class."""
+    centres = class_means(means, classes, total)["means"]
+    return min(float(torch.cdist(centres, centres).max()), MOST_MARGIN)

@@ -1,0 +1,25 @@
+"""Auxiliary tasks: what an edge's feature extractor learns from image-vector pairs."""
+
+from ktl.registry import Registry
+
+TASKS = Registry(
+    "transfer",
+    {
+        "image-vector": (
+            "ktl.objectives.image_vector:ImageVectorContrast",
+            "contrast between images and their latents over the batch, before and beside the shots",
+        ),
+        "contrastive": (
+            "ktl.objectives.contrastive:ViewContrast",
+            "contrast between two views of each image; latents play no part",
+        ),
+        "image-vector+contrastive": (
+            "ktl.objectives.contrastive:ImageVectorAndViewContrast",
+            "the sum of both contrasts",
+        ),
+        "mse": (
+            "ktl.objectives.mse:LatentRegression",
+            "the paper's mean squared error to the latent, kept for comparison",
+        ),
+    },
+)

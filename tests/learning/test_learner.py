@@ -1,0 +1,238 @@
+"""The edge's training, step by step, without files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from ktl.cloud.knowledge import KnowledgeCloud
+from ktl.config import RECIPES, TRANSFERS, CloudConfig, RunConfig, TrainingConfig, TransferConfig
+from ktl.data.fewshot import FewShotTask
+from ktl.errors import CheckpointError, UsageError
+from ktl.generators.stylegan import StyleGANGenerator
+from ktl.learning.learner import EdgeLearner
+from ktl.learning.schedule import Stage
+from ktl.pairs import ImageVectorPairs, concatenate
+from ktl.wire import SessionRequest
+
+
+@pytest.fixture(scope="module")
+def pairs(small_task: FewShotTask, tiny_generator: StyleGANGenerator) -> ImageVectorPairs:
+    request = SessionRequest(
+        3,
+        16,
+        3,
+        pairs_per_class=8,
+        download_bytes=1_000_000,
+        alignment="robust",
+        image_format="webp",
+        seed=0,
+    )
+    prototypes = EdgeLearner(small_task, RunConfig(), etf_seed=0).prototypes()
+    return concatenate(list(KnowledgeCloud(tiny_generator, request).pairs([prototypes])))
+
+
+def train(learner: EdgeLearner, *, stop_after: int | None = None) -> list[tuple[str, float]]:
+    """Trains the current round, or its next `stop_after` steps; returns each step's stage and loss."""
+    done: list[tuple[str, float]] = []
+
+    def on_step(stage: Stage, step: int, loss: float) -> None:
+        done.append((stage.name, loss))
+
+    learner.train_round(on_step, lambda: len(done) == stop_after)
+    return done
+
+
+def copied_weights(learner: EdgeLearner) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
+
+
+def test_training_on_the_shots_lowers_their_loss(small_task: FewShotTask) -> None:
+    config = RunConfig(local_only=True, training=TrainingConfig(steps=40))
+    losses = [loss for _, loss in train(EdgeLearner(small_task, config, etf_seed=0))]
+    assert len(losses) == 40
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_the_warm_up_lowers_the_loss_on_the_pairs(small_task: FewShotTask, pairs: ImageVectorPairs) -> None:
+    config = RunConfig(training=TrainingConfig(steps=1), transfer=TransferConfig(warmup_steps=40))
+    learner = EdgeLearner(small_task, config, etf_seed=0)
+    learner.receive(pairs)
+    losses = [loss for name, loss in train(learner) if name == "warm-up"]
+    assert len(losses) == 40
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_pairs_beside_the_shots_leave_the_statistics_that_images_are_normalised_by(
+    small_task: FewShotTask, pairs: ImageVectorPairs
+) -> None:
+    training = TrainingConfig(steps=3, learning_rate=0.0, weight_decay=0.0)
+    config = RunConfig(model="resnet4", training=training, transfer=TransferConfig(warmup_steps=0), precision="float32")
+    beside, alone = (EdgeLearner(small_task, config, etf_seed=0) for _ in range(2))
+    initial = copied_weights(alone)
+    beside.receive(pairs)
+    assert [name for name, _ in train(beside)] == [name for name, _ in train(alone)] == ["shots"] * 3
+    expected = {name: t for name, t in copied_weights(alone).items() if ".running_" in name}
+    assert not any(torch.equal(tensor, initial[name]) for name, tensor in expected.items())
+    assert all(torch.equal(tensor, beside.model.state_dict()[name]) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize("recipe", ["tuned", "published"])
+def test_every_shot_is_seen_once_in_each_epoch(small_task: FewShotTask, recipe: str) -> None:
+    training = replace(RECIPES[recipe], steps=None, least_steps=0, epochs=1, batch=5, augment=False, learning_rate=0.0)
+    learner = EdgeLearner(small_task, RunConfig(local_only=True, training=training), etf_seed=0)
+    losses = [loss for _, loss in train(learner)]
+    whole = replace(training, batch=12)
+    [(_, all_at_once)] = train(EdgeLearner(small_task, RunConfig(local_only=True, training=whole), etf_seed=0))
+    assert len(losses) == 3
+    assert sum(losses) / 3 == pytest.approx(all_at_once, rel=1e-5)
+
+
+def test_a_round_reports_the_mean_losses_of_its_steps(small_task: FewShotTask, pairs: ImageVectorPairs) -> None:
+    config = RunConfig(training=TrainingConfig(steps=4), transfer=TransferConfig(warmup_steps=3, weight=0.0))
+    learner = EdgeLearner(small_task, config, etf_seed=0)
+    learner.receive(pairs)
+    done = train(learner)
+    shots = [loss for name, loss in done if name == "shots"]
+    assert learner.losses.means()["shot_loss"] == pytest.approx(sum(shots) / 4)
+    assert (learner.losses.shot_steps, learner.losses.pair_steps) == (4, 7)
+
+
+def test_without_a_cloud_its_settings_change_nothing(small_task: FewShotTask) -> None:
+    training = TrainingConfig(steps=5)
+    plain = EdgeLearner(small_task, RunConfig(local_only=True, training=training), etf_seed=0)
+    other = RunConfig(
+        local_only=True,
+        training=training,
+        transfer=TRANSFERS["mse"],
+        cloud=CloudConfig("elsewhere.safetensors", "published", 3, 50_000, "png"),
+    )
+    unlike = EdgeLearner(small_task, other, etf_seed=0)
+    assert train(plain) == train(unlike)
+    assert plain.losses.means()["pair_loss"] is None
+    assert all(torch.equal(a, b) for a, b in zip(plain.state().values(), unlike.state().values(), strict=True))
+
+
+def test_no_pairs_beside_the_shots_is_training_without_them(small_task: FewShotTask, pairs: ImageVectorPairs) -> None:
+    training, transfer = TrainingConfig(steps=4), TransferConfig(warmup_steps=0, joint_batch=0)
+    alone = EdgeLearner(small_task, RunConfig(local_only=True, training=training), etf_seed=0)
+    helped = EdgeLearner(small_task, RunConfig(training=training, transfer=transfer), etf_seed=0)
+    helped.receive(pairs)
+    assert train(helped) == train(alone)
+    assert all(torch.equal(copied_weights(helped)[name], tensor) for name, tensor in copied_weights(alone).items())
+    assert helped.losses.means()["pair_loss"] is None
+
+
+def test_the_warm_up_changes_the_extractor_and_not_the_classifier(
+    small_task: FewShotTask, pairs: ImageVectorPairs
+) -> None:
+    config = RunConfig(training=TrainingConfig(steps=1), transfer=TransferConfig(warmup_steps=6))
+    learner = EdgeLearner(small_task, config, etf_seed=0)
+    learner.receive(pairs)
+    before = copied_weights(learner)
+    assert [name for name, _ in train(learner, stop_after=6)] == ["warm-up"] * 6
+    changed = {name for name, tensor in copied_weights(learner).items() if not torch.equal(tensor, before[name])}
+    assert changed == {name for name in before if name.startswith("extractor.")}
+
+
+@pytest.mark.parametrize("task", ["image-vector", "mse"])
+def test_the_pairs_loss_beside_the_shots_sends_no_gradient_to_the_classifier(
+    small_task: FewShotTask, pairs: ImageVectorPairs, task: str
+) -> None:
+    def gradients(weight: float) -> tuple[Tensor, Tensor]:
+        transfer = replace(TRANSFERS[task], warmup_steps=0, weight=weight)
+        training = TrainingConfig(steps=2, gradient_norm=1e9)
+        learner = EdgeLearner(small_task, RunConfig(training=training, transfer=transfer), etf_seed=0)
+        learner.receive(pairs)
+        etf = learner.model.classifier.etf.clone()
+        train(learner, stop_after=1)
+        assert torch.equal(learner.model.classifier.etf, etf)
+        assert not learner.model.classifier.etf.requires_grad
+        first_layer = next(learner.model.extractor.parameters())
+        assert first_layer.grad is not None
+        assert learner.model.classifier.projection.weight.grad is not None
+        return first_layer.grad, learner.model.classifier.projection.weight.grad
+
+    extractor_without, projection_without = gradients(0.0)
+    extractor_with, projection_with = gradients(50.0)
+    assert torch.equal(projection_with, projection_without)
+    assert not torch.allclose(extractor_with, extractor_without, rtol=0.01)
+
+
+def test_prototypes_are_unit_vectors_with_the_counts_of_the_shots(small_task: FewShotTask) -> None:
+    prototypes = EdgeLearner(small_task, RunConfig(), etf_seed=0).prototypes()
+    assert prototypes.classes.tolist() == [0, 1, 2]
+    assert prototypes.counts.tolist() == [4, 4, 4]
+    assert torch.allclose(prototypes.vectors.norm(dim=1), torch.ones(3), atol=1e-6)
+
+
+@pytest.mark.parametrize("stop_after", [3, 6, 9])
+@pytest.mark.parametrize("task", ["image-vector", "mse"])
+def test_a_restored_learner_goes_on_to_the_same_bits(
+    small_task: FewShotTask, pairs: ImageVectorPairs, task: str, stop_after: int
+) -> None:
+    transfer = replace(TRANSFERS[task], warmup_steps=6)
+    config = RunConfig(training=TrainingConfig(steps=8), transfer=transfer)
+
+    def start() -> EdgeLearner:
+        learner = EdgeLearner(small_task, config, etf_seed=0)
+        learner.receive(pairs)
+        return learner
+
+    undisturbed, stopped, resumed = start(), start(), start()
+    losses = train(undisturbed)
+    first = train(stopped, stop_after=stop_after)
+    resumed.restore(
+        {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in stopped.state().items()}
+    )
+    resumed.round_step = stopped.round_step
+    assert first + train(resumed) == losses
+    expected = undisturbed.state()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.state().items())
+
+
+def test_pairs_of_earlier_rounds_are_kept_unless_the_task_starts_anew(
+    small_task: FewShotTask, pairs: ImageVectorPairs
+) -> None:
+    def batches(anew: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        transfer = TransferConfig(warmup_steps=0, anew_each_round=anew)
+        learner = EdgeLearner(small_task, RunConfig(transfer=transfer), etf_seed=0)
+        learner.receive(pairs)
+        train(learner, stop_after=2)
+        before = {name: t.clone() for name, t in learner.state().items() if name.startswith("transfer/")}
+        learner.receive(pairs)
+        return before, learner.state()
+
+    before, after = batches(anew=False)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert any(name.startswith("optimizer shots/") for name in after)
+    before, after = batches(anew=True)
+    assert not torch.equal(after["transfer/image_head.weight"], before["transfer/image_head.weight"])
+    assert not any(name.startswith("optimizer ") for name in after)
+
+
+def test_weights_of_another_model_are_refused(small_task: FewShotTask) -> None:
+    learner = EdgeLearner(small_task, RunConfig(local_only=True), etf_seed=0)
+    tensors = learner.state()
+    tensors["model/classifier.projection.bias"] = torch.zeros(5)
+    with pytest.raises(CheckpointError, match=r"weights do not fit model cnn4: .*projection\.bias"):
+        learner.restore_model(tensors)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: replace(c, training=replace(c.training, optimizer="adam")), "unknown optimizer 'adam'.*adamw, sgd"),
+        (lambda c: replace(c, model="cnn5"), "unknown model 'cnn5': choose one of cnn4"),
+        (lambda c: replace(c, rounds=9, training=TrainingConfig(steps=8)), "8 steps over 9 rounds"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_at_once(
+    small_task: FewShotTask, change: Callable[[RunConfig], RunConfig], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        EdgeLearner(small_task, change(RunConfig()), etf_seed=0)
