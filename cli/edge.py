@@ -23,7 +23,7 @@ from ktl.config import (
 )
 from ktl.errors import CloudUnreachable, UsageError
 from ktl.models import MODELS
-from ktl.objectives import TASKS
+from ktl.objectives import TRANSFERS as TASKS
 
 from .comparison import summary, table
 from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
@@ -54,8 +54,8 @@ def train(
     generator: Annotated[str, typer.Option(help="'builtin', a generator file, or diffusers:FOLDER_OR_ID.")] = (
         CloudConfig.generator
     ),
-    alignment: Annotated[str, typer.Option(help=" | ".join(ALIGNMENTS.names()))] = CloudConfig.alignment,
-    transfer: Annotated[str, typer.Option(help=" | ".join(TASKS.names()))] = "image-vector",
+    alignment: Annotated[str, typer.Option(help=" | ".join(ALIGNMENTS.builtin()))] = CloudConfig.alignment,
+    transfer: Annotated[str, typer.Option(help=" | ".join(TASKS.builtin()))] = "image-vector",
     pairs_per_class: Annotated[
         int | None,
         typer.Option(
@@ -65,7 +65,7 @@ def train(
     download_budget: Annotated[
         int, typer.Option(help="Most bytes down, over all rounds; sets how many pairs come.")
     ] = CloudConfig.download_budget,
-    model: Annotated[str, typer.Option(help=" | ".join(MODELS.names()))] = RunConfig.model,
+    model: Annotated[str, typer.Option(help=" | ".join(MODELS.builtin()))] = RunConfig.model,
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Pixels, square.", show_default="the data's own; 32 for folders")
     ] = DataConfig.image_size,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ktl.errors import CheckpointError
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes to a temporary name, flushes to the disk, then renames: after a crash the file is the old or the new one.
-
-    Raises CheckpointError when the disk is full or the folder cannot be written; the old file is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")  # one name, so that a killed process leaves at most one
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}; what was saved last is intact: free space and resume"
-        ) from error
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file of any size, hexadecimal. Raises OSError if it cannot be read."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+from ktl.files import write_atomically
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:

@@ -220,7 +220,7 @@ def flat_settings(config: Any) -> dict[str, Any]:
 
 def save_config(config: Any, path: Path) -> None:
     """Writes a config as JSON, whole or not at all. Raises CheckpointError when it cannot be written."""
-    from ktl.checkpoint import write_atomically  # imports torch
+    from ktl.files import write_atomically
 
     write_atomically(path, (json.dumps(asdict(config), indent=2) + "\n").encode())
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.tiny import save_tiny_generator  # of benchmarks/
+from support.tiny_pipeline import write_pipeline
 
 from ktl.generators.stylegan import StyleGANGenerator, load_stylegan
-
-from support.tiny_pipeline import write_pipeline
 
 COLOURS = {"blue": (105, 110, 140), "green": (105, 140, 110), "red": (140, 105, 110)}
 NOISE = 40.0  # of each pixel

@@ -7,11 +7,12 @@ import pytest
 from ktl.alignment import ALIGNMENTS
 from ktl.errors import UsageError
 from ktl.models import MODELS
-from ktl.objectives import TASKS
+from ktl.objectives import TRANSFERS
 from ktl.registry import Registry
 
 CONTAINERS = Registry(
     "container",
+    "ktl.test_containers",
     {
         "ordered": ("collections:OrderedDict", "a dict that keeps its order"),
         "counter": ("collections:Counter", "a dict that counts"),
@@ -46,7 +47,7 @@ def test_an_entry_is_imported_only_when_it_is_loaded() -> None:
 
 @pytest.mark.parametrize(
     ("registry", "name"),
-    [(registry, name) for registry in (ALIGNMENTS, MODELS, TASKS) for name in registry.names()],
+    [(registry, name) for registry in (ALIGNMENTS, MODELS, TRANSFERS) for name in registry.names()],
     ids=lambda value: value if isinstance(value, str) else value.kind,
 )
 def test_every_strategy_of_ktl_can_be_loaded_and_says_what_it_is(registry: Registry, name: str) -> None:
@@ -54,7 +55,7 @@ def test_every_strategy_of_ktl_can_be_loaded_and_says_what_it_is(registry: Regis
     assert len(registry.summary(name)) > 10
 
 
-@pytest.mark.parametrize("registry", [ALIGNMENTS, MODELS, TASKS], ids=lambda registry: registry.kind)
+@pytest.mark.parametrize("registry", [ALIGNMENTS, MODELS, TRANSFERS], ids=lambda registry: registry.kind)
 def test_an_unknown_strategy_of_ktl_is_refused_with_the_choices(registry: Registry) -> None:
     with pytest.raises(UsageError) as refused:
         registry.load("none-such")

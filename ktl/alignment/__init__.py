@@ -4,6 +4,7 @@ from ktl.registry import Registry
 
 ALIGNMENTS = Registry(
     "alignment",
+    "ktl.alignments",
     {
         "robust": (
             "ktl.alignment.robust:RobustAlignment",

@@ -19,9 +19,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ktl.checkpoint import write_atomically
 from ktl.data.partition import ClientIndex, FederatedData
 from ktl.errors import DataError, UsageError
+from ktl.files import write_atomically
 
 MOST_CLIENTS = 10_000
 MOST_CLASSES = 1000

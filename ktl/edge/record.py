@@ -67,7 +67,7 @@ def describe_environment(device: str, threads: int) -> dict[str, str]:
 
 def write_record(out: Path, record: Record) -> None:
     """Writes record.json and record.safetensors. Raises CheckpointError when they cannot be written."""
-    from ktl.checkpoint import write_atomically  # imports torch
+    from ktl.files import write_atomically
 
     facts = {name: value for name, value in vars(record).items() if name != "arrays"}
     write_atomically(out / "record.json", (json.dumps(facts, indent=1) + "\n").encode())

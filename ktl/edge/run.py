@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ktl.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from ktl.checkpoint import load_checkpoint, save_checkpoint
 from ktl.config import RunConfig, load_config, save_config
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
@@ -17,6 +17,7 @@ from ktl.edge.calibration import calibrated_temperature
 from ktl.edge.export.onnx import ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.record import Record, cloud_arrays, describe_environment, result_arrays, write_record
 from ktl.errors import CheckpointError, KtlError, UsageError
+from ktl.files import write_atomically
 from ktl.learning.evaluation import Evaluation
 from ktl.learning.learner import EdgeLearner, RoundLosses
 from ktl.learning.process import prepare_process

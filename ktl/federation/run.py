@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from ktl.checkpoint import load_checkpoint, prefixed, save_checkpoint, under, write_atomically
+from ktl.checkpoint import load_checkpoint, prefixed, save_checkpoint, under
 from ktl.config import FederationConfig, PartitionConfig, load_config, save_config
 from ktl.data import load_dataset
 from ktl.data.partition import FederatedData, share_out
@@ -22,6 +22,7 @@ from ktl.data.partition_files import load_partition
 from ktl.edge.run import Interrupted
 from ktl.errors import CheckpointError, DataError, UsageError
 from ktl.federation.processes import Engine, Processes, cores
+from ktl.files import write_atomically
 from ktl.learning.process import prepare_process
 from ktl.loop.edges import Edges, Outcome, client_file
 from ktl.methods import METHODS

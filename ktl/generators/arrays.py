@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ktl.checkpoint import write_atomically
 from ktl.errors import UsageError
+from ktl.files import write_atomically
 
 MOST_IMAGES = 100_000
 

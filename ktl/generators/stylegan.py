@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ktl.checkpoint import file_digest, write_atomically
 from ktl.errors import CheckpointError, UsageError
+from ktl.files import file_digest, write_atomically
 from ktl.generators.limits import Config, Shapes, check_config
 from ktl.generators.networks.convolution import products_in
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config

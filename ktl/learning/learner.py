@@ -21,7 +21,7 @@ from ktl.learning.evaluation import BATCH, Evaluation, class_cosines, evaluate
 from ktl.learning.precision import features_in, training_dtype
 from ktl.learning.schedule import Stage, rate_factor, stages, warmup_batch
 from ktl.models.edge_model import build_model, statistics_kept
-from ktl.objectives import TASKS
+from ktl.objectives import TRANSFERS
 from ktl.objectives.base import AuxiliaryTask
 from ktl.objectives.guidance import Guidance, ShotBatch
 from ktl.pairs import ImageVectorPairs, concatenate
@@ -97,7 +97,7 @@ class EdgeLearner:
         self._pairs = [pairs] if anew else [*self._pairs, pairs]
         if self._transfer is None or anew:
             with initialising(self.config.seed, "transfer"):
-                task = TASKS.load(self.config.transfer.task)(
+                task = TRANSFERS.load(self.config.transfer.task)(
                     self.model.extractor.feature_dim, self._pairs[0].vectors, self.config.transfer
                 )
             self._transfer = task.to(self.device)

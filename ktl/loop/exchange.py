@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ktl.checkpoint import write_atomically
 from ktl.config import RunConfig
 from ktl.data.fewshot import FewShotTask
+from ktl.files import write_atomically
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.schedule import pairs_per_class
 from ktl.loop.connection import CloudConnection

@@ -4,6 +4,7 @@ from ktl.registry import Registry
 
 METHODS = Registry(
     "method",
+    "ktl.methods",
     {
         "local": ("ktl.methods.local:Local", "each client alone: what federation must beat"),
         "fedktl": ("ktl.methods.fedktl:FedKTL", "prototypes up, image-vector pairs down"),

@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from importlib import import_module
-from typing import Any
 
 from ktl.errors import UsageError
 from ktl.registry import Registry
 
-
-class ModelRegistry(Registry):
-    """The architectures below, and any nn.Module of the user's own as `module:Class`."""
-
-    def check(self, name: str) -> str:
-        """Returns `name` if it is a choice or reads `module:Class`; raises UsageError that lists the choices."""
-        module, colon, attribute = name.partition(":")
-        if colon and attribute.isidentifier() and all(part.isidentifier() for part in module.split(".")):
-            return name
-        return super().check(name)
-
-    def load(self, name: str) -> Any:
-        """The extractor's constructor (channels, image_size) -> nn.Module with 512 features."""
-        if ":" not in self.check(name):
-            return super().load(name)
-        from ktl.models.backbone import adapted
-
-        return adapted(name, _import(name))
-
-
-def _import(name: str) -> Any:
-    """What `module:Class` names, the working folder's modules included."""
-    module, _, attribute = name.partition(":")
-    before = list(sys.path)
-    sys.path.append("")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"cannot load model {name!r} ({error}); give an importable module:Class") from error
-    finally:
-        sys.path[:] = before
-
-
-MODELS = ModelRegistry(
+MODELS = Registry(
     "model",
+    "ktl.models",
     {
         "cnn4": ("ktl.models.compact:FourLayerCNN", "2 convolutions + 2 dense layers: the compact CNN of the paper"),
         "resnet4": ("ktl.models.resnet:resnet4", "one basic block after a 3 x 3 stem: the smallest residual network"),
@@ -61,6 +26,7 @@ MODELS = ModelRegistry(
         "vit-b16": ("ktl.models.vit:vit_b16", "torchvision's vision transformer, from scratch, patches of 16 pixels"),
         "vit-b32": ("ktl.models.vit:vit_b32", "torchvision's vision transformer, from scratch, patches of 32 pixels"),
     },
+    adapt="ktl.models.backbone:adapted",
 )
 
 _EIGHT = ["cnn4", "googlenet", "mobilenetv2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]

@@ -2,8 +2,9 @@
 
 from ktl.registry import Registry
 
-TASKS = Registry(
+TRANSFERS = Registry(
     "transfer",
+    "ktl.transfers",
     {
         "image-vector": (
             "ktl.objectives.image_vector:ImageVectorContrast",

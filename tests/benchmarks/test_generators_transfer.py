@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.official_files import OfficialWriter, golden_network
 
 from ktl.generators.official.convert import convert_official
-
-from support.official_files import OfficialWriter, golden_network
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "generators_transfer.py"
 

@@ -18,11 +18,10 @@ import pytest
 from ktl_cli import progress
 from PIL import Image
 from rich.console import Console
-
-from ktl.learning.schedule import Stage
-
 from support.official_files import OfficialWriter, golden_network
 from support.tiny_pipeline import write_pipeline
+
+from ktl.learning.schedule import Stage
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.official_files import OfficialWriter
 
 from ktl.errors import CheckpointError
 from ktl.generators.official.pickles import read_official
-
-from support.official_files import OfficialWriter
 
 
 @pytest.fixture

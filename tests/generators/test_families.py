@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from support.official_files import OfficialWriter, golden_network
 from torch import Tensor
 
 from ktl.errors import CheckpointError
@@ -24,8 +25,6 @@ from ktl.generators.networks.stylegan_xl import Head, StyleGANXL, StyleGANXLConf
 from ktl.generators.official.convert import convert_official
 from ktl.generators.stylegan import Network, StyleGANGenerator, load_stylegan, save_stylegan
 from ktl.seeds import initialising, stream
-
-from support.official_files import OfficialWriter, golden_network
 
 STEM = StyleGAN3Config(
     z_dim=8, c_dim=3, w_dim=8, resolution=16, channel_max=4, num_layers=4, margin_size=2, mapping_layers=1

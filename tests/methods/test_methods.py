@@ -11,16 +11,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from ktl.methods import fedgen
-from torch import Tensor
-
-from ktl.config import FederationConfig
-from ktl.data.partition import FederatedData
-from ktl.methods.base import Problem
-from ktl.methods.fedkd import compress, decompress
-from ktl.methods.fedtgp import adaptive_margin
-from ktl.seeds import stream  # the draws are all that both sides have in common
-
 from support.plain_clients import (
     CLASSES,
     apply,
@@ -31,6 +21,15 @@ from support.plain_clients import (
     shares,
     start,
 )
+from torch import Tensor
+
+from ktl.config import FederationConfig
+from ktl.data.partition import FederatedData
+from ktl.methods import fedgen
+from ktl.methods.base import Problem
+from ktl.methods.fedkd import compress, decompress
+from ktl.methods.fedtgp import adaptive_margin
+from ktl.seeds import stream  # the draws are all that both sides have in common
 
 
 def test_lg_fedavg_averages_the_heads(plain: FederationConfig, shared: FederatedData, problem: Problem) -> None:

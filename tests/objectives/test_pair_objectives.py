@@ -9,7 +9,7 @@ from torch import nn
 
 from ktl.config import TRANSFERS
 from ktl.errors import UsageError
-from ktl.objectives import TASKS
+from ktl.objectives import TRANSFERS as TASKS
 from ktl.seeds import initialising, stream
 
 

@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import save
+from support.refusal import refusal
 
 from ktl.wire import SessionRequest, decode_pairs
-
-from support.refusal import refusal
 
 SIZE, LATENT_DIM = 16, 8
 REQUEST = SessionRequest(

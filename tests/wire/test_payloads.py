@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save
+from support.refusal import refusal
 
 from ktl.errors import WireError
 from ktl.pairs import ImageVectorPairs
@@ -24,8 +25,6 @@ from ktl.wire import (
     encode_pairs,
     encode_prototypes,
 )
-
-from support.refusal import refusal
 
 CLASSES, SIZE, LATENT_DIM = 4, 16, 8
 REQUEST = SessionRequest(

@@ -9,11 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
+from support.refusal import refusal
 
 from ktl.prototypes import Prototypes
 from ktl.wire import decode_prototypes
-
-from support.refusal import refusal
 
 CLASSES = 4
 

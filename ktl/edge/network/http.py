@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ktl.checkpoint import write_atomically
 from ktl.edge.network.transport import MOST_ANSWER_BYTES, Access, Passing, Refusal, Transport
 from ktl.errors import CheckpointError, CloudError
+from ktl.files import write_atomically
 from ktl.protocol import JSON, NAME, SAFETENSORS, SESSION_ID, digest_field
 from ktl.wire import MOST_PAIR_BYTES, VERSION
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from ktl.checkpoint import file_digest
 from ktl.errors import CheckpointError, UsageError
+from ktl.files import file_digest
 
 LIBRARIES = ("diffusers", "transformers")
 UNUSED = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}  # components that are not loaded

@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ktl.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from ktl.checkpoint import load_checkpoint, save_checkpoint
 from ktl.config import GeneratorTrainingConfig
 from ktl.data.collection import read_collection
 from ktl.data.images import Images
 from ktl.errors import UsageError
+from ktl.files import write_atomically
 from ktl.generators.samples import sample_grid
 from ktl.generators.stylegan import StyleGANGenerator, load_stylegan, save_stylegan
 from ktl.generators.training.quality import LEAST_IMAGES, MOST_IMAGES, measure_quality

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from support.gateway import Fault, Gateway
 from support.served import Command, ServedCloud
 
 from ktl.cloud.embedded import EmbeddedCloud
@@ -24,8 +25,6 @@ from ktl.generators.stylegan import StyleGANGenerator
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
 from ktl.wire import SessionRequest, encode_message, encode_prototypes
-
-from support.gateway import Fault, Gateway
 
 Contents = Callable[[Path], dict[str, Any]]
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from support.tiny_pipeline import change_json, load, noise, write_pipeline, write_xl_pipeline
 
 from ktl.alignment import ALIGNMENTS
 from ktl.errors import UsageError
 from ktl.generators import load_generator
 from ktl.prototypes import class_prototypes
-
-from support.tiny_pipeline import change_json, load, noise, write_pipeline, write_xl_pipeline
 
 pytest.importorskip("diffusers", reason="needs the extra ktl[diffusion]")
 

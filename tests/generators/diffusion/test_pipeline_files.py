@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.small_hub import small_hub
+from support.tiny_pipeline import change_json, load, write_pipeline
 
 from ktl.errors import CheckpointError, KtlError, UsageError
 from ktl.generators import load_generator
-
-from support.small_hub import small_hub
-from support.tiny_pipeline import change_json, load, write_pipeline
 
 pytest.importorskip("diffusers", reason="needs the extra ktl[diffusion]")
 

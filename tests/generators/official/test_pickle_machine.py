@@ -19,11 +19,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.official_files import OfficialWriter, Rebuilt, Reduced, legacy_storage
 
 from ktl.errors import CheckpointError
 from ktl.generators.official.pickles import read_official
-
-from support.official_files import OfficialWriter, Rebuilt, Reduced, legacy_storage
 
 MOST_BYTES = 200 * 2**20
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-
 from support.official_files import OfficialWriter, Rebuilt, Reduced, legacy_storage
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.official_files import OfficialWriter, golden_network
 from torch import nn
 
 from ktl.errors import CheckpointError
@@ -21,8 +22,6 @@ from ktl.generators.official.convert import convert_official
 from ktl.generators.official.pickles import read_official
 from ktl.generators.official.sizes import stylegan2_config
 from ktl.generators.stylegan import StyleGANGenerator
-
-from support.official_files import OfficialWriter, golden_network
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])

@@ -1,0 +1,73 @@
+"""Files that are the old one or the new one after a crash, and rows of figures in them. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ktl.errors import CheckpointError
+
+Row = dict[str, Any]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replaces the file `path` by `content`, as a whole or not at all, and waits until it is on the disk.
+
+    Raises CheckpointError when the disk is full or the folder cannot be written; the old file is untouched.
+    """
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    replace_atomically(path, write)
+
+
+def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` make a file under a temporary name, flushes it to the disk, and gives it the name `path`.
+
+    Raises CheckpointError when it cannot be written; an old file `path` is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")  # one name, so that a killed process leaves at most one
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror or error}; what was saved last is intact: free space and resume"
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically. Raises CheckpointError when it cannot be written."""
+    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Writes one JSON object per line, atomically. Raises CheckpointError when it cannot be written."""
+    write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a file that `write_rows` wrote. Raises CheckpointError for a missing or damaged file."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is missing or damaged ({error}); run it anew") from error
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file of any size, hexadecimal. Raises OSError if it cannot be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
