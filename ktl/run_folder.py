@@ -1,0 +1,74 @@
+"""The files of a run's folder, by the names that every reader knows. Nothing here imports torch.
+
+`config.json` says how a run was made. `LAYOUT` is its version; runs of ktl 0.1.0 have none, and are read as if they
+were made today, as far as their settings go.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ktl.errors import CheckpointError
+
+LAYOUT = 2
+CONFIG, CHECKPOINT, METRICS = "config.json", "checkpoint.safetensors", "metrics.jsonl"
+
+
+def settings_table(run: Path) -> dict[str, Any]:
+    """A run's settings as nested tables, those of a run of ktl 0.1.0 in today's form.
+
+    `transfer` is None where no cloud helped; a federation's has a `method`. Raises CheckpointError for a missing or
+    damaged file.
+    """
+    path = run / CONFIG
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(table, dict):
+            raise ValueError("it is no table")
+        layout = table.pop("layout", 1)
+        if layout not in (1, LAYOUT):
+            raise ValueError(f"its layout is {layout!r}, this ktl reads 1 and {LAYOUT}")
+        return table if layout == LAYOUT else _upgraded(table)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no run at {run}: {path.name} is missing") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged or from another ktl ({error}); start the run anew") from error
+
+
+def is_resumable(run: Path) -> bool:
+    """Whether this ktl can go on with a run: one of ktl 0.1.0 can be evaluated, exported and reported, no more."""
+    try:
+        return bool(json.loads((run / CONFIG).read_text(encoding="utf-8")).get("layout") == LAYOUT)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def is_federation(run: Path) -> bool:
+    """Whether the folder holds one run of `ktl federate`."""
+    try:
+        return "partition" in json.loads((run / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+TASK_SETTINGS = ("warmup_steps", "warmup_batch", "joint_batch", "weight", "learning_rate", "body_rate")
+
+
+def _upgraded(old: dict[str, Any]) -> dict[str, Any]:
+    """Settings of ktl 0.1.0, where every auxiliary task had all settings of all tasks."""
+    table = {name: value for name, value in old.items() if name not in ("head", "local_only", "download_budget")}
+    task = dict(old["transfer"])
+    name = task.pop("task")
+    settings = {key: task[key] for key in (*TASK_SETTINGS, "anew_each_round")}
+    if name != "mse":
+        settings["temperature"] = task["temperature"]
+    cloud = dict(old["cloud"])
+    cloud["alignment"] = {"name": cloud["alignment"], "settings": {}}
+    table["cloud"] = cloud
+    table["transfer"] = None if old.get("local_only") else {"name": name, "settings": settings}
+    if "method" in old:
+        table["method"] = {"name": old["method"], "settings": {}}
+        table["cloud"] |= {"download_budget": old["download_budget"]}
+    return table
