@@ -14,7 +14,7 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -84,7 +84,7 @@ def from_table(kind: type[Kind], table: Mapping[str, Any]) -> Kind:
         path = place.rstrip("`")
         raise UsageError(f"{path or kind.__name__} is {flat(table).get(path, table)!r}: {reason.lower()}") from error
     known = flat(as_table(settings))
-    unknown = sorted(flat(table).keys() - known.keys())
+    unknown = sorted(name for name, value in flat(table).items() if name not in known and value != {})
     if unknown:
         choices = ", ".join(known) or "none: it has nothing to set"
         raise UsageError(f"{unknown[0]!r} is no setting of {kind.__name__}: choose of {choices}")
@@ -102,8 +102,10 @@ def with_texts(settings: Kind, texts: Mapping[str, str]) -> Kind:
         inner: Any = table
         for parent in parents:
             inner = inner.get(parent) if isinstance(inner, dict) else None
+            if isinstance(inner, dict) and inner.keys() == {"name", "settings"}:  # a registry's choice
+                inner = inner["settings"]
         if not isinstance(inner, dict) or name not in inner or isinstance(inner[name], dict):
-            known = sorted(flat(as_table(settings)))
+            known = sorted(name.replace(".settings.", ".") for name in flat(as_table(settings)))
             raise UsageError(f"--set {path}: there is no such setting; choose of {', '.join(known)}")
         inner[name] = _value(text)
     return from_table(type(settings), table)
@@ -173,8 +175,13 @@ def _value(text: str) -> Any:
 
 
 def _hints(kind: type[Settings]) -> dict[str, Any]:
-    hints = get_type_hints(kind, include_extras=True)
-    return {f.name: hints[f.name] for f in fields(kind) if get_origin(hints[f.name]) is not ClassVar}
+    """The annotations of a class's fields; one that only changes a default keeps the bounds of its base's field."""
+    lineage = [get_type_hints(each, include_extras=True) for each in kind.__mro__ if issubclass(each, Settings)]
+    hints = {}
+    for entry in fields(kind):
+        own = [found[entry.name] for found in lineage if entry.name in found]
+        hints[entry.name] = next((hint for hint in own if _parts(hint)[1] is not None), own[0])
+    return hints
 
 
 def _default(entry: Any) -> Any:

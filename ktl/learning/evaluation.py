@@ -31,15 +31,15 @@ class Evaluation:
 
 
 @torch.no_grad()
-def class_cosines(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    """uint8 images (n, c, h, w) -> cosines (n, classes) with the ETF's vectors, in eval mode, on the CPU."""
+def class_logits(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    """uint8 images (n, c, h, w) -> logits (n, classes), in eval mode, on the CPU."""
     model.eval()
     return torch.cat([model(to_network(batch.to(device))).cpu() for batch in images.split(BATCH)])
 
 
 def predict_classes(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    """uint8 images (n, c, h, w) -> predicted class indices (n,): the ETF vector with the largest cosine."""
-    return class_cosines(model, images, device).argmax(dim=1)
+    """uint8 images (n, c, h, w) -> predicted class indices (n,): those of the largest logits."""
+    return class_logits(model, images, device).argmax(dim=1)
 
 
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, num_classes: int, device: torch.device) -> Evaluation:
