@@ -12,8 +12,7 @@ from transfer import ARMS
 
 from ktl import DataConfig, RunConfig
 from ktl.config import FEDERATED_TRANSFER, RECIPES, TRANSFERS, CloudConfig, FederationConfig, PartitionConfig
-from ktl.data import load_dataset
-from ktl.data.vision import SOURCES
+from ktl.data import DATASETS, load_dataset
 from ktl.errors import KtlError
 
 OURS = "{}, ktl's defaults"
@@ -149,7 +148,7 @@ def _one_edge(data: DataConfig, generator: str, size: Size) -> Iterator[tuple[st
 
 def _data(name: str, size: Size, args: argparse.Namespace) -> tuple[str, int | None]:
     source, pixels = size.data[name]
-    if source in SOURCES:
+    if source in DATASETS.builtin():
         try:
             load_dataset(source, pixels)
         except KtlError as error:

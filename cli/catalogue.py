@@ -9,17 +9,13 @@ from .console import output
 
 def datasets() -> None:
     """The data sets that --data accepts."""
-    from ktl.data import EMBEDDED
-    from ktl.data.vision import SOURCES, data_folder
+    from ktl.data import DATASETS
 
     table = Table(box=None, pad_edge=False)
     table.add_column("--data")
     table.add_column("what it is")
-    for name, what in EMBEDDED.items():
-        table.add_row(name, what)
-    for name, (kind, size, channels, _) in SOURCES.items():
-        colour = "grey" if channels == 1 else "RGB"
-        table.add_row(name, f"torchvision's {kind}, {size} x {size} {colour}; downloaded once to {data_folder()}")
+    for name in DATASETS.names():
+        table.add_row(name, DATASETS.summary(name))
     table.add_row("FOLDER", "train/<class>/* and test/<class>/*, or <class>/* (a quarter is held out to test)")
     table.add_row("FILE.npz", "uint8 x_train, x_test (n, h, w[, c]); integer y_train, y_test; optional class_names")
     output.print(table)

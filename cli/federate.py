@@ -26,7 +26,7 @@ from ktl.methods import METHODS
 from ktl.models import GROUPS, model_group
 
 from .console import check_choice, errors, in_bytes, in_percent, output, stop_on_signal, unused_folder
-from .partition import Beta, ClassesPerClient, Clients, Kind, Seed, Shots
+from .partition import Beta, ClassesPerClient, Clients, Kind, Seed, Shots, partition_config
 from .report import write_report_apart
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def federate(
     config = FederationConfig(
         source=data,
         image_size=image_size,
-        partition=PartitionConfig(partition, clients, beta, classes_per_client, shots),
+        partition=partition_config(partition, clients, beta, classes_per_client, shots),
         models=models,
         rounds=rounds,
         join_ratio=join_ratio,

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ktl.config import DataConfig, PartitionConfig
+from ktl.data.settings import DataConfig, PartitionConfig
+from ktl.settings import help_for
 
 from .console import output
 
 app = typer.Typer(no_args_is_help=True, help="Share a data set out to clients: look at it, save it.")
 
 Data = Annotated[str, typer.Option(help="A data set's name, a folder, or an .npz file; or a saved partition's folder.")]
-Kind = Annotated[str, typer.Option("--partition", help="dirichlet | pathological | iid | shots")]
-Clients = Annotated[int, typer.Option(help="How many clients.")]
-Beta = Annotated[float, typer.Option(help="Of dirichlet: less is more uneven.")]
-ClassesPerClient = Annotated[int, typer.Option(help="Of pathological.")]
-Shots = Annotated[int, typer.Option(help="Of shots: training images a class and client.")]
+Kind = Annotated[str, typer.Option("--partition", help=help_for(PartitionConfig, "kind"))]
+Clients = Annotated[int, typer.Option(help=help_for(PartitionConfig, "clients"))]
+Beta = Annotated[float, typer.Option(help=help_for(PartitionConfig, "beta"))]
+ClassesPerClient = Annotated[int, typer.Option(help=help_for(PartitionConfig, "classes_per_client"))]
+Shots = Annotated[int, typer.Option(help=help_for(PartitionConfig, "shots"))]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+
+
+def partition_config(kind: Any, clients: int, beta: float, classes_per_client: int, shots: int) -> PartitionConfig:
+    """What the options say; `kind` is any text of the command line. Raises UsageError for a value out of bounds."""
+    return PartitionConfig(kind, clients, beta, classes_per_client, shots)
 
 
 @app.command()
@@ -32,12 +38,12 @@ def show(
     shots: Shots = PartitionConfig.shots,
     seed: Seed = 0,
 ) -> None:
-    """Draw classes by clients: a line a class, a column a client, darker for more images."""
+    """Draw classes by clients: one line per class, one column per client, darker for more images."""
     from ktl.data.partition import classes_by_clients
     from ktl.federation.run import federated_data
 
-    settings = PartitionConfig(partition, clients, beta, classes_per_client, shots)
-    shared = federated_data(data, None, settings, seed)
+    options = partition_config(partition, clients, beta, classes_per_client, shots)
+    shared = federated_data(data, None, options, seed)
     counts = shared.counts()
     width = max(len(name) for name in shared.class_names)
     for name, line in zip(shared.class_names, classes_by_clients(counts), strict=True):
@@ -67,6 +73,6 @@ def save(
     from ktl.data.partition_files import save_partition
     from ktl.federation.run import federated_data
 
-    settings = PartitionConfig(partition, clients, beta, classes_per_client, shots)
-    save_partition(federated_data(data, None, settings, seed), out, public=public)
+    options = partition_config(partition, clients, beta, classes_per_client, shots)
+    save_partition(federated_data(data, None, options, seed), out, public=public)
     output.print(f"saved: {out}\nnext: ktl federate --data {out}")

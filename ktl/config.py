@@ -7,19 +7,11 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ktl.data.settings import DataConfig as DataConfig
+from ktl.data.settings import PartitionConfig as PartitionConfig
 from ktl.errors import CheckpointError, UsageError
 
 Config = TypeVar("Config")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which images, and how many of them are labelled."""
-
-    source: str = "fashion-mnist"
-    shots: int = 2  # labelled images a class
-    ways: int | None = None  # classes, drawn by seed; all of them if None
-    image_size: int | None = None  # pixels; the data's own if None
 
 
 @dataclass(frozen=True)
@@ -93,17 +85,6 @@ class RunConfig:
         if self.cloud.download_budget < LEAST_DOWNLOAD * self.rounds:
             least = LEAST_DOWNLOAD * self.rounds
             raise UsageError(f"--download-budget is {self.cloud.download_budget}: give at least {least:,} bytes")
-
-
-@dataclass(frozen=True)
-class PartitionConfig:
-    """How a data set is shared out to the clients of a federation."""
-
-    kind: str = "dirichlet"  # or "pathological", "iid", "shots"
-    clients: int = 20
-    beta: float = 0.1  # of the Dirichlet distribution: less is more uneven
-    classes_per_client: int = 2  # of a pathological partition
-    shots: int = 2  # training images a class and client, of "shots"
 
 
 @dataclass(frozen=True)

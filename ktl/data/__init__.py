@@ -1,35 +1,72 @@
-"""Data sets by name or path."""
+"""Data sets by name or path. Nothing is imported before a data set is opened, so that listing names is quick."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ktl.data.dataset import Dataset
-from ktl.data.folder import load_folder
-from ktl.data.images import SMALLEST_SIDE
-from ktl.data.npz import load_bundle, load_embedded
-from ktl.data.vision import SOURCES, load_vision
+from ktl.data.settings import MIN_SIDE
 from ktl.errors import UsageError
+from ktl.registry import Registry, is_import_path
 
-EMBEDDED = {"fashion-mnist": "10 kinds of clothing, 28 x 28 grey, 40 train + 100 test images each; ships with ktl"}
+if TYPE_CHECKING:
+    from ktl.data.dataset import Dataset
+
+DATASETS = Registry(
+    "data set",
+    "ktl.datasets",
+    {
+        "fashion-mnist": (
+            "ktl.data.npz:fashion_mnist",
+            "10 kinds of clothing, 28 x 28 grey, 40 train + 100 test images each; ships with ktl",
+        ),
+        "mnist": ("ktl.data.vision:MNIST", "torchvision's MNIST, 28 x 28 grey; downloaded once"),
+        "kmnist": ("ktl.data.vision:KMNIST", "torchvision's KMNIST, 28 x 28 grey; downloaded once"),
+        "fashion-mnist-70k": (
+            "ktl.data.vision:FASHION_MNIST",
+            "torchvision's FashionMNIST, 28 x 28 grey; downloaded once",
+        ),
+        "cifar10": ("ktl.data.vision:CIFAR10", "torchvision's CIFAR10, 32 x 32 RGB; downloaded once"),
+        "cifar100": ("ktl.data.vision:CIFAR100", "torchvision's CIFAR100, 32 x 32 RGB; downloaded once"),
+        "svhn": ("ktl.data.vision:SVHN", "torchvision's SVHN, 32 x 32 RGB; downloaded once"),
+        "flowers102": ("ktl.data.vision:FLOWERS102", "torchvision's Flowers102, 32 x 32 RGB; downloaded once"),
+    },
+    adapt="ktl.data.plugin:adapted",
+)
 
 
 def load_dataset(source: str, image_size: int | None = None) -> Dataset:
-    """Opens a data set: an embedded name, a torchvision name, an .npz bundle, or a folder of class folders.
+    """Opens a data set: one of ktl's names, a folder of class folders, an .npz file, the name that an installed
+    package registers under the entry points `ktl.datasets`, or `module:function`.
 
+    A file or folder that exists is never taken for a package's name or `module:function`. A package's function is
+    called with `image_size` and returns a `Dataset` (`ktl.data.plugin` says what is checked).
     `image_size` in pixels; None keeps the data's own (32 for folders). Raises UsageError for an unknown source
     or size and DataError for data that cannot be used.
     """
-    if image_size is not None and image_size < SMALLEST_SIDE:
-        raise UsageError(f"--image-size is {image_size}: at least {SMALLEST_SIDE} pixels are needed")
-    if source in EMBEDDED:
-        return load_embedded(source, image_size)
-    if source in SOURCES:
-        return load_vision(source, image_size)
+    if image_size is not None and image_size < MIN_SIDE:
+        raise UsageError(f"--image-size is {image_size}: at least {MIN_SIDE} pixels are needed")
     path = Path(source)
+    if source not in DATASETS.builtin() and path.exists():
+        return _from_path(path, image_size)
+    if source not in DATASETS.names() and not is_import_path(source):
+        raise _unknown(source)
+    dataset: Dataset = DATASETS.load(source)(image_size)
+    return dataset
+
+
+def _from_path(path: Path, image_size: int | None) -> Dataset:
     if path.is_dir():
+        from ktl.data.folder import load_folder
+
         return load_folder(path, image_size)
-    if path.suffix == ".npz" and path.is_file():
+    if path.suffix == ".npz":
+        from ktl.data.npz import load_bundle
+
         return load_bundle(path, image_size)
-    names = ", ".join([*EMBEDDED, *SOURCES])
-    raise UsageError(f"no data set {source!r}: give a folder, an .npz file, or one of {names}")
+    raise _unknown(str(path))
+
+
+def _unknown(source: str) -> UsageError:
+    names = ", ".join(DATASETS.names())
+    return UsageError(f"no data set {source!r}: give a folder, an .npz file, or one of {names}, or module:function")

@@ -9,21 +9,23 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from ktl.data.images import Images, fit_image, read_image
+from ktl.data.images import Images, read_image
 from ktl.errors import DataError
 
 
 class ImageArray(Protocol):
-    """Images by index: an array of indices (m,) gives uint8 (m, size, size, channels)."""
+    """Images by index: an int64 array of indices (m,) gives uint8 (m, size, size, channels).
+
+    A numpy array of images is one; a class of your own needs only `__getitem__`, and may read its images then.
+    """
 
     def __getitem__(self, index: NDArray[np.int64]) -> Images: ...
 
 
 @dataclass(frozen=True)
 class Split:
-    """images: n of them; labels (n,) int64, indices into the data set's class names."""
+    """`images`: n of them, by index; `labels` (n,) int64, indices into the data set's class names."""
 
     images: ImageArray
     labels: NDArray[np.int64]
@@ -31,7 +33,12 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What every source of data becomes. image_size in pixels, square; channels 1 or 3."""
+    """What every source of data becomes, and what a package's own must return (`ktl.data.arrays` makes one of arrays).
+
+    `name` is what reports call it. `class_names` has at least two names. `image_size` in pixels: all images are square
+    and of this size. `channels` is 1 (grey) or 3 (RGB). `train` and `test` both have at least one image of every class.
+    Raises DataError, naming the data set and what is wrong with it.
+    """
 
     name: str
     class_names: list[str]
@@ -43,13 +50,24 @@ class Dataset:
     def __post_init__(self) -> None:
         if len(self.class_names) < 2:
             raise DataError(f"{self.name} has {len(self.class_names)} class: a classifier needs at least 2")
-        for split, labels in (("train", self.train.labels), ("test", self.test.labels)):
-            counts = np.bincount(labels, minlength=len(self.class_names))
-            if len(counts) > len(self.class_names):
-                raise DataError(f"{self.name} has label {labels.max()} but only {len(self.class_names)} class names")
-            if (counts == 0).any():
-                missing = self.class_names[int((counts == 0).argmax())]
-                raise DataError(f"class {missing!r} of {self.name} has no {split} image; add some or remove the class")
+        if self.channels not in (1, 3):
+            raise DataError(f"{self.name} has images of {self.channels} channels: give 1 (grey) or 3 (RGB)")
+        for part, split in (("train", self.train), ("test", self.test)):
+            self._check_labels(part, split.labels)
+
+    def _check_labels(self, part: str, labels: NDArray[np.int64]) -> None:
+        classes = len(self.class_names)
+        if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype != np.int64:
+            kind = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
+            raise DataError(f"{part}.labels of {self.name} is {kind}: give an int64 array (n,)")
+        if labels.min(initial=0) < 0:
+            raise DataError(f"{self.name} has label {labels.min()}: labels are indices of class names, from 0")
+        counts = np.bincount(labels, minlength=classes)
+        if len(counts) > classes:
+            raise DataError(f"{self.name} has label {labels.max()} but only {classes} class names")
+        if (counts == 0).any():
+            missing = self.class_names[int((counts == 0).argmax())]
+            raise DataError(f"class {missing!r} of {self.name} has no {part} image; add some or remove the class")
 
 
 class FileImages:
@@ -62,16 +80,3 @@ class FileImages:
 
     def __getitem__(self, index: NDArray[np.int64]) -> Images:
         return np.stack([read_image(self.files[i], self.size, self.channels) for i in index])
-
-
-class ResizedArray:
-    """uint8 images (n, h, w, c) in memory, fitted to another size when indexed."""
-
-    def __init__(self, array: Images, size: int) -> None:
-        self.array = array
-        self.size = size
-
-    def __getitem__(self, index: NDArray[np.int64]) -> Images:
-        channels = self.array.shape[3]
-        pictures = (Image.fromarray(image.squeeze(2) if channels == 1 else image) for image in self.array[index])
-        return np.stack([fit_image(picture, self.size, channels) for picture in pictures])

@@ -16,14 +16,14 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from ktl.data.settings import MIN_SIDE
 from ktl.errors import DataError
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 READERS = (JpegImageFile, PngImageFile, WebPImageFile, BmpImageFile, GifImageFile, TiffImageFile, PpmImageFile)
 # no other: EPS would start Ghostscript; each imported here, as for one that is missing Pillow imports all of its forty
 FORMATS = tuple(str(reader.format) for reader in READERS)
-SMALLEST_SIDE = 4  # pixels; a smaller file is a placeholder, not a photograph
-MOST_PIXELS = 100_000_000  # refused before decoding: a decompression bomb
+MAX_PIXELS = 100_000_000  # refused before decoding: a decompression bomb
 
 Images = NDArray[np.uint8]
 
@@ -39,13 +39,13 @@ def read_image(source: Path | IO[bytes], size: int, channels: int, name: str | N
     try:
         with Image.open(source, formats=FORMATS) as image:
             width, height = image.size
-            if min(width, height) < SMALLEST_SIDE:
+            if min(width, height) < MIN_SIDE:
                 raise DataError(
                     f"{label} is {width} x {height} pixels: too small to be a picture; remove or replace it"
                 )
-            if width * height > MOST_PIXELS:
+            if width * height > MAX_PIXELS:
                 raise DataError(
-                    f"{label} is {width} x {height} pixels: over {MOST_PIXELS:,} in all; scale it down first"
+                    f"{label} is {width} x {height} pixels: over {MAX_PIXELS:,} in all; scale it down first"
                 )
             image.load()
             upright = flatten(ImageOps.exif_transpose(image))

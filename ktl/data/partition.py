@@ -1,7 +1,7 @@
 """Who holds which images: a data set shared out to the clients of a federation, by seed.
 
-Every partition is a list with one array of image indices a client; `split` then gives each client 75% of its images to
-train on and 25% to test. Li et al., "Federated Learning on Non-IID Data Silos" (ICDE 2022) describes the settings.
+Every partition is a list with one array of image indices per client; `split` then gives each client 75% of its images
+to train on and 25% to test. Li et al., "Federated Learning on Non-IID Data Silos" (ICDE 2022) describes the settings.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ktl.config import PartitionConfig
 from ktl.data.dataset import Dataset
 from ktl.data.fewshot import FewShotTask
+from ktl.data.settings import PartitionConfig
 from ktl.errors import DataError, UsageError
 from ktl.seeds import derive
 
 TRAIN_SHARE = 0.75
-LEAST_IMAGES = 2  # of a client under `dirichlet`: one to train on, one to test
-MOST_DRAWS = 1000
+MIN_IMAGES = 2  # of a client under `dirichlet`: one to train on, one to test
+MAX_DRAWS = 1000
 
 Index = NDArray[np.int64]
 
@@ -95,18 +95,11 @@ def partition(labels: Index, config: PartitionConfig, seed: int) -> list[ClientI
 
 
 def _check(labels: Index, config: PartitionConfig) -> None:
-    kinds = ("dirichlet", "pathological", "iid", "shots")
-    if config.kind not in kinds:
-        raise UsageError(f"unknown partition {config.kind!r}: choose one of {', '.join(kinds)}")
-    if config.clients < 1:
-        raise UsageError(f"--clients is {config.clients}: at least 1 is needed")
-    if config.clients * LEAST_IMAGES > len(labels):
+    if config.clients * MIN_IMAGES > len(labels):
         raise UsageError(
             f"--clients is {config.clients}, but the data has {len(labels)} images: "
-            f"give at most {len(labels) // LEAST_IMAGES}"
+            f"give at most {len(labels) // MIN_IMAGES}"
         )
-    if config.kind == "dirichlet" and not config.beta > 0:
-        raise UsageError(f"--beta is {config.beta}: give a number above 0, such as 0.1")
 
 
 def pathological(labels: Index, clients: int, per_client: int, rng: np.random.Generator) -> list[Index]:
@@ -144,7 +137,7 @@ def dirichlet(labels: Index, clients: int, beta: float, rng: np.random.Generator
     Lin et al., "Ensemble Distillation for Robust Model Fusion" (NeurIPS 2020). Raises UsageError where `clients` and
     `beta` leave a client without images in every draw.
     """
-    for _ in range(MOST_DRAWS):
+    for _ in range(MAX_DRAWS):
         shares: list[list[Index]] = [[] for _ in range(clients)]
         for label in np.unique(labels):
             members = rng.permutation(np.flatnonzero(labels == label))
@@ -152,11 +145,11 @@ def dirichlet(labels: Index, clients: int, beta: float, rng: np.random.Generator
             for client, part in enumerate(np.split(members, cuts)):
                 shares[client].append(part)
         held = [np.concatenate(parts) for parts in shares]
-        if min(len(index) for index in held) >= LEAST_IMAGES:
+        if min(len(index) for index in held) >= MIN_IMAGES:
             return held
     raise UsageError(
-        f"--beta {beta} leaves one of {clients} clients with fewer than {LEAST_IMAGES} of {len(labels)} images in each "
-        f"of {MOST_DRAWS} draws: raise --beta or lower --clients"
+        f"--beta {beta} leaves one of {clients} clients with fewer than {MIN_IMAGES} of {len(labels)} images in each "
+        f"of {MAX_DRAWS} draws: raise --beta or lower --clients"
     )
 
 
@@ -196,7 +189,7 @@ def _tensor(parts: Sequence[Index]) -> Tensor:
 
 
 def classes_by_clients(counts: Tensor) -> list[str]:
-    """A picture of counts (clients, classes): a line a class, a column a client, darker for more images."""
+    """A picture of counts (clients, classes): one line per class, one column per client, darker for more images."""
     if counts.numel() == 0 or int(counts.max()) == 0:
         raise DataError("the partition has no image; share out a data set first")
     shades = " .:-=+*#%@"

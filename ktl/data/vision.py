@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,45 +14,55 @@ from ktl.data.dataset import Dataset, Split
 from ktl.data.images import Images, fit_image, flatten
 from ktl.errors import DataError
 
-# name: (class in torchvision.datasets, its own size in pixels, channels, how a split is asked for)
-SOURCES: dict[str, tuple[str, int, int, str]] = {
-    "mnist": ("MNIST", 28, 1, "train"),
-    "kmnist": ("KMNIST", 28, 1, "train"),
-    "fashion-mnist-70k": ("FashionMNIST", 28, 1, "train"),
-    "cifar10": ("CIFAR10", 32, 3, "train"),
-    "cifar100": ("CIFAR100", 32, 3, "train"),
-    "svhn": ("SVHN", 32, 3, "split"),
-    "flowers102": ("Flowers102", 32, 3, "split"),
-}
-
 
 def data_folder() -> Path:
     """Where downloads are kept: $KTL_DATA, or ~/.cache/ktl."""
     return Path(os.environ.get("KTL_DATA", Path.home() / ".cache" / "ktl"))
 
 
-def load_vision(name: str, image_size: int | None) -> Dataset:
-    """Downloads (once) and opens the data set `name` of SOURCES. Raises DataError if it cannot be had."""
-    import torchvision
+@dataclass(frozen=True)
+class VisionSource:
+    """`attribute` is a class of torchvision.datasets, `size` its images' own in pixels; `by` how a split is asked for.
 
-    attribute, native_size, channels, by = SOURCES[name]
-    kind = getattr(torchvision.datasets, attribute)
-    size = image_size or native_size
-    splits = []
-    for split in ("train", "test"):
-        chosen = {"train": split == "train"} if by == "train" else {"split": split}
+    Called with `image_size` (pixels, or None for its own), it downloads the data set once and opens it. Raises
+    DataError if it cannot be had.
+    """
+
+    name: str
+    attribute: str
+    size: int
+    channels: int
+    by: Literal["train", "split"] = "train"
+
+    def __call__(self, image_size: int | None) -> Dataset:
+        size = image_size or self.size
+        sources = [self._open(part) for part in ("train", "test")]
+        splits = [Split(VisionImages(source, size, self.channels), _labels(source)) for source in sources]
+        names = getattr(sources[1], "classes", None) or [str(i) for i in range(int(splits[0].labels.max()) + 1)]
+        return Dataset(self.name, [str(n) for n in names], size, self.channels, *splits)
+
+    def _open(self, part: str) -> Any:
+        import torchvision
+
+        chosen = {"train": part == "train"} if self.by == "train" else {"split": part}
         try:
-            source = kind(data_folder(), download=True, **chosen)
+            return getattr(torchvision.datasets, self.attribute)(data_folder(), download=True, **chosen)
         except ImportError as error:
-            raise DataError(f"{name} needs {error.name}: pip install {error.name}") from error
+            raise DataError(f"{self.name} needs {error.name}: pip install {error.name}") from error
         except Exception as error:  # torchvision's readers raise anything, AssertionError included
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(
-                f"cannot get {name} ({reason}); check the network and the files in {data_folder()}"
+                f"cannot get {self.name} ({reason}); check the network and the files in {data_folder()}"
             ) from error
-        splits.append(Split(VisionImages(source, size, channels), _labels(source)))
-    names = getattr(source, "classes", None) or [str(i) for i in range(int(splits[0].labels.max()) + 1)]
-    return Dataset(name, [str(n) for n in names], size, channels, *splits)
+
+
+MNIST = VisionSource("mnist", "MNIST", 28, 1)
+KMNIST = VisionSource("kmnist", "KMNIST", 28, 1)
+FASHION_MNIST = VisionSource("fashion-mnist-70k", "FashionMNIST", 28, 1)
+CIFAR10 = VisionSource("cifar10", "CIFAR10", 32, 3)
+CIFAR100 = VisionSource("cifar100", "CIFAR100", 32, 3)
+SVHN = VisionSource("svhn", "SVHN", 32, 3, by="split")
+FLOWERS102 = VisionSource("flowers102", "Flowers102", 32, 3, by="split")
 
 
 class VisionImages:

@@ -65,4 +65,5 @@ def adapted(name: str, kind: Any) -> Callable[[int, int], Backbone]:
             raise UsageError(f"model {name!r} turns 2 images into {shape}: it must return features (n, width)")
         return Backbone(body.train(), features[0].numel())
 
+    build.__doc__ = kind.__doc__  # its first line is what listings say
     return build

@@ -27,7 +27,7 @@ Ktl = Callable[..., subprocess.CompletedProcess[str]]
         ("--device", "abacus", "unknown device 'abacus': choose one of cpu, cuda, mps"),
         ("--generator", "builtout", "unknown generator 'builtout': give 'builtin', the path of a .safetensors .*"),
         ("--data", "nowhere", "no data set 'nowhere': give a folder, an .npz file, or one of fashion-mnist, mnist, .*"),
-        ("--shots", "0", "--shots is 0: at least 1 labelled image a class is needed"),
+        ("--shots", "0", "shots is 0: give a whole number of at least 1"),
         ("--ways", "99", "--ways is 99: colours has 3 classes, so give 2 to 3"),
         ("--rounds", "0", "--rounds is 0: at least 1 is needed"),
         ("--rounds", "21", "20 steps over 21 rounds: give at least one step a round"),

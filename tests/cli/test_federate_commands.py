@@ -45,7 +45,7 @@ def test_federate_prints_local_beside_fedktl(ktl: Ktl, small: list[object], tmp_
         (["--recipe", "other"], "unknown recipe 'other'"),
         (["--models", "no.such:Net"], "cannot load model 'no.such:Net'"),
         (["--partition", "pathological", "--classes-per-client", "9"], "--classes-per-client is 9: the data has 3"),
-        (["--beta", "0"], "--beta is 0.0: give a number above 0"),
+        (["--beta", "0"], "beta is 0.0: give a number above 0"),
         (["--clients", "9999"], "--clients is 9999, but the data has 90 images"),
     ],
 )

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ktl.data.dataset import Dataset, FileImages, ResizedArray, Split
+from ktl.data.arrays import ResizedArray
+from ktl.data.dataset import Dataset, FileImages, Split
 from ktl.errors import DataError
 
 Fill = Callable[..., list[Path]]

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ktl.data.images import MOST_PIXELS, fit_image, read_image
+from ktl.data.images import MAX_PIXELS, fit_image, read_image
 from ktl.errors import DataError
 
 SIZE = 8
@@ -222,7 +222,7 @@ def test_an_image_too_small_to_be_a_picture_is_named(tmp_path: Path, size: tuple
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
-    ("side", "reason"), [(10_001, f"is 10001 x 10001 pixels: over {MOST_PIXELS:,} in all"), (60_000, "bomb")]
+    ("side", "reason"), [(10_001, f"is 10001 x 10001 pixels: over {MAX_PIXELS:,} in all"), (60_000, "bomb")]
 )
 def test_a_decompression_bomb_is_refused_by_its_header(side: int, reason: str) -> None:
     assert reason in refusal(png(side, side, depth=8, colour=0, rows=b""), "large.png")

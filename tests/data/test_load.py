@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ktl.data import EMBEDDED, load_dataset
-from ktl.data.vision import SOURCES
+from ktl.data import DATASETS, load_dataset
 from ktl.errors import DataError, UsageError
 
 Fill = Callable[..., list[Path]]
@@ -44,8 +43,11 @@ def test_a_bundle_is_opened_by_path(tmp_path: Path, arrays: dict[str, NDArray[An
 def test_an_unknown_source_is_refused_with_the_choices(source: str) -> None:
     with pytest.raises(UsageError) as refused:
         load_dataset(source)
-    names = ", ".join([*EMBEDDED, *SOURCES])
-    assert str(refused.value) == f"no data set {source!r}: give a folder, an .npz file, or one of {names}"
+    names = ", ".join(DATASETS.builtin())
+    assert (
+        str(refused.value)
+        == f"no data set {source!r}: give a folder, an .npz file, or one of {names}, or module:function"
+    )
 
 
 def test_a_file_that_is_no_bundle_is_no_source(tmp_path: Path) -> None:

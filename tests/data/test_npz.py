@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ktl.data.fewshot import draw_task
-from ktl.data.npz import load_bundle, load_embedded
+from ktl.data.npz import fashion_mnist, load_bundle
 from ktl.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]
@@ -166,7 +166,7 @@ def test_random_bit_flips_give_the_same_arrays_or_a_data_error(tmp_path: Path, a
 
 
 def test_the_embedded_data_set_has_ten_classes_of_clothing() -> None:
-    fashion = load_embedded("fashion-mnist", None)
+    fashion = fashion_mnist(None)
     assert fashion.name == "fashion-mnist"
     assert fashion.class_names[:2] == ["T-shirt/top", "Trouser"]
     assert np.bincount(fashion.train.labels).tolist() == [40] * 10

@@ -10,8 +10,8 @@ import pytest
 import torchvision
 from numpy.typing import NDArray
 
-from ktl.data import load_dataset
-from ktl.data.vision import SOURCES, data_folder, load_vision
+from ktl.data import DATASETS, load_dataset
+from ktl.data.vision import VisionSource, data_folder
 from ktl.errors import DataError
 
 UNREACHABLE = "http://127.0.0.1:9/"  # the discard port: refused at once
@@ -56,7 +56,7 @@ def test_downloaded_digits_are_read_by_torchvision() -> None:
 
 @pytest.mark.usefixtures("raw")
 def test_downloaded_digits_are_resized_when_asked_for() -> None:
-    mnist = load_vision("mnist", 32)
+    mnist = load_dataset("mnist", 32)
     assert mnist.image_size == 32
     assert (mnist.train.images[np.array([4])] == np.full((1, 32, 32, 1), 40)).all()
 
@@ -69,7 +69,7 @@ def test_downloaded_digits_are_resized_when_asked_for() -> None:
 def test_damaged_files_are_refused_by_their_folder(folder: Path, raw: Path, content: bytes) -> None:
     (raw / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(DataError) as refused:
-        load_vision("mnist", None)
+        load_dataset("mnist")
     assert str(refused.value).startswith("cannot get mnist (")
     assert str(refused.value).endswith(f"check the network and the files in {folder}")
     assert "\n" not in str(refused.value)
@@ -78,7 +78,7 @@ def test_damaged_files_are_refused_by_their_folder(folder: Path, raw: Path, cont
 def test_digits_without_an_image_are_refused_by_name(raw: Path) -> None:
     write_idx(raw / "t10k-labels-idx1-ubyte", np.zeros(10, np.uint8))
     with pytest.raises(DataError, match="class '1 - one' of mnist has no test image"):
-        load_vision("mnist", None)
+        load_dataset("mnist")
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_digits_without_an_image_are_refused_by_name(raw: Path) -> None:
 def test_a_download_that_fails_is_one_line_with_the_fix(
     monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, attribute: str, mirrors: list[str] | None
 ) -> None:
-    kind = getattr(torchvision.datasets, SOURCES[name][0])
+    kind = getattr(torchvision.datasets, DATASETS.load(name).attribute)
     monkeypatch.setattr(kind, attribute, mirrors or UNREACHABLE + "data.tar.gz")
     with pytest.raises(DataError) as refused:
-        load_vision(name, None)
+        load_dataset(name)
     text = str(refused.value)
     assert text.startswith(f"cannot get {name} (")
     assert "refused" in text
@@ -107,15 +107,19 @@ def test_a_missing_reader_is_named(monkeypatch: pytest.MonkeyPatch, folder: Path
     monkeypatch.setitem(sys.modules, "scipy", None)
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     with pytest.raises(DataError, match=r"svhn needs scipy(\.io)?: pip install scipy"):
-        load_vision("svhn", None)
+        load_dataset("svhn")
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", DATASETS.builtin()[1:])
 def test_every_source_is_a_data_set_of_torchvision(name: str) -> None:
-    attribute, size, channels, _ = SOURCES[name]
-    assert issubclass(getattr(torchvision.datasets, attribute), torchvision.datasets.VisionDataset)
-    assert size >= 28
-    assert channels in (1, 3)
+    source = DATASETS.load(name)
+    assert isinstance(source, VisionSource)
+    assert source.name == name
+    kind = getattr(torchvision.datasets, source.attribute)
+    assert issubclass(kind, torchvision.datasets.VisionDataset)
+    colour = {1: "grey", 3: "RGB"}[source.channels]
+    size = f"{source.size} x {source.size} {colour}"
+    assert DATASETS.summary(name) == f"torchvision's {source.attribute}, {size}; downloaded once"
 
 
 def test_downloads_are_kept_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
