@@ -47,7 +47,7 @@ class EdgeSession:
             seed=config.seed,
         )
         sent = encode_message(self.request)
-        received = connection.open(sent, [self._sent(r).read_bytes() for r in self._answered_rounds()])
+        received = connection.open(sent, [{0: self._sent(r).read_bytes()} for r in self._answered_rounds()])
         self.reply = decode_message(received, SessionReply)
         self.etf_seed = self.reply.etf_seed
         self.opening = (len(sent), len(received))
@@ -61,7 +61,7 @@ class EdgeSession:
             self.folder.mkdir(exist_ok=True)
             if not sent.exists():  # an edge killed during the exchange must send the same bytes again
                 write_atomically(sent, encode_prototypes(learner.prototypes()))
-            write_atomically(received, self.connection.exchange(sent.read_bytes()))
+            write_atomically(received, self.connection.exchange({0: sent.read_bytes()}))
         return decode_pairs(received.read_bytes(), self.request, self.reply.latent_dim)
 
     def exchanged(self, round_index: int) -> tuple[ImageVectorPairs, Prototypes]:

@@ -113,7 +113,8 @@ class FedKTL(Method):
     def cloud(self) -> KnowledgeCloud:
         """Made when first asked for: the edge's half needs no generator."""
         if not hasattr(self, "_cloud"):
-            self._cloud = KnowledgeCloud(load_generator(self.config.cloud.generator, cached=True), self.request)
+            generator = load_generator(self.config.cloud.generator, cached=True)
+            self._cloud = KnowledgeCloud(generator, self.request, trusted=True)
         return self._cloud
 
     def _prototypes(self, uploads: Mapping[int, Tensor]) -> list[Any]:
