@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,11 @@ class CountingCloud:
         self.up: list[bytes] = []
         self.down: list[bytes] = []
 
-    def open(self, request: bytes, answered: Sequence[bytes]) -> bytes:
+    def open(self, request: bytes, answered: Sequence[Mapping[int, bytes]]) -> bytes:
         return self._noted(request, self.cloud.open(request, answered))
 
-    def exchange(self, prototypes: bytes) -> bytes:
-        return self._noted(prototypes, self.cloud.exchange(prototypes))
+    def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
+        return self._noted(uploads[0], self.cloud.exchange(uploads))
 
     def _noted(self, sent: bytes, received: bytes) -> bytes:
         self.up.append(sent)

@@ -103,7 +103,7 @@ def test_one_client_is_the_edge_that_it_was(
         training=config.training, transfer=config.transfer, cloud=config.cloud, precision="float32", threads=1
     )
     learner = EdgeLearner(alone.task(0), edge, reply.etf_seed)
-    answer = cloud.exchange(encode_prototypes(learner.prototypes()))
+    answer = cloud.exchange({0: encode_prototypes(learner.prototypes())})
     learner.receive(decode_pairs(answer, request, reply.latent_dim))
     learner.train_round(lambda *_: None, lambda: False)
     found = saved(tmp_path / "run")

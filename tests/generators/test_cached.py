@@ -139,7 +139,7 @@ def test_a_session_that_is_asked_for_again_draws_nothing(stripes: Stripes, tmp_p
     for _ in range(2):
         cloud = EmbeddedCloud(CachedGenerator(stripes, tmp_path))
         cloud.open(encode_message(request), [])
-        answers.append(cloud.exchange(prototypes))
+        answers.append(cloud.exchange({0: prototypes}))
     assert answers[0] == answers[1]
     assert stripes.drawn == 12
 
