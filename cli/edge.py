@@ -11,18 +11,14 @@ import typer
 from rich.table import Table
 
 from ktl.alignment import ALIGNMENTS
-from ktl.config import (
-    RECIPES,
-    TRANSFERS,
-    CloudConfig,
-    DataConfig,
-    RunConfig,
-    TrainingConfig,
-    load_config,
-    save_config,
-)
+from ktl.data.settings import DataConfig
+from ktl.edge.settings import RunConfig
 from ktl.errors import CloudUnreachable, UsageError
+from ktl.learning.settings import RECIPES, TrainingConfig
+from ktl.loop.folder import load_config, save_config
+from ktl.loop.settings import CloudConfig
 from ktl.models import MODELS
+from ktl.objectives import TRANSFERS
 from ktl.objectives import TRANSFERS as TASKS
 
 from .comparison import summary, table

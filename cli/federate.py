@@ -12,18 +12,14 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from ktl.config import (
-    FEDERATED_TRANSFER,
-    RECIPES,
-    TRANSFERS,
-    CloudConfig,
-    FederationConfig,
-    PartitionConfig,
-    TrainingConfig,
-)
+from ktl.data.settings import PartitionConfig
 from ktl.errors import UsageError
+from ktl.federation.settings import FEDERATED_TRANSFER, FederationConfig
+from ktl.learning.settings import RECIPES, TrainingConfig
+from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
 from ktl.models import GROUPS, model_group
+from ktl.objectives import TRANSFERS
 
 from .console import check_choice, errors, in_bytes, in_percent, output, stop_on_signal, unused_folder
 from .partition import Beta, ClassesPerClient, Clients, Kind, Seed, Shots, partition_config

@@ -17,7 +17,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta as Meta  # part of how settings are written
 
 from ktl.errors import UsageError
 

@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ktl.config import (
-    RECIPES,
-    TRANSFERS,
-    CloudConfig,
-    DataConfig,
-    GeneratorTrainingConfig,
-    RunConfig,
-    load_config,
-    save_config,
-)
+from ktl.config import GeneratorTrainingConfig
+from ktl.data.settings import DataConfig
+from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError, UsageError
+from ktl.learning.settings import RECIPES
+from ktl.loop.folder import load_config, save_config
+from ktl.loop.settings import CloudConfig
+from ktl.objectives import TRANSFERS
 
 CONFIGS = [
     RunConfig(),

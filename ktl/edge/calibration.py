@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ktl.learning.settings import EdgeConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.learning.learner import EdgeLearner
+from ktl.learning.settings import EdgeConfig
 
 STEPS = 150  # of each stand-in; a quarter of the least that a run takes
 COLDEST, HOTTEST = 0.1, 10.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ktl.edge.run import RunResult, train_edge
 from ktl.edge.settings import RunConfig
-from ktl.loop.rounds import Interrupted, Observer
 from ktl.loop.connection import CloudConnection
+from ktl.loop.rounds import Interrupted, Observer
 
 
 @dataclass(frozen=True)

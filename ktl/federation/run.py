@@ -16,7 +16,7 @@ from ktl.data.partition import FederatedData, share_out
 from ktl.data.partition_files import load_partition
 from ktl.data.settings import PartitionConfig
 from ktl.errors import DataError
-from ktl.federation.processes import Processes, federated_edges
+from ktl.federation.processes import Processes, federated_edges, make_method
 from ktl.federation.settings import FederationConfig
 from ktl.files import Row
 from ktl.generators import load_generator
@@ -30,6 +30,7 @@ from ktl.machine import cores
 from ktl.methods import METHODS
 from ktl.methods.base import Method, Problem
 from ktl.models import model_group
+from ktl.registry import chosen
 from ktl.seeds import stream
 
 CHECKPOINT_SECONDS = 20.0
@@ -78,7 +79,7 @@ def federate(
         raise DataError("no client has a training image; share out more images, or lower --clients")
     problem = federated_problem(config, data)
     tasks = {client: data.task(client) for client in active}
-    method: Method = METHODS.load(config.method.name)(config.method.settings, problem)
+    method = make_method(config, problem)
     if method.uses_pairs:
         method.exchange = CloudExchange(problem.request, out / "wire", connection or _embedded_cloud(config))
     turnout = Turnout(config, active, len(data.clients))
@@ -126,7 +127,7 @@ def federated_problem(config: FederationConfig, data: FederatedData) -> Problem:
         models=tuple(model_group(config.models)),
         rounds=config.rounds,
         seed=config.seed,
-        training=METHODS.load(config.method.name).recipe(config.training),
+        training=METHODS.load(chosen(config.method).name).recipe(config.training),
         request=session_request(
             config.cloud,
             classes=counts.shape[1],
@@ -139,8 +140,8 @@ def federated_problem(config: FederationConfig, data: FederatedData) -> Problem:
 
 
 def _embedded_cloud(config: FederationConfig) -> EmbeddedCloud:
-    generator = config.cloud.generator
-    return EmbeddedCloud(load_generator(generator.name, generator.settings, cached=True))
+    generator = chosen(config.cloud.generator)
+    return EmbeddedCloud(load_generator(generator.name, cached=True))
 
 
 class Turnout:

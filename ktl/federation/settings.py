@@ -11,7 +11,7 @@ from ktl.loop.settings import MIN_DOWNLOAD, CloudConfig
 from ktl.methods import METHODS
 from ktl.models import model_group
 from ktl.objectives import TRANSFERS
-from ktl.registry import Choice
+from ktl.registry import Choice, chosen
 from ktl.settings import Meta, Settings
 
 
@@ -28,9 +28,7 @@ class FederationConfig(Settings):
     join_ratio: Annotated[float, Meta(gt=0, le=1, description="Share of clients that take part in a round.")] = 1.0
     drop_ratio: Annotated[float, Meta(ge=0, lt=1, description="Share of those that fail, drawn by seed.")] = 0.0
     deadline: Annotated[float, Meta(gt=0, description="Seconds a client may train in a round.")] | None = None
-    patience: (
-        Annotated[int, Meta(ge=1, description="Stop after so many rounds without a better mean.")] | None
-    ) = None
+    patience: Annotated[int, Meta(ge=1, description="Stop after so many rounds without a better mean.")] | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     transfer: Choice | str = "image-vector"  # of methods whose edges learn from pairs
     cloud: CloudConfig = field(default_factory=CloudConfig)
@@ -56,7 +54,7 @@ class FederationConfig(Settings):
             model=model,
             rounds=self.rounds,
             training=training,
-            transfer=self.transfer if uses_pairs else None,
+            transfer=chosen(self.transfer) if uses_pairs else None,
             seed=self.seed,
             device=self.device,
             precision=self.precision,

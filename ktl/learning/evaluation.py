@@ -19,9 +19,19 @@ class Evaluation:
     confusion: Tensor
 
     @property
+    def right(self) -> int:
+        """Test images classified right."""
+        return int(self.confusion.diagonal().sum())
+
+    @property
+    def tested(self) -> int:
+        """Test images in all."""
+        return int(self.confusion.sum())
+
+    @property
     def accuracy(self) -> float:
         """Share of test images classified right, 0..1."""
-        return int(self.confusion.diagonal().sum()) / int(self.confusion.sum())
+        return self.right / self.tested
 
     @property
     def class_accuracy(self) -> list[float]:

@@ -16,14 +16,15 @@ from ktl.learning.evaluation import BATCH, Evaluation, class_logits, evaluate
 from ktl.learning.schedule import RoundPlan, Span, round_plan, warmup_batch
 from ktl.learning.settings import EdgeConfig
 from ktl.learning.stage import MeanLosses, Part, Stage, make_optimizer
-from ktl.models.edge_model import ClassifierKind, build_model
 from ktl.models.classifiers import EtfClassifier
+from ktl.models.edge_model import ClassifierKind, build_model
 from ktl.models.precision import training_dtype
 from ktl.objectives import TRANSFERS
 from ktl.objectives.base import ClassifierLoss, Objective, Step
 from ktl.objectives.pairs import PairObjective, TransferSettings
 from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.prototypes import Prototypes, class_prototypes
+from ktl.registry import chosen
 from ktl.seeds import initialising, stream
 
 OnStep = Callable[[Span, int, float], None]  # the span, steps done in it, the last loss
@@ -61,9 +62,10 @@ class EdgeLearner:
         self._pairs: list[ImageVectorPairs] = []
         self._first_pairs = 0  # the round that they came in
         self._transfer: PairObjective | None = None
+        self._warm_up: Stage | None = None
         self._objectives: list[Objective] = [ClassifierLoss()]
         self.plan()  # refuses impossible settings at once
-        self._make_stages()
+        self._on_shots = self._make_stages()
 
     def prototypes(self) -> Prototypes:
         """Class prototypes of the shots under the present model, in eval mode. FedKTL section 3.2."""
@@ -80,12 +82,11 @@ class EdgeLearner:
             self._first_pairs = self.round
         self._pairs = [pairs] if anew else [*self._pairs, pairs]
         if self._transfer is None or anew:
-            assert self.config.transfer is not None  # its settings were asked for above
+            kind: type[PairObjective] = TRANSFERS.load(chosen(self.config.transfer).name)
             with initialising(self.config.seed, "transfer"):
-                kind: type[PairObjective] = TRANSFERS.load(self.config.transfer.name)
-                objective = kind(self.model.extractor.feature_dim, self._pairs[0].vectors, self._transfer_settings)
+                objective = kind(self.model.classifier.feature_dim, self._pairs[0].vectors, self._transfer_settings)
             self._transfer = objective.to(self.device)
-            self._make_stages()
+            self._on_shots = self._make_stages()
 
     def minimise(self, *objectives: Objective) -> None:
         """What the steps on the shots minimise from now on, beside the pairs; without any, the classifier's own loss.
@@ -98,9 +99,8 @@ class EdgeLearner:
         own_weights = [weight for objective in self._objectives for weight in objective.parameters()]
         training = self.config.training
         extra = [make_optimizer(training, [(own_weights, training.learning_rate)])] if own_weights else []
-        self._on_shots = Stage(
-            self._shot_parts(), [self._on_shots.optimizers[0], *extra], self._on_shots.pairs_per_step
-        )
+        before = self._on_shots
+        self._on_shots = Stage(self._shot_parts(), [before.optimizers[0], *extra], before.pairs_per_step)
 
     def plan(self) -> RoundPlan:
         """What the current round consists of. Raises UsageError for settings that leave it without a step."""
@@ -175,8 +175,7 @@ class EdgeLearner:
 
     @property
     def _transfer_settings(self) -> TransferSettings:
-        assert self.config.transfer is not None  # an edge that learns from its shots alone is asked for no pairs
-        settings: TransferSettings = self.config.transfer.settings
+        settings: TransferSettings = chosen(self.config.transfer).settings
         return settings
 
     def _stages(self) -> Iterator[tuple[Stage, Span]]:
@@ -206,20 +205,22 @@ class EdgeLearner:
         stage.set_rate(training.schedule, span, index)
         return stage.descend(step, self.losses, training.gradient_norm)
 
-    def _make_stages(self) -> None:
-        """Stages with new optimizers: they start anew when the objective on pairs does."""
+    def _make_stages(self) -> Stage:
+        """The stage on the shots, and before it that on the pairs if there are any: with new optimizers.
+
+        So they start anew when the objective on pairs does.
+        """
         training, transfer = self.config.training, self._transfer
         extractor, head = [*self.model.extractor.parameters()], [*self.model.classifier.parameters()]
-        self._warm_up: Stage | None = None
-        own: list[torch.nn.Parameter] = []
-        body_rate, joint_batch = training.learning_rate, 0
-        if transfer is not None:
-            settings, own = self._transfer_settings, [*transfer.parameters()]
-            body_rate, joint_batch = training.learning_rate * settings.body_rate, settings.joint_batch
-            optimizer = make_optimizer(training, [(extractor + own, settings.learning_rate)])
-            self._warm_up = Stage([Part("pair_loss", [transfer])], [optimizer], self.warmup_batch())
+        if transfer is None:
+            groups = [(extractor, training.learning_rate), (head, training.learning_rate)]
+            return Stage(self._shot_parts(), [make_optimizer(training, groups)], 0)
+        settings, own = self._transfer_settings, [*transfer.parameters()]
+        warm_up = make_optimizer(training, [(extractor + own, settings.learning_rate)])
+        self._warm_up = Stage([Part("pair_loss", [transfer])], [warm_up], self.warmup_batch())
+        body_rate = training.learning_rate * settings.body_rate
         groups = [(extractor, body_rate), (head + own, training.learning_rate)]
-        self._on_shots = Stage(self._shot_parts(), [make_optimizer(training, groups)], joint_batch)
+        return Stage(self._shot_parts(), [make_optimizer(training, groups)], settings.joint_batch)
 
     def _shot_parts(self) -> list[Part]:
         """What the steps on the shots minimise: their own objectives, and the pairs' if some go along."""

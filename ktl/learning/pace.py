@@ -15,6 +15,7 @@ from ktl.learning.process import prepare_process
 from ktl.learning.schedule import RoundPlan, Span, round_plan
 from ktl.learning.settings import EdgeConfig
 from ktl.pairs import ImageVectorPairs
+from ktl.registry import chosen
 from ktl.seeds import stream
 
 Config = TypeVar("Config", bound=EdgeConfig)
@@ -45,10 +46,12 @@ def fit_to_time(config: Config, task: FewShotTask, seconds: float) -> Config:
 
 
 def _with_steps(config: Config, shots: int, warm_up: int) -> Config:
-    transfer = config.transfer
-    if transfer is not None:
-        transfer = replace(transfer, settings=replace(transfer.settings, warmup_steps=warm_up))
-    return replace(config, training=replace(config.training, steps=shots), transfer=transfer)
+    training = replace(config.training, steps=shots)
+    if config.transfer is None:
+        return replace(config, training=training)
+    transfer = chosen(config.transfer)
+    transfer = replace(transfer, settings=replace(transfer.settings, warmup_steps=warm_up))
+    return replace(config, training=training, transfer=transfer)
 
 
 def _plan(config: EdgeConfig, task: FewShotTask, round_index: int) -> RoundPlan:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from ktl.errors import UsageError
 from ktl.learning.settings import EdgeConfig
 from ktl.objectives.pairs import TransferSettings
+from ktl.registry import chosen
 
 WARM_SHARE = 0.25  # of a one-cycle that rises
 
@@ -54,7 +55,7 @@ def round_plan(
     shots = Span("shots", steps[round_index], sum(steps[:round_index]), sum(steps))
     warmup = 0
     if config.transfer is not None and round_index == warmup_round:
-        warmup = _warmup_steps(config.transfer.settings, num_classes)
+        warmup = _warmup_steps(chosen(config.transfer).settings, num_classes)
     return RoundPlan(Span("warm-up", warmup, 0, warmup), shots)
 
 

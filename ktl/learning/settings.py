@@ -58,7 +58,7 @@ class EdgeConfig(Settings):
     model: str = "cnn4"
     rounds: Annotated[int, Meta(ge=1, le=100_000, description="Times that prototypes go up and pairs come down.")] = 1
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    transfer: Choice | None = field(default_factory=lambda: Choice("image-vector"))  # None: no pairs, the shots alone
+    transfer: Choice | str | None = "image-vector"  # None: no pairs, the shots alone
     seed: Annotated[int, Meta(ge=0, lt=2**31, description="Of every random choice.")] = 0
     device: str = "cpu"
     precision: Annotated[

@@ -13,6 +13,9 @@ from ktl.learning.settings import TrainingConfig
 from ktl.objectives.base import Objective, Step
 
 
+Group = tuple[list[nn.Parameter], float]  # weights, and their peak learning rate
+
+
 @dataclass(frozen=True)
 class Part:
     """Objectives whose sum counts with one weight; `column` is where a round's metrics report its mean."""
@@ -65,7 +68,7 @@ class Stage:
         total = torch.stack(weighted).sum()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         for optimizer in self.optimizers:
             clip([p for group in optimizer.param_groups for p in group["params"]], gradient_norm)
             optimizer.step()
@@ -84,11 +87,12 @@ class Stage:
             optimizer.state.clear()
 
 
-def make_optimizer(training: TrainingConfig, groups: Sequence[tuple[list[nn.Parameter], float]]) -> torch.optim.Optimizer:
-    """The recipe's optimizer for groups of parameters, each with its peak learning rate."""
+def make_optimizer(training: TrainingConfig, groups: Sequence[Group]) -> torch.optim.Optimizer:
+    """The recipe's optimizer for groups of parameters."""
     parameters = [{"params": weights, "lr": rate, "initial_lr": rate} for weights, rate in groups]
-    kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[training.optimizer]
-    return kind(parameters, weight_decay=training.weight_decay, fused=True)
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, weight_decay=training.weight_decay, fused=True)
+    return torch.optim.SGD(parameters, weight_decay=training.weight_decay, fused=True)
 
 
 def clip(parameters: Sequence[nn.Parameter], max_norm: float) -> None:

@@ -55,9 +55,7 @@ class Clients(Protocol):
     def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]:
         """What each client sends before it trains, or why it cannot."""
 
-    def learn(
-        self, clients: Sequence[int], round_index: int, message: Message, watch: Watch
-    ) -> dict[int, Outcome]:
+    def learn(self, clients: Sequence[int], round_index: int, message: Message, watch: Watch) -> dict[int, Outcome]:
         """One round of each client. `watch` follows the steps where there is one client, in this process."""
 
     def test(self, clients: Sequence[int], message: Message) -> dict[int, tuple[int, int]]:

@@ -10,7 +10,7 @@ from ktl.files import write_atomically
 from ktl.learning.schedule import default_pairs_per_class
 from ktl.loop.connection import CloudConnection
 from ktl.loop.settings import CloudConfig
-from ktl.registry import Choice
+from ktl.registry import chosen
 from ktl.settings import as_table
 from ktl.wire import SessionReply, SessionRequest, decode_message, encode_message
 
@@ -76,17 +76,16 @@ def session_request(
     cloud: CloudConfig, *, classes: int, channels: int, image_size: int, download_bytes: int, seed: int
 ) -> SessionRequest:
     """What is asked of a cloud: `download_bytes` is the most that one round's pairs may take."""
-    assert isinstance(cloud.alignment, Choice)  # resolved when the settings were made
-    kind = type(cloud.alignment.settings)
-    default, chosen = as_table(kind()), as_table(cloud.alignment.settings)
+    alignment = chosen(cloud.alignment)
+    default, given = as_table(type(alignment.settings)()), as_table(alignment.settings)
     return SessionRequest(
         num_classes=classes,
         image_size=image_size,
         channels=channels,
         pairs_per_class=cloud.pairs_per_class or default_pairs_per_class(classes, channels),
         download_bytes=download_bytes,
-        alignment=cloud.alignment.name,
+        alignment=alignment.name,
         image_format=cloud.image_format,
         seed=seed,
-        alignment_settings={name: value for name, value in chosen.items() if value != default[name]},
+        alignment_settings={name: value for name, value in given.items() if value != default[name]},
     )

@@ -28,6 +28,7 @@ class Classifier(nn.Module, ABC):
 
     def __init__(self, feature_dim: int, classes: int, settings: ClassifierSettings) -> None:
         super().__init__()
+        self.feature_dim = feature_dim
         self.projection = nn.Linear(feature_dim, classes)
         self.settings = settings
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ktl.config import FederationConfig, flat_settings, load_config
 from ktl.errors import CheckpointError
+from ktl.federation.settings import FederationConfig
 from ktl.intervals import mean_interval
+from ktl.loop.folder import load_config
 from ktl.report.federation_figures import client_drawing, method_drawing, round_drawing
 from ktl.report.html import render_template
+from ktl.settings import flat_settings
 
 
 @dataclass(frozen=True)

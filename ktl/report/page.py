@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ktl.config import flat_settings
 from ktl.edge.record import Array
 from ktl.errors import UsageError
 from ktl.report.federation import federation_folders, federation_page
@@ -16,6 +15,7 @@ from ktl.report.figures import Drawing, accuracy_drawing, latent_drawings, loss_
 from ktl.report.html import render_template, save_page
 from ktl.report.pictures import strip
 from ktl.report.summary import Reliability, RunSummary, reliability, summarise
+from ktl.settings import flat_settings
 
 TABLED_CLASSES = 20  # with more, the confusion matrix is drawn instead of written
 

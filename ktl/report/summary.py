@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ktl.config import RunConfig, load_config
 from ktl.edge.record import Array, Record, read_record
+from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError
 from ktl.intervals import Z95, wilson_interval
+from ktl.loop.folder import load_config
 
 BINS = 10  # of a reliability diagram
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from support.served import ServedCloud
 
-from ktl.config import RunConfig, load_config
+from ktl.edge.settings import RunConfig
+from ktl.loop.folder import load_config
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 

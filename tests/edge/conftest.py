@@ -12,12 +12,16 @@ import pytest
 
 from ktl.checkpoint import load_checkpoint
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.config import CloudConfig, DataConfig, RunConfig, TrainingConfig, TransferConfig
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
+from ktl.data.settings import DataConfig
 from ktl.edge.compare import Comparison, train_beside_local
+from ktl.edge.settings import RunConfig
 from ktl.generators import load_generator
 from ktl.generators.stylegan import StyleGANGenerator
+from ktl.learning.settings import TrainingConfig
+from ktl.loop.settings import CloudConfig
+from ktl.objectives.pairs import TransferConfig
 
 
 @pytest.fixture(scope="session")

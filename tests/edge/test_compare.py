@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.config import RECIPES, TRANSFERS, RunConfig, TrainingConfig, load_config
 from ktl.edge.compare import Comparison, train_beside_local
-from ktl.edge.run import Interrupted, Observer, RunResult
+from ktl.edge.settings import RunConfig
 from ktl.learning.evaluation import Evaluation
 from ktl.learning.schedule import Stage
+from ktl.learning.settings import RECIPES, TrainingConfig
+from ktl.loop.folder import load_config
+from ktl.loop.rounds import Interrupted, Observer, RunResult
+from ktl.objectives import TRANSFERS
 
 
 def test_the_gain_is_the_difference_of_the_two_accuracies() -> None:

@@ -17,9 +17,12 @@ import pytest
 
 from ktl.checkpoint import load_checkpoint
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.config import TRANSFERS, RunConfig, TrainingConfig, load_config
 from ktl.edge.compare import Comparison, train_beside_local
-from ktl.edge.run import Interrupted, Observer, train_edge
+from ktl.edge.settings import RunConfig
+from ktl.learning.settings import TrainingConfig
+from ktl.loop.folder import load_config
+from ktl.loop.rounds import Interrupted, Observer, train_edge
+from ktl.objectives import TRANSFERS
 
 Contents = Callable[[Path], dict[str, Any]]
 

@@ -15,11 +15,14 @@ from safetensors.numpy import load
 
 from ktl.checkpoint import load_checkpoint, save_checkpoint
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.config import DataConfig, RunConfig, TrainingConfig, load_config
+from ktl.data.settings import DataConfig
 from ktl.edge.compare import Comparison
-from ktl.edge.run import Interrupted, Observer, Row, evaluate_run, train_edge
+from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError, UsageError
 from ktl.learning.schedule import Stage
+from ktl.learning.settings import TrainingConfig
+from ktl.loop.folder import load_config
+from ktl.loop.rounds import Interrupted, Observer, Row, evaluate_run, train_edge
 
 Contents = Callable[[Path], dict[str, Any]]
 

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ktl.config import CloudConfig, DataConfig, RunConfig, TrainingConfig, TransferConfig
+from ktl.data.settings import DataConfig
+from ktl.edge.settings import RunConfig
+from ktl.learning.settings import TrainingConfig
+from ktl.loop.settings import CloudConfig
+from ktl.objectives.pairs import TransferConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 

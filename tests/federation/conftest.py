@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ktl.config import RECIPES, CloudConfig, FederationConfig, PartitionConfig, TransferConfig
 from ktl.data import load_dataset
 from ktl.data.partition import FederatedData, share_out
+from ktl.data.settings import PartitionConfig
+from ktl.federation.settings import FederationConfig
+from ktl.learning.settings import RECIPES
+from ktl.loop.settings import CloudConfig
 from ktl.methods.base import Problem
+from ktl.objectives.pairs import TransferConfig
 
 # one step a round on all images of a client at once, plain SGD: what a few lines of torch can follow
 PLAIN = replace(RECIPES["published"], learning_rate=0.05, batch=1000)

@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 
 from ktl.cloud.knowledge import KnowledgeCloud
-from ktl.config import RECIPES, TRANSFERS, CloudConfig, RunConfig, TrainingConfig, TransferConfig
 from ktl.data.fewshot import FewShotTask
+from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError, UsageError
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.schedule import Stage
+from ktl.learning.settings import RECIPES, TrainingConfig
+from ktl.loop.settings import CloudConfig
+from ktl.objectives import TRANSFERS
+from ktl.objectives.pairs import TransferConfig
 from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.wire import SessionRequest
 

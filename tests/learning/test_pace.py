@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from ktl.config import RunConfig, TrainingConfig, TransferConfig
 from ktl.data.fewshot import FewShotTask
+from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.pace import fit_to_time
+from ktl.learning.settings import TrainingConfig
+from ktl.objectives.pairs import TransferConfig
 
 LONG = RunConfig(
     rounds=2,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ktl.config import RECIPES, CloudConfig, RunConfig, TrainingConfig, TransferConfig
+from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.learning.schedule import Stage, pairs_per_class, rate_factor, stages, warmup_batch
+from ktl.learning.settings import RECIPES, TrainingConfig
+from ktl.loop.settings import CloudConfig
+from ktl.objectives.pairs import TransferConfig
 
 
 def shots_stages(config: RunConfig, num_shots: int = 20) -> list[Stage]:

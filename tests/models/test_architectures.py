@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ktl.config import RunConfig, TrainingConfig
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
 from ktl.edge.export.onnx import ModelFacts, PictureClassifier, export_onnx
+from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
+from ktl.learning.settings import TrainingConfig
 from ktl.models import GROUPS, MODELS, client_model, model_group
 from ktl.models.backbone import pooling_matrix
 from ktl.models.edge_model import build_model

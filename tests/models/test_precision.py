@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ktl.config import RunConfig, TrainingConfig
 from ktl.data.fewshot import FewShotTask
+from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
-from ktl.learning.precision import training_dtype
+from ktl.learning.settings import TrainingConfig
+from ktl.models.precision import training_dtype
 
 CPU = torch.device("cpu")
 

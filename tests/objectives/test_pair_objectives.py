@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ktl.config import TRANSFERS
 from ktl.errors import UsageError
+from ktl.objectives import TRANSFERS
 from ktl.objectives import TRANSFERS as TASKS
 from ktl.seeds import initialising, stream
 

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from ktl.config import RunConfig
 from ktl.data.images import Images
 from ktl.edge.export.card import model_card
 from ktl.edge.export.measure import Measured, measure, run_model
@@ -25,6 +24,7 @@ from ktl.edge.export.onnx import ModelFacts, PictureClassifier
 from ktl.edge.export.quantise import PairReader, Quantisation, quantise
 from ktl.edge.record import Record, read_record
 from ktl.edge.run import load_run
+from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
 
@@ -117,7 +117,7 @@ class _Export:
         self.run = run
         self.record = record
         self.learner = learner
-        self.config: RunConfig = learner.config
+        self.config = learner.config
         channels, size = learner.task.shot_images.shape[1:3]
         self.facts = ModelFacts(record.class_names, size, channels, record.temperature)
         model = learner.model.cpu().eval()

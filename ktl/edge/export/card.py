@@ -7,10 +7,10 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ktl.config import RunConfig
 from ktl.edge.export.onnx import OPSET
 from ktl.edge.export.quantise import Quantisation
 from ktl.edge.record import Record, read_record
+from ktl.edge.settings import RunConfig
 from ktl.intervals import wilson_interval
 
 

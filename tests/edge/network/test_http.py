@@ -16,10 +16,10 @@ from support.gateway import Fault, Gateway
 from support.served import Command, ServedCloud
 
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.config import RunConfig
 from ktl.edge.compare import Comparison
 from ktl.edge.network.http import HttpCloud
 from ktl.edge.network.transport import Access
+from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError, CloudError, CloudUnreachable, UsageError
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.prototypes import class_prototypes
