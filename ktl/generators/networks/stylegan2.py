@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ktl.generators.networks.bounds import ChannelBase, Classes, Layers, Number, Resolution, Width
 from ktl.generators.networks.convolution import added, bounded, scaled_convolution
 from ktl.generators.networks.mapping import ACTIVATION_GAIN, LEAKY_SLOPE, Dense, MappingNetwork
 
 Architecture = Literal["orig", "skip", "resnet"]
-ARCHITECTURES = get_args(Architecture)
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class StyleGAN2Config:
     joined: `skip` sums up-sampled RGB images, `resnet` adds a shortcut round each block, `orig` does neither.
     """
 
-    z_dim: int = 128
-    w_dim: int = 128
-    resolution: int = 32
-    channel_base: int = 768
-    channel_max: int = 128
-    mapping_layers: int = 2
-    mapping_lr_multiplier: float = 0.05
-    c_dim: int = 0
-    conv_clamp: float | None = None  # bound on activations; networks trained in float16 have 256
+    z_dim: Width = 128
+    w_dim: Width = 128
+    resolution: Resolution = 32
+    channel_base: ChannelBase = 768
+    channel_max: Width = 128
+    mapping_layers: Layers = 2
+    mapping_lr_multiplier: Number = 0.05
+    c_dim: Classes = 0
+    conv_clamp: Number | None = None  # bound on activations; networks trained in float16 have 256
     architecture: Architecture = "skip"
 
     def channels(self, resolution: int) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ktl.generators.networks.bounds import Classes, Layers, Resolution, UpFactor, Width
 from ktl.generators.networks.mapping import Dense, normalise
 from ktl.generators.networks.stylegan3 import SynthesisNetwork, mapping_network
 from ktl.generators.networks.stylegan3_layers import StyleGAN3Config, layer_plans
@@ -22,18 +23,18 @@ from ktl.generators.networks.stylegan3_layers import StyleGAN3Config, layer_plan
 class Head:
     """A super-resolution stage: `layers`, without the one to RGB, that enlarge the image `up_factor` times."""
 
-    layers: int = 7
-    up_factor: int = 2
+    layers: Layers = 7
+    up_factor: UpFactor = 2
 
 
 @dataclass(frozen=True)
 class StyleGANXLConfig(StyleGAN3Config):
     """Sizes of a StyleGAN-XL: a StyleGAN3 with c_dim classes, each embedded in `embed_dim` numbers."""
 
-    z_dim: int = 64
-    c_dim: int = 1000
-    resolution: int = 16
-    embed_dim: int = 320
+    z_dim: Width = 64
+    c_dim: Classes = 1000
+    resolution: Resolution = 16
+    embed_dim: Width = 320
 
 
 class ClassMapping(nn.Module):
