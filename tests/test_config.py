@@ -13,7 +13,6 @@ from ktl.config import (
     TRANSFERS,
     CloudConfig,
     DataConfig,
-    GeneratorTrainingConfig,
     RunConfig,
     load_config,
     save_config,
@@ -40,9 +39,9 @@ def test_a_run_config_survives_exactly(tmp_path: Path, config: RunConfig) -> Non
 
 
 def test_a_flat_config_survives_exactly(tmp_path: Path) -> None:
-    config = GeneratorTrainingConfig(images=1_000, gamma=0.1)
+    config = DataConfig(shots=5, ways=3)
     save_config(config, tmp_path / "config.json")
-    assert load_config(tmp_path / "config.json", GeneratorTrainingConfig) == config
+    assert load_config(tmp_path / "config.json", DataConfig) == config
 
 
 def test_a_missing_run_is_named(tmp_path: Path) -> None:

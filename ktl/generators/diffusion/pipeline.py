@@ -22,8 +22,8 @@ from ktl.generators.diffusion.source import PRESETS, SCHEDULERS, DiffusionSource
 from ktl.wire import MOST_LATENT_DIM
 
 CPU_BATCH_PIXELS = 4 * 512 * 512  # of the images drawn at a time
-CUDA_BYTES_A_PIXEL = 4096  # of such an image: float16 activations with guidance, reckoned generously
-MOST_AT_ONCE = 32
+CUDA_BYTES_PER_PIXEL = 4096  # of the images drawn at a time: float16 activations with guidance, a generous estimate
+MAX_AT_ONCE = 32
 
 
 class DiffusionGenerator:
@@ -87,7 +87,7 @@ class DiffusionGenerator:
         if self.pipeline.device.type != "cuda":
             return max(1, CPU_BATCH_PIXELS // pixels)
         free, _ = torch.cuda.mem_get_info(self.pipeline.device)
-        return max(1, min(MOST_AT_ONCE, free // (CUDA_BYTES_A_PIXEL * pixels)))
+        return max(1, min(MAX_AT_ONCE, free // (CUDA_BYTES_PER_PIXEL * pixels)))
 
 
 def load_diffusion(source: str) -> DiffusionGenerator:
@@ -135,9 +135,9 @@ def _settings(pipeline: Any, wanted: DiffusionSource) -> Preset:
         guidance=guidance if wanted.guidance is None else wanted.guidance,
         scheduler=wanted.scheduler or preset.scheduler,
     )
-    most = pipeline.scheduler.config.get("num_train_timesteps", settings.steps)
-    if settings.steps > most:
-        raise UsageError(f"steps is {settings.steps}: this pipeline was trained with {most}")
+    trained_steps = pipeline.scheduler.config.get("num_train_timesteps", settings.steps)
+    if settings.steps > trained_steps:
+        raise UsageError(f"steps is {settings.steps}: this pipeline was trained with {trained_steps}")
     return settings
 
 
