@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from ktl.generators.networks.stylegan3 import StyleGAN3
 from ktl.generators.networks.stylegan3_layers import StyleGAN3Config
 from ktl.generators.networks.stylegan_xl import StyleGANXL, StyleGANXLConfig
 from ktl.seeds import initialising
+from ktl.settings import NoSettings
 
 Network = StyleGAN2 | StyleGAN3 | StyleGANXL
 
@@ -180,6 +182,12 @@ def _stored(tensor: Tensor, exact: bool) -> Tensor:
     half = tensor.to(torch.float16)
     kept = tensor if exact and not torch.equal(half.to(tensor.dtype), tensor) else half
     return kept.contiguous()
+
+
+def load_builtin(settings: NoSettings) -> StyleGANGenerator:
+    """The generator that ships with ktl."""
+    with as_file(files("ktl.generators") / "weights" / "builtin.safetensors") as path:
+        return load_stylegan(path, name="builtin")
 
 
 def load_stylegan(path: Path, name: str) -> StyleGANGenerator:
