@@ -14,8 +14,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.generators.official_files import OfficialWriter, golden_network
-from tests.generators.tiny_pipeline import write_pipeline
+from tests.support.official_files import OfficialWriter, golden_network
+from tests.support.tiny_pipeline import write_pipeline
 
 
 def main() -> None:

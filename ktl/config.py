@@ -1,3 +1,0 @@
-"""How a generator is trained."""
-
-from __future__ import annotations
