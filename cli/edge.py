@@ -22,12 +22,13 @@ from ktl.config import (
     save_config,
 )
 from ktl.errors import CloudUnreachable, UsageError
+from ktl.formatting import in_percent
 from ktl.models import MODELS
 from ktl.objectives import TRANSFERS as TASKS
 
 from .comparison import summary, table
 from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
-from .console import check_choice, errors, in_percent, output, stop_on_signal, unused_folder
+from .console import check_choice, errors, output, stop_on_signal, unused_folder
 from .predict import predict
 from .report import write_report_apart
 

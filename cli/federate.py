@@ -22,10 +22,11 @@ from ktl.config import (
     TrainingConfig,
 )
 from ktl.errors import UsageError
+from ktl.formatting import in_bytes, in_percent
 from ktl.methods import METHODS
 from ktl.models import GROUPS, model_group
 
-from .console import check_choice, errors, in_bytes, in_percent, output, stop_on_signal, unused_folder
+from .console import check_choice, errors, output, stop_on_signal, unused_folder
 from .partition import Beta, ClassesPerClient, Clients, Kind, Seed, Shots, partition_config
 from .report import write_report_apart
 

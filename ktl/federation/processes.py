@@ -17,6 +17,7 @@ from ktl.data.fewshot import FewShotTask
 from ktl.errors import KtlError
 from ktl.learning.process import prepare_process
 from ktl.loop.edges import Edges, Outcome
+from ktl.machine import cores
 from ktl.methods.base import Message, Problem
 from ktl.models import MODELS, client_model
 from ktl.seeds import initialising
@@ -34,11 +35,6 @@ class Engine(Protocol):
     def save(self, folder: Path) -> dict[int, int]: ...
 
     def restore(self, folder: Path, versions: Mapping[int, int], messages: Mapping[int, Message]) -> None: ...
-
-
-def cores() -> list[int]:
-    """The processor cores that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 class Processes:

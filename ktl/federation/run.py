@@ -21,10 +21,11 @@ from ktl.data.partition import FederatedData, share_out
 from ktl.data.partition_files import load_partition
 from ktl.edge.run import Interrupted
 from ktl.errors import CheckpointError, DataError, UsageError
-from ktl.federation.processes import Engine, Processes, cores
+from ktl.federation.processes import Engine, Processes
 from ktl.files import write_atomically
 from ktl.learning.process import prepare_process
 from ktl.loop.edges import Edges, Outcome, client_file
+from ktl.machine import cores
 from ktl.methods import METHODS
 from ktl.methods.base import Message, Method, Problem
 from ktl.seeds import stream
