@@ -11,15 +11,16 @@ import typer
 from rich.table import Table
 
 from ktl.errors import UsageError
+from ktl.formatting import in_bytes
 
-from .console import errors, in_bytes, output
+from .console import errors, output
 
 
 def bench(
     target: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx", help="A run directory, or one exported model.")],
     threads: Annotated[str, typer.Option(help="Numbers of threads, with commas.")] = "1,2",
-    batch: Annotated[str, typer.Option(help="Pictures a call, with commas.")] = "1,32",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a row and line.")] = False,
+    batch: Annotated[str, typer.Option(help="Pictures per call, with commas.")] = "1,32",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per row, one per line.")] = False,
 ) -> None:
     """Time a model from pictures to probabilities: torch beside ONNX Runtime beside int8."""
     from ktl.edge.export.speed import TORCH, bench

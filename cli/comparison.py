@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from .console import in_bytes, in_percent
+from ktl.formatting import in_bytes, in_percent
 
 if TYPE_CHECKING:
     from ktl.edge.compare import Comparison

@@ -18,18 +18,6 @@ output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
-def in_bytes(count: int) -> str:
-    """A byte count as people read it: 532 B, 12.3 kB, 1.43 MB."""
-    if count < 1_000:
-        return f"{count} B"
-    return f"{count / 1e3:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.2f} MB"
-
-
-def in_percent(share: float) -> str:
-    """0.518 -> 51.8%."""
-    return f"{100 * share:.1f}%"
-
-
 def check_choice(option: str, value: str, choices: list[str]) -> None:
     """Raises UsageError that lists the choices if `value` is none of them."""
     if value not in choices:

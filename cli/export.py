@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from .console import in_bytes, in_percent, output
+from ktl.formatting import in_bytes, in_percent
+
+from .console import output
 
 if TYPE_CHECKING:
     from ktl.edge.export.bundle import Parity

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ktl.errors import UsageError
+from ktl.formatting import in_percent
 
-from .console import errors, in_percent, output
+from .console import errors, output
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -37,23 +38,15 @@ def predict(
     reject_below: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Say 'unknown' where the best probability is lower.")
     ] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a picture and line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per picture, one per line.")] = False,
 ) -> None:
     """Classify pictures with a finished run; exit code 1 if any could not be read."""
     from ktl.edge.inference.predictor import Predictor
-    from ktl.edge.inference.sources import frames, picture_files
 
     if (video is None) == (not images):
         raise UsageError("give image files, folders, patterns or - ; or else --video")
     predictor = Predictor(run)
-    sources: Iterable[Path | Source]
-    if video is not None:
-        total, sources = None, frames(video, every)
-    elif images == ["-"]:
-        total, sources = 1, [("standard input", io.BytesIO(sys.stdin.buffer.read()))]
-    else:
-        files = picture_files(images or [])
-        total, sources = len(files), files
+    total, sources = _sources(images or [], video, every)
     failed = 0
     with _bar(total) as bar:
         task = bar.add_task("pictures", total=total) if bar else None
@@ -68,6 +61,18 @@ def predict(
     if failed:
         errors.print(f"{failed} of {total if total is not None else 'the'} pictures could not be read")
         raise typer.Exit(1)
+
+
+def _sources(images: list[str], video: str | None, every: int) -> tuple[int | None, Iterable[Path | Source]]:
+    """What to classify, and how many there are: None where that shows only at the end."""
+    from ktl.edge.inference.sources import frames, picture_files
+
+    if video is not None:
+        return None, frames(video, every)
+    if images == ["-"]:
+        return 1, [("standard input", io.BytesIO(sys.stdin.buffer.read()))]
+    files = picture_files(images)
+    return len(files), files
 
 
 def _bar(total: int | None) -> Progress | nullcontext[None]:
@@ -85,11 +90,11 @@ def _print(prediction: Prediction, as_json: bool) -> None:
             print(json.dumps({"file": prediction.name, "error": prediction.error}))
         errors.print(prediction.error)
     elif as_json:
-        shown: dict[str, Any] = {"file": prediction.name, "label": prediction.label}
-        shown["probability"] = prediction.probability
+        row: dict[str, Any] = {"file": prediction.name, "label": prediction.label}
+        row["probability"] = prediction.probability
         if len(prediction.top) > 1:
-            shown["top"] = [{"label": name, "probability": share} for name, share in prediction.top]
-        print(json.dumps(shown))
+            row["top"] = [{"label": name, "probability": share} for name, share in prediction.top]
+        print(json.dumps(row))
     else:
         classes = ", ".join(f"{name} ({in_percent(share)})" for name, share in prediction.top)
         known = prediction.label == prediction.top[0][0]

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .console import errors, in_bytes, in_percent
+from ktl.formatting import in_bytes, in_percent
+
+from .console import errors
 
 if TYPE_CHECKING:
     from ktl.edge.run import Observer, Row

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-from .console import errors, in_bytes, output
+from ktl.formatting import in_bytes
+
+from .console import errors, output
 
 
 def write_report_apart(run: Path) -> Path | None:

@@ -44,9 +44,8 @@ def replace_atomically(path: Path, write: Callable[[Path], object], *, lasting: 
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}; what was saved last is intact: free space and resume"
-        ) from error
+        fix = "what it held before is intact: free space or choose another folder, and try again"
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}; {fix}") from error
 
 
 def write_json(path: Path, value: Any) -> None:

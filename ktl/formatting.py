@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 
-def in_bytes(count: int) -> str:
+def in_bytes(count: float) -> str:
     """A byte count as people read it: 532 B, 12.3 kB, 1.43 MB."""
     if count < 1_000:
-        return f"{count} B"
+        return f"{count:.0f} B"
     return f"{count / 1e3:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.2f} MB"
 
 

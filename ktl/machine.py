@@ -1,10 +1,27 @@
-"""What this machine gives a process."""
+"""What this machine gives a process: its cores, and how much memory it has taken."""
 
 from __future__ import annotations
 
-import os
+import sys
+from pathlib import Path
+
+import psutil
 
 
 def cores() -> list[int]:
     """The processor cores that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    process = psutil.Process()
+    return sorted(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else list(range(psutil.cpu_count() or 1))
+
+
+def peak_memory() -> int:
+    """The most resident memory that this process has had, in bytes.
+
+    Linux's getrusage counts what the parent had before, and psutil knows no peak there; /proc does.
+    """
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS

@@ -138,7 +138,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_temporary_file(tmp_path: P
     with disk_that_takes(4096), pytest.raises(CheckpointError) as refused:
         save_checkpoint(path, {"large": torch.zeros(10_000)}, {"round": 4})
     assert str(refused.value).startswith(f"cannot write {path}: File too large; ")
-    assert "free space and resume" in str(refused.value)
+    assert "free space or choose another folder, and try again" in str(refused.value)
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
 
@@ -147,7 +147,10 @@ def test_a_full_disk_leaves_the_old_config(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     save_config(RunConfig(seed=1), path)
     old = path.read_bytes()
-    with disk_that_takes(10), pytest.raises(CheckpointError, match="free space and resume"):
+    with (
+        disk_that_takes(10),
+        pytest.raises(CheckpointError, match="free space or choose another folder"),
+    ):
         save_config(RunConfig(seed=2), path)
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]

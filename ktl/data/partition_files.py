@@ -21,10 +21,10 @@ from torch import Tensor
 
 from ktl.data.partition import ClientIndex, FederatedData
 from ktl.errors import DataError, UsageError
-from ktl.files import write_atomically
+from ktl.files import write_atomically, write_json
 
-MOST_CLIENTS = 10_000
-MOST_CLASSES = 1000
+MAX_CLIENTS = 10_000
+MAX_CLASSES = 1000
 
 
 def save_partition(data: FederatedData, folder: Path, *, public: bool = False) -> None:
@@ -36,8 +36,8 @@ def save_partition(data: FederatedData, folder: Path, *, public: bool = False) -
         raise UsageError(f"{folder} is not empty: name another --out")
     for part in ("train", "test"):
         (folder / part).mkdir(parents=True)
-        for client, held in enumerate(data.clients):
-            index = held.train if part == "train" else held.test
+        for client, share in enumerate(data.clients):
+            index = share.train if part == "train" else share.test
             images, labels = data.images[index].numpy(), data.labels[index].numpy()
             file = io.BytesIO()
             if public:
@@ -47,14 +47,16 @@ def save_partition(data: FederatedData, folder: Path, *, public: bool = False) -
                 np.savez_compressed(file, x=images, y=labels)
             write_atomically(folder / part / f"{client}.npz", file.getvalue())
     facts = {"num_clients": len(data.clients), "num_classes": len(data.class_names), "class_names": data.class_names}
-    write_atomically(folder / "config.json", (json.dumps(facts, indent=2) + "\n").encode())
+    write_json(folder / "config.json", facts)
 
 
 def load_partition(folder: Path) -> FederatedData:
     """Reads a partition's folder. Raises DataError for a missing, damaged or unsafe file, naming it."""
     files = sorted((folder / "train").glob("*.npz"), key=lambda file: file.stem.zfill(8))
-    if not files or len(files) > MOST_CLIENTS:
-        raise DataError(f"{folder} has {len(files)} files train/*.npz: a partition has one a client, from train/0.npz")
+    if not files or len(files) > MAX_CLIENTS:
+        raise DataError(
+            f"{folder} has {len(files)} files train/*.npz: a partition has one per client, from train/0.npz"
+        )
     images, labels, clients, start = [], [], [], 0
     for file in files:
         parts = []
@@ -87,7 +89,7 @@ def _names(folder: Path, classes: int) -> list[str]:
     if isinstance(names, list) and len(names) >= classes and all(isinstance(name, str) for name in names):
         return names
     known = facts.get("num_classes") if isinstance(facts, dict) else None
-    total = known if isinstance(known, int) and classes <= known <= MOST_CLASSES else classes
+    total = known if isinstance(known, int) and classes <= known <= MAX_CLASSES else classes
     return [str(number) for number in range(max(total, 2))]
 
 
@@ -128,8 +130,8 @@ def _images(x: NDArray[Any], path: Path) -> Tensor:
 def _labels(y: NDArray[Any], images: int, path: Path) -> Tensor:
     if y.shape != (images,) or (images and y.dtype.kind not in "iu"):
         raise DataError(f"y of {path} is {y.dtype} {y.shape}: expected {images} integers")
-    if images and (int(y.min()) < 0 or int(y.max()) >= MOST_CLASSES):
-        raise DataError(f"y of {path} has label {int(y.min())} or {int(y.max())}: expected 0 to {MOST_CLASSES - 1}")
+    if images and (int(y.min()) < 0 or int(y.max()) >= MAX_CLASSES):
+        raise DataError(f"y of {path} has label {int(y.min())} or {int(y.max())}: expected 0 to {MAX_CLASSES - 1}")
     return torch.from_numpy(y.astype(np.int64))
 
 

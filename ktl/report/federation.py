@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from ktl.errors import CheckpointError
-from ktl.federation.settings import FederationConfig
+from ktl.files import Row, read_rows
 from ktl.intervals import mean_interval
-from ktl.loop.folder import load_config
 from ktl.report.federation_figures import client_drawing, method_drawing, round_drawing
-from ktl.report.html import render_template
-from ktl.settings import flat_settings
+from ktl.report.html import render_template, setting_texts
+from ktl.run_folder import CONFIG, METRICS, is_federation, settings_table
 
 
 @dataclass(frozen=True)
 class FederationRun:
-    """One method with one seed. rows: of metrics.jsonl, one a round."""
+    """One method with one seed; `settings` as `settings_table` gives them. rows: of metrics.jsonl, one per round."""
 
-    config: FederationConfig
-    rows: list[dict[str, Any]]
+    method: str
+    settings: dict[str, Any]
+    rows: list[Row]
 
     @property
     def best(self) -> float:
@@ -33,7 +32,7 @@ class FederationRun:
 
 @dataclass(frozen=True)
 class MethodSummary:
-    """A method's runs, one a seed."""
+    """A method's runs, one per seed."""
 
     name: str
     runs: list[FederationRun]
@@ -47,7 +46,7 @@ class MethodSummary:
         """A column of the last round, mean over seeds."""
         return statistics.fmean(run.rows[-1][column] for run in self.runs)
 
-    def a_round(self, column: str) -> float:
+    def per_round(self, column: str) -> float:
         """A column's mean over rounds and seeds."""
         return statistics.fmean(row[column] for run in self.runs for row in run.rows)
 
@@ -62,11 +61,11 @@ class MethodSummary:
     @property
     def by_client(self) -> dict[int, float]:
         """Accuracy of each client with test images after the last round, mean over the seeds that have it."""
-        found: dict[int, list[float]] = {}
+        by_client: dict[int, list[float]] = {}
         for run in self.runs:
             for client, accuracy in run.rows[-1]["by_client"].items():
-                found.setdefault(int(client), []).append(accuracy)
-        return {client: statistics.fmean(values) for client, values in sorted(found.items())}
+                by_client.setdefault(int(client), []).append(accuracy)
+        return {client: statistics.fmean(values) for client, values in sorted(by_client.items())}
 
     @property
     def left_out(self) -> int:
@@ -76,45 +75,35 @@ class MethodSummary:
 
 def federation_folders(run: Path) -> list[Path]:
     """The folders of single runs in what `ktl federate` made: `run` itself, or those in it; none for other runs."""
-    return [folder for folder in (run, *sorted(run.glob("*/"))) if _is_federation(folder)]
+    return [folder for folder in (run, *sorted(run.glob("*/"))) if is_federation(folder)]
 
 
 def federation_page(folders: Sequence[Path]) -> str:
     """The page of all runs in `folders`, grouped by method. Raises CheckpointError for a damaged one."""
     runs = [_read(folder) for folder in folders]
-    names = dict.fromkeys(run.config.method for run in runs)
-    methods = [MethodSummary(name, [run for run in runs if run.config.method == name]) for name in names]
-    settings = {name: str(value) for name, value in flat_settings(runs[0].config).items()}
-    differing = {
-        name: value
-        for name, value in settings.items()
-        if any(str(flat_settings(run.config)[name]) != value for run in runs)
+    names = dict.fromkeys(run.method for run in runs)
+    methods = [MethodSummary(name, [run for run in runs if run.method == name]) for name in names]
+    settings = [setting_texts(run.settings) for run in runs]
+    shared = {
+        name: text for name, text in settings[0].items() if all(other.get(name) == text for other in settings[1:])
     }
     return render_template(
         "federation.html.j2",
         methods=methods,
-        config=runs[0].config,
+        common=runs[0].settings,
         best=method_drawing({method.name: method.best for method in methods}),
         rounds=round_drawing({method.name: method.by_round for method in methods}),
         clients=client_drawing({method.name: method.by_client for method in methods}),
-        settings={name: value for name, value in settings.items() if name not in differing},
-        differing=list(differing),
+        settings=shared,
+        differing=[name for name in dict.fromkeys(name for texts in settings for name in texts) if name not in shared],
     )
 
 
-def _is_federation(folder: Path) -> bool:
-    try:
-        return "partition" in json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
-        return False
-
-
 def _read(folder: Path) -> FederationRun:
-    config = load_config(folder / "config.json", FederationConfig)
+    settings, rows = settings_table(folder), read_rows(folder / METRICS)
+    if not rows or "by_client" not in rows[-1]:
+        raise CheckpointError(f"the metrics of {folder} are missing or damaged (no round of this ktl); run it anew")
     try:
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        if not rows or "by_client" not in rows[-1]:
-            raise ValueError("no round of this ktl is in it")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"the metrics of {folder} are missing or damaged ({error}); run it anew") from error
-    return FederationRun(config, rows)
+        return FederationRun(str(settings["method"]["name"]), settings, rows)
+    except (LookupError, TypeError) as error:
+        raise CheckpointError(f"{folder / CONFIG} is damaged or from another ktl: it names no method") from error

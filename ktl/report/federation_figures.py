@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from ktl.formatting import in_percent
 from ktl.report.figures import SERIES, STYLE, Drawing, drawn_axes, finished
 
 LINES = ["-", "--", ":"]  # told apart by colour first, then by these
@@ -22,7 +23,7 @@ def method_drawing(best: Mapping[str, tuple[float, float]]) -> Drawing:
     for index, (name, (mean, half)) in enumerate(best.items()):
         bar = None if math.isnan(half) else 100 * half
         axes.errorbar([100 * mean], [-index], xerr=bar, color=SERIES[index % len(SERIES)], marker="o", capsize=4)
-        words.append(f"{name} {100 * mean:.1f}%" + ("" if bar is None else f" ± {bar:.1f}"))
+        words.append(f"{name} {in_percent(mean)}" + ("" if bar is None else f" ± {bar:.1f}"))
     axes.set_yticks([-i for i in range(len(best))], list(best), parse_math=False)
     axes.set_ylim(-len(best) + 0.4, 0.6)
     axes.set_xlabel("mean test accuracy of the best round, %")
@@ -31,7 +32,7 @@ def method_drawing(best: Mapping[str, tuple[float, float]]) -> Drawing:
 
 @matplotlib.rc_context(STYLE)
 def round_drawing(by_round: Mapping[str, list[float]]) -> Drawing:
-    """Mean accuracy (0..1) after each round, a line a method."""
+    """Mean accuracy (0..1) after each round, one line per method."""
     figure, axes = drawn_axes()
     for index, (name, accuracies) in enumerate(by_round.items()):
         rounds, shares = range(1, len(accuracies) + 1), 100 * np.array(accuracies)
@@ -41,13 +42,13 @@ def round_drawing(by_round: Mapping[str, list[float]]) -> Drawing:
     axes.set_xlabel("round")
     axes.set_ylabel("mean test accuracy, %")
     axes.legend(fontsize=8)
-    ends = "; ".join(f"{name} {100 * accuracies[-1]:.1f}%" for name, accuracies in by_round.items())
+    ends = "; ".join(f"{name} {in_percent(accuracies[-1])}" for name, accuracies in by_round.items())
     return finished(figure, "rounds", f"After the last round: {ends}.")
 
 
 @matplotlib.rc_context(STYLE)
 def client_drawing(by_client: Mapping[str, Mapping[int, float]]) -> Drawing:
-    """Each client's accuracy (0..1) after the last round: a bar a method, client beside client."""
+    """Each client's accuracy (0..1) after the last round: one bar per method, client beside client."""
     figure, axes = drawn_axes()
     width = 0.8 / len(by_client)
     for index, (name, accuracies) in enumerate(by_client.items()):
@@ -60,7 +61,7 @@ def client_drawing(by_client: Mapping[str, Mapping[int, float]]) -> Drawing:
     axes.set_ylabel("test accuracy, %")
     axes.legend(fontsize=8)
     ranges = [
-        f"{name} {100 * min(values.values()):.1f}% to {100 * max(values.values()):.1f}%"
+        f"{name} {in_percent(min(values.values()))} to {in_percent(max(values.values()))}"
         for name, values in by_client.items()
         if values
     ]

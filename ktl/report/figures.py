@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ktl.formatting import in_percent
 from ktl.report.embedding import Points, principal_components, tsne
 from ktl.report.summary import Arm, Reliability, RunSummary
 
@@ -78,7 +79,8 @@ def accuracy_drawing(runs: Sequence[RunSummary]) -> Drawing:
         axes.set_ylabel("test accuracy, %")
         axes.legend()
     ends = [
-        f"{name} {_percent(a.accuracy)} ({_percent(a.interval[0])} to {_percent(a.interval[1])})" for name, _, a in arms
+        f"{name} {in_percent(a.accuracy)} ({in_percent(a.interval[0])} to {in_percent(a.interval[1])})"
+        for name, _, a in arms
     ]
     return finished(figure, f"accuracy {len(runs)}", f"At the end, with 95% intervals: {'; '.join(ends)}.")
 
@@ -100,18 +102,18 @@ def loss_drawing(run: RunSummary) -> Drawing:
 
 
 @matplotlib.rc_context(STYLE)
-def reliability_drawing(run: RunSummary, found: Reliability) -> Drawing:
+def reliability_drawing(run: RunSummary, calibration: Reliability) -> Drawing:
     """Accuracy against confidence; on the diagonal a model is as good as it says."""
     figure, axes = drawn_axes()
     axes.plot([0, 100], [0, 100], color=FAINT, linestyle="--", label="as good as it says")
-    sizes = [10 + 150 * n / sum(found.images) for n in found.images]
-    confidence, accuracy = 100 * np.array(found.confidence), 100 * np.array(found.accuracy)
+    sizes = [10 + 150 * n / sum(calibration.images) for n in calibration.images]
+    confidence, accuracy = 100 * np.array(calibration.confidence), 100 * np.array(calibration.accuracy)
     axes.plot(confidence, accuracy, color=SERIES[0])
     axes.scatter(confidence, accuracy, s=sizes, color=SERIES[0], label="test images")
     axes.set_xlabel("probability that the model states, %")
     axes.set_ylabel("how often it is right, %")
     axes.legend()
-    words = f"Stated probability against accuracy: {100 * found.error:.1f} points apart on average."
+    words = f"Stated probability against accuracy: {100 * calibration.error:.1f} points apart on average."
     return finished(figure, f"reliability {run.name}", words)
 
 
@@ -183,11 +185,13 @@ def _prototype_drawing(run: RunSummary) -> Drawing:
 
 
 def _stages(run: RunSummary) -> list[tuple[str, Arm, str]]:
-    found = []
+    stages_of_arms = []
     for arm in run.arms:
         stages = dict.fromkeys(stage for _, stage, _, _ in arm.record.losses)
-        found += [(f"{arm.name}, {'pairs alone' if stage == 'warm-up' else stage}", arm, stage) for stage in stages]
-    return found
+        stages_of_arms += [
+            (f"{arm.name}, {'pairs alone' if stage == 'warm-up' else stage}", arm, stage) for stage in stages
+        ]
+    return stages_of_arms
 
 
 def _joined(arm: Arm, stage: str) -> tuple[list[int], list[float]]:
@@ -234,7 +238,3 @@ def finished(figure: Figure, salt: str, alternative: str) -> Drawing:
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
     return Drawing(svg, alternative)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"

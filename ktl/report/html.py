@@ -1,20 +1,26 @@
-"""What every page of the report shares: templates, how numbers are written, and a file that is whole or not there."""
+"""What every page of the report shares: templates, how numbers and settings are written, and the page's file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 
 from ktl.errors import CheckpointError
+from ktl.files import write_atomically
+from ktl.formatting import in_bytes, in_percent
 from ktl.report.figures import Drawing
+from ktl.settings import flat
 
 
 def render_template(name: str, **values: Any) -> str:
-    """The page that a template of this package makes of `values`."""
+    """The page that a template of this package makes of `values`.
+
+    Raises CheckpointError where a run's settings lack what the page shows.
+    """
     environment = Environment(
         loader=PackageLoader("ktl.report"),
         autoescape=True,
@@ -22,31 +28,31 @@ def render_template(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Callable[..., str]] = {"percent": _percent, "bytes": _bytes, "svg": _svg}
+    filters: dict[str, Callable[..., str]] = {"percent": in_percent, "bytes": in_bytes, "svg": _svg}
     environment.filters.update(filters)
-    return environment.get_template(name).render(**values)
+    try:
+        return environment.get_template(name).render(**values)
+    except UndefinedError as error:
+        raise CheckpointError(f"a run's config.json is damaged or from another ktl ({error}); start it anew") from error
 
 
 def save_page(html: str, out: Path) -> None:
     """Writes `out`, making its folder. Raises CheckpointError if it cannot be written."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = out.with_name(f".{out.name}.tmp")
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(out)
     except OSError as error:
         raise CheckpointError(f"cannot write {out}: {error.strerror or error}; name another --out") from error
+    write_atomically(out, html.encode())
 
 
 def _svg(drawing: Drawing) -> Markup:
     return Markup(drawing.svg)  # drawn by matplotlib, which escapes what it writes
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
+def setting_texts(table: Mapping[str, Any]) -> dict[str, str]:
+    """A run's settings by the names that `--set` takes: {"cloud.alignment": "robust", "transfer.temperature": "0.2"}.
 
-
-def _bytes(count: float) -> str:
-    if count < 1_000:
-        return f"{count:.0f} B"
-    return f"{count / 1e3:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.2f} MB"
+    `table` is what `settings_table` gives.
+    """
+    rows = {name: value for name, value in flat(table).items() if value != {}}  # of a choice that has nothing to set
+    return {name.replace(".settings.", ".").removesuffix(".name"): str(value) for name, value in rows.items()}

@@ -12,7 +12,7 @@ from ktl.edge.record import Array
 from ktl.errors import UsageError
 from ktl.report.federation import federation_folders, federation_page
 from ktl.report.figures import Drawing, accuracy_drawing, latent_drawings, loss_drawing, reliability_drawing
-from ktl.report.html import render_template, save_page
+from ktl.report.html import render_template, save_page, setting_texts
 from ktl.report.pictures import strip
 from ktl.report.summary import Reliability, RunSummary, reliability, summarise
 from ktl.settings import flat_settings
@@ -87,12 +87,12 @@ def render(runs: Sequence[RunSummary]) -> str:
 
 
 def _section(run: RunSummary) -> Section:
-    found = reliability(run.main)
+    calibration = reliability(run.main)
     return Section(
         run=run,
         losses=loss_drawing(run),
-        reliability=found,
-        reliability_drawing=reliability_drawing(run, found),
+        reliability=calibration,
+        reliability_drawing=reliability_drawing(run, calibration),
         latents=latent_drawings(run),
         classes=_classes(run),
         confusion=run.confusion.tolist(),
@@ -149,8 +149,7 @@ def _mistakes(run: RunSummary) -> list[Mistake]:
 def _settings(runs: Sequence[RunSummary]) -> list[tuple[str, list[str], bool]]:
     """Each setting of the configuration and the environment: its name, each run's value, and whether they differ."""
     columns = [
-        {name: str(value) for name, value in flat_settings(run.config).items()}
-        | {f"({name})": value for name, value in run.main.record.environment.items()}
+        setting_texts(run.settings) | {f"({name})": value for name, value in run.main.record.environment.items()}
         for run in runs
     ]
     rows = [

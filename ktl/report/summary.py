@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +10,20 @@ from typing import Any
 import numpy as np
 
 from ktl.edge.record import Array, Record, read_record
-from ktl.edge.settings import RunConfig
-from ktl.errors import CheckpointError
+from ktl.files import Row, read_rows
 from ktl.intervals import Z95, wilson_interval
-from ktl.loop.folder import load_config
+from ktl.run_folder import METRICS, settings_table
 
 BINS = 10  # of a reliability diagram
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One training: with the cloud, or without. rows: of metrics.jsonl, one a round."""
+    """One training: with the cloud, or without. rows: of metrics.jsonl, one per round."""
 
     name: str
     record: Record
-    rows: list[dict[str, Any]]
+    rows: list[Row]
 
     @property
     def right(self) -> Array:
@@ -60,10 +58,10 @@ class Arm:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run; `local` is the same training without the cloud, where there is one."""
+    """A run; `settings` as `settings_table` gives them; `local` is the same training without the cloud, if any."""
 
     name: str
-    config: RunConfig
+    settings: dict[str, Any]
     main: Arm
     local: Arm | None
 
@@ -104,29 +102,24 @@ class Reliability:
 
 def summarise(run: Path) -> RunSummary:
     """Reads a finished run. Raises CheckpointError for one that has not ended or is damaged."""
-    config = load_config(run / "config.json", RunConfig)
-    if config.local_only:
-        return RunSummary(run.name, config, _arm("local only", run), None)
+    settings = settings_table(run)
+    if settings.get("transfer") is None:  # no cloud helped
+        return RunSummary(run.name, settings, _arm("local only", run), None)
     local = run / "local-only"
     alone = _arm("local only", local) if (local / "record.json").is_file() else None
-    return RunSummary(run.resolve().name, config, _arm("KTL", run), alone)
+    return RunSummary(run.resolve().name, settings, _arm("KTL", run), alone)
 
 
 def reliability(arm: Arm) -> Reliability:
     """How often the model is right when it is so sure, and the mean gap weighted by images (Guo et al., ICML 2017)."""
     sure, right = arm.record.arrays["confidence"], arm.right
     bins = np.minimum((sure * BINS).astype(int), BINS - 1)
-    held = [bins == b for b in range(BINS) if (bins == b).any()]
-    confidence, accuracy = [float(sure[b].mean()) for b in held], [float(right[b].mean()) for b in held]
-    images = [int(b.sum()) for b in held]
+    filled = [bins == b for b in range(BINS) if (bins == b).any()]
+    confidence, accuracy = [float(sure[b].mean()) for b in filled], [float(right[b].mean()) for b in filled]
+    images = [int(b.sum()) for b in filled]
     gaps = (n * abs(c - a) for n, c, a in zip(images, confidence, accuracy, strict=True))
     return Reliability(confidence, accuracy, images, sum(gaps) / len(right))
 
 
 def _arm(name: str, run: Path) -> Arm:
-    record = read_record(run)
-    try:
-        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"the metrics of {run} are damaged ({error}); train it anew") from error
-    return Arm(name, record, rows)
+    return Arm(name, read_record(run), read_rows(run / METRICS))

@@ -18,8 +18,10 @@ import pytest
 
 from ktl.edge.record import read_record, write_record
 from ktl.errors import CheckpointError, UsageError
+from ktl.files import write_json
 from ktl.report.page import write_report
 from ktl.report.summary import reliability, summarise
+from ktl.run_folder import LAYOUT, settings_table
 
 VOID = {"meta", "link", "img", "br", "path", "use", "rect", "line", "circle"}
 
@@ -74,7 +76,16 @@ def test_the_page_says_what_the_metrics_say(run: Path, html: str) -> None:
     gain = 100 * (rows[-1]["test_accuracy"] - alone["test_accuracy"])
     assert any(part.startswith(f"{gain:+.1f} ± ") for part in text)
     assert f"{sum(row['bytes_up'] for row in rows)} B" in text
-    for name in ("blue", "green", "red", "cloud.alignment", "robust", "(torch)", "training.optimizer"):
+    for name in (
+        "blue",
+        "green",
+        "red",
+        "cloud.alignment",
+        "robust",
+        "(torch)",
+        "training.optimizer",
+        "transfer.temperature",
+    ):
         assert name in text
 
 
@@ -118,6 +129,32 @@ def test_class_names_are_text_and_nothing_else(run: Path, tmp_path: Path) -> Non
     assert "<script" not in html
     text = Page(html).text
     assert all(name in text for name in names)
+
+
+def test_a_run_of_either_layout_gives_the_same_page(run: Path, html: str, tmp_path: Path) -> None:
+    table = settings_table(run)
+    assert table["transfer"]["name"] == "image-vector"
+    today = shutil.copytree(run, tmp_path / run.name)
+    write_json(today / "config.json", {"layout": LAYOUT} | table)
+    write_report([today], tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == html
+
+
+def test_a_run_without_a_transfer_was_trained_alone(run: Path, tmp_path: Path) -> None:
+    today = shutil.copytree(run / "local-only", tmp_path / "alone")
+    write_json(today / "config.json", {"layout": LAYOUT} | settings_table(run / "local-only") | {"transfer": None})
+    summary = summarise(today)
+    assert [arm.name for arm in summary.arms] == ["local only"]
+
+
+def test_a_damaged_configuration_is_refused(run: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(run, tmp_path / "damaged")
+    write_json(damaged / "config.json", {"layout": LAYOUT, "transfer": {"name": "mse", "settings": {}}})
+    with pytest.raises(CheckpointError, match=r"config\.json is damaged or from another ktl .*'data'"):
+        write_report([damaged], tmp_path / "report.html")
+    (damaged / "config.json").unlink()
+    with pytest.raises(CheckpointError, match="there is no run at"):
+        write_report([damaged], tmp_path / "report.html")
 
 
 def test_several_runs_stand_side_by_side(run: Path, hundred: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from ktl.edge.record import Record, read_record
 from ktl.edge.run import load_run
 from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
+from ktl.files import replace_atomically, write_json
 from ktl.learning.learner import EdgeLearner
 
 FORMATS = {
@@ -34,7 +36,7 @@ FORMATS = {
     "torch-export": "model.pt2",
     "safetensors": "model.safetensors",
 }
-LARGEST_DIFFERENCE = 1e-4  # of a probability between torch and a float32 export
+MAX_DIFFERENCE = 1e-4  # of a probability between torch and a float32 export
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ class Parity:
     @property
     def holds(self) -> bool:
         """Whether it is the same model."""
-        return self.same_class == self.images and self.largest_difference <= LARGEST_DIFFERENCE
+        return self.same_class == self.images and self.largest_difference <= MAX_DIFFERENCE
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What was written, and what was found on the way."""
+    """What was written, how it compares with torch, and what quantisation did; None where that was not done."""
 
     out: Path
     parity: Parity | None
@@ -76,12 +78,7 @@ def write_bundle(
     float32. `optimise` stores the graph as ONNX Runtime simplifies it. `check` compares with torch on the test images.
     Raises UsageError if `out` exists or the options exclude each other, CheckpointError for an unfinished run.
     """
-    if format_name not in FORMATS:
-        raise UsageError(f"unknown format {format_name!r}: choose one of {', '.join(FORMATS)}")
-    if format_name != "onnx" and (int8 or optimise):
-        raise UsageError(f"--int8 and --optimize are for --format onnx, not {format_name}: leave them out")
-    if out.exists():
-        raise UsageError(f"{out} exists: remove it or name another --out")
+    _check(out, format_name, onnx_only=int8 or optimise)
     export = _Export(run, read_record(run), load_run(run))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / (out.stem if out.suffix == ".zip" else out.name)
@@ -95,19 +92,22 @@ def write_bundle(
         if optimise:
             _optimise(model)
         parity = export.parity(format_name, model) if check and not quantised else None
-        (folder / "labels.json").write_text(json.dumps(export.record.class_names, indent=2) + "\n", encoding="utf-8")
-        (folder / "card.md").write_text(
-            model_card(run, export.record, export.config, model.name, quantisation), encoding="utf-8"
-        )
-        if format_name == "onnx":
-            script = files("ktl.edge.inference").joinpath("standalone.py").read_text(encoding="utf-8")
-            (folder / "predict.py").write_text(script, encoding="utf-8")
+        export.describe(model, quantisation)
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".zip":
-            _zip(folder, out)
+            replace_atomically(out, partial(_zip, folder))
         else:
             shutil.copytree(folder, out)
     return Bundle(out, parity, quantisation)
+
+
+def _check(out: Path, format_name: str, *, onnx_only: bool) -> None:
+    if format_name not in FORMATS:
+        raise UsageError(f"unknown format {format_name!r}: choose one of {', '.join(FORMATS)}")
+    if format_name != "onnx" and onnx_only:
+        raise UsageError(f"--int8 and --optimize are for --format onnx, not {format_name}: leave them out")
+    if out.exists():
+        raise UsageError(f"{out} exists: remove it or name another --out")
 
 
 class _Export:
@@ -134,11 +134,11 @@ class _Export:
         with torch.no_grad():
             expected = self.classifier(tested).numpy()
             if format_name == "onnx":
-                found = run_model(model, self.test_pictures)
+                exported = run_model(model, self.test_pictures)
             else:
-                found = _run_torch(format_name, model, tested)
-        same = int((expected.argmax(axis=1) == found.argmax(axis=1)).sum())
-        return Parity(len(expected), same, float(np.abs(expected - found).max()))
+                exported = _run_torch(format_name, model, tested)
+        same = int((expected.argmax(axis=1) == exported.argmax(axis=1)).sum())
+        return Parity(len(expected), same, float(np.abs(expected - exported).max()))
 
     def quantise(self, model: Path, max_drop: float) -> Quantisation:
         """Replaces `model` by its int8 version if that is good enough."""
@@ -150,6 +150,15 @@ class _Export:
         if result.calibration is not None:
             model.with_suffix(".int8").replace(model)
         return result
+
+    def describe(self, model: Path, quantisation: Quantisation | None) -> None:
+        """Puts labels and card beside `model`, and the script where it is what the script runs."""
+        write_json(model.with_name("labels.json"), self.record.class_names)
+        card = model_card(self.run, self.record, model.name, quantisation)
+        model.with_name("card.md").write_text(card, encoding="utf-8")
+        if model.name == FORMATS["onnx"]:
+            script = files("ktl.edge.inference").joinpath("standalone.py").read_text(encoding="utf-8")
+            model.with_name("predict.py").write_text(script, encoding="utf-8")
 
 
 def _write_onnx(export: _Export, path: Path) -> None:
@@ -202,8 +211,6 @@ def _optimise(model: Path) -> None:
 
 
 def _zip(folder: Path, out: Path) -> None:
-    temporary = out.with_name(f".{out.name}.tmp")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(folder.iterdir()):
             archive.write(file, f"{folder.name}/{file.name}")
-    temporary.replace(out)

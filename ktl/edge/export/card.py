@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,20 +9,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ktl.edge.export.onnx import OPSET
 from ktl.edge.export.quantise import Quantisation
 from ktl.edge.record import Record, read_record
-from ktl.edge.settings import RunConfig
+from ktl.files import read_rows
+from ktl.formatting import in_percent
 from ktl.intervals import wilson_interval
+from ktl.run_folder import METRICS, settings_table
 
 
-def model_card(
-    run: Path, record: Record, config: RunConfig, model_file: str, quantisation: Quantisation | None = None
-) -> str:
-    """Markdown, for the model file `model_file` of a finished run."""
+def model_card(run: Path, record: Record, model_file: str, quantisation: Quantisation | None = None) -> str:
+    """Markdown, for the model file `model_file` of a finished run.
+
+    Raises CheckpointError where the run's settings or metrics are missing or damaged.
+    """
     labels, predicted = record.arrays["labels"], record.arrays["predicted"]
     accuracy = float((labels == predicted).mean())
     quantised = quantisation if quantisation is not None and quantisation.calibration is not None else None
-    shown = quantised.after.accuracy if quantised else accuracy
-    low, high = wilson_interval(round(shown * len(labels)), len(labels))
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    exported_accuracy = quantised.after.accuracy if quantised else accuracy
+    low, high = wilson_interval(round(exported_accuracy * len(labels)), len(labels))
+    rows = read_rows(run / METRICS)
     size, channels = record.arrays["shots"].shape[2:]
     loader = PackageLoader("ktl.edge.export", ".")
     template = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True).get_template(
@@ -37,16 +39,16 @@ def model_card(
         size=size,
         channels=channels,
         record=record,
-        config=config,
+        settings=settings_table(run),
         tested=len(labels),
-        accuracy=shown,
+        accuracy=exported_accuracy,
         float_accuracy=accuracy,
         local_accuracy=_local_accuracy(run),
         low=low,
         high=high,
         bytes_up=sum(row["bytes_up"] for row in rows),
         bytes_down=sum(row["bytes_down"] for row in rows),
-        percent=lambda share: f"{100 * share:.1f}%",
+        percent=in_percent,
     )
 
 

@@ -16,7 +16,7 @@ from ktl.data.images import Images
 
 BATCH = 100
 WARM_CALLS = 20
-LEAST_CALLS = 200
+MIN_CALLS = 200
 SECONDS = 1.0
 
 
@@ -65,7 +65,7 @@ def time_calls(call: Callable[[], object]) -> Latency:
         call()
     seconds: list[float] = []
     end = time.perf_counter() + SECONDS
-    while len(seconds) < LEAST_CALLS or time.perf_counter() < end:
+    while len(seconds) < MIN_CALLS or time.perf_counter() < end:
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)

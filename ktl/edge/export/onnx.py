@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ktl.data.transforms import to_network
 from ktl.edge.export.preprocessing import with_preprocessing
+from ktl.files import replace_atomically
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -34,7 +35,7 @@ class ModelFacts:
 class PictureClassifier(nn.Module):
     """uint8 images (n, channels, size, size) -> probabilities (n, classes), float32.
 
-    The softmax of the ETF cosines times ArcFace's scale, divided by the temperature.
+    The softmax of the model's logits times ArcFace's scale, divided by the temperature.
     """
 
     def __init__(self, model: nn.Module, scale: float, temperature: float = 1.0) -> None:
@@ -57,9 +58,7 @@ def export_onnx(classifier: PictureClassifier, facts: ModelFacts, path: Path) ->
     model = with_preprocessing(_core(classifier, facts), facts.image_size, facts.channels)
     entry = model.metadata_props.add()
     entry.key, entry.value = "ktl", json.dumps(asdict(facts))
-    temporary = path.with_name(f".{path.name}.tmp")
-    save(model, temporary)
-    temporary.replace(path)
+    replace_atomically(path, lambda temporary: save(model, temporary))
 
 
 def _core(classifier: PictureClassifier, facts: ModelFacts) -> ModelProto:

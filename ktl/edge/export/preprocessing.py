@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, checker, compose, helper, numpy_helper
 
 LUMA = (19595, 38470, 7471)  # of ITU-R BT.601 in 16-bit fixed point, as Pillow's; exact in float32 too
 WHOLE = 65536
+Constants = dict[str, NDArray[Any]]
+
 GREY_CONVERSION = "fit/grey"  # the node that quantisation must leave exact
 
 
@@ -21,7 +24,28 @@ def with_preprocessing(core: ModelProto, image_size: int, channels: int) -> Mode
     The result's input `images` is uint8 RGB (n, height, width, 3), any n, height and width: the central square, scaled
     by an antialiased bicubic filter, then turned grey if `channels` is 1.
     """
-    constants = {
+    nodes, constants = _fit(image_size, "resized" if channels == 1 else "fitted")
+    if channels == 1:
+        grey_nodes, grey_constants = _grey()
+        nodes, constants = nodes + grey_nodes, constants | grey_constants
+    graph = helper.make_graph(
+        nodes,
+        "preprocessing",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", "height", "width", 3])],
+        [helper.make_tensor_value_info("fitted", TensorProto.UINT8, ["n", channels, image_size, image_size])],
+        [numpy_helper.from_array(value, _named(name)) for name, value in constants.items()],
+    )
+    before = helper.make_model(graph, opset_imports=core.opset_import, ir_version=core.ir_version)
+    merged: ModelProto = compose.merge_models(before, core, io_map=[("fitted", "pixels")])
+    del merged.opset_import[:]  # the merge lists both graphs' versions, the same ones twice
+    merged.opset_import.extend(core.opset_import)
+    checker.check_model(merged, full_check=True)
+    return merged
+
+
+def _fit(image_size: int, output: str) -> tuple[list[NodeProto], Constants]:
+    """From `images` to `output`: the central square, scaled, channels first."""
+    constants: Constants = {
         "axes": np.array([1, 2]),
         "two": np.array([2]),
         "planes": np.array([3]),
@@ -41,37 +65,29 @@ def with_preprocessing(core: ModelProto, image_size: int, channels: int) -> Mode
         helper.make_node(
             "Resize",
             [_named("channels_first"), "", "", _named("shape")],
-            [_named("resized" if channels == 1 else "fitted")],
+            [_named(output)],
             mode="cubic",
             cubic_coeff_a=-0.5,
             antialias=1,
             exclude_outside=1,
         ),
     ]
-    if channels == 1:
-        constants |= {
-            "luma": np.array(LUMA, np.float32).reshape(1, 3, 1, 1) / WHOLE,
-            "half": np.array([0.5], np.float32),
-        }
-        nodes += [
-            _node("Cast", "resized", "colours", to=TensorProto.FLOAT),
-            _node("Conv", "colours luma half", "level", name=GREY_CONVERSION),
-            _node("Floor", "level", "floor"),
-            _node("Cast", "floor", "fitted", to=TensorProto.UINT8),
-        ]
-    graph = helper.make_graph(
-        nodes,
-        "preprocessing",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", "height", "width", 3])],
-        [helper.make_tensor_value_info("fitted", TensorProto.UINT8, ["n", channels, image_size, image_size])],
-        [numpy_helper.from_array(value, _named(name)) for name, value in constants.items()],
-    )
-    before = helper.make_model(graph, opset_imports=core.opset_import, ir_version=core.ir_version)
-    merged: ModelProto = compose.merge_models(before, core, io_map=[("fitted", "pixels")])
-    del merged.opset_import[:]  # the merge lists both graphs' versions, the same ones twice
-    merged.opset_import.extend(core.opset_import)
-    checker.check_model(merged, full_check=True)
-    return merged
+    return nodes, constants
+
+
+def _grey() -> tuple[list[NodeProto], Constants]:
+    """From `resized`, RGB, to `fitted`, grey."""
+    constants: Constants = {
+        "luma": np.array(LUMA, np.float32).reshape(1, 3, 1, 1) / WHOLE,
+        "half": np.array([0.5], np.float32),
+    }
+    nodes = [
+        _node("Cast", "resized", "colours", to=TensorProto.FLOAT),
+        _node("Conv", "colours luma half", "level", name=GREY_CONVERSION),
+        _node("Floor", "level", "floor"),
+        _node("Cast", "floor", "fitted", to=TensorProto.UINT8),
+    ]
+    return nodes, constants
 
 
 def _node(kind: str, inputs: str, output: str, **attributes: Any) -> NodeProto:

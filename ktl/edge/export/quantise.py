@@ -37,7 +37,7 @@ class Quantisation:
 
 
 class PairReader(CalibrationDataReader):  # type: ignore[misc] # onnxruntime has no types
-    """Feeds generated images to the calibration, a batch at a time."""
+    """Feeds generated images to the calibration, one batch at a time."""
 
     def __init__(self, images: Images) -> None:
         some = images[:: max(1, len(images) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 from ktl.data.images import Images
 from ktl.edge.export.measure import Latency, Measured, open_session, time_calls
 from ktl.errors import CheckpointError
+from ktl.machine import peak_memory
 
 TORCH, FLOAT32, INT8 = "torch", "onnxruntime", "int8"
 
@@ -35,7 +35,7 @@ class Row:
 
     @property
     def throughput(self) -> float:
-        """Pictures a second, by the median call."""
+        """Pictures per second, by the median call."""
         return 1e3 * self.batch / self.latency.p50
 
 
@@ -72,16 +72,7 @@ def _row(runtime: str, model: Path, threads: int, batch: int) -> Row:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     call, size = (_torch_call if runtime == TORCH else _onnx_call)(model, threads, batch)
     latency = time_calls(call)
-    return Row(runtime, threads, batch, latency, size, _peak_memory())
-
-
-def _peak_memory() -> int:
-    """Of this process, in bytes. Linux's getrusage counts what the parent had before; its /proc does not."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Row(runtime, threads, batch, latency, size, peak_memory())
 
 
 def _onnx_call(model: Path, threads: int, batch: int) -> tuple[Callable[[], object], int]:

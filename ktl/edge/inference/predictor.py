@@ -67,9 +67,9 @@ class Predictor:
     def predict(
         self, sources: Iterable[Path | Source], *, top: int = 1, reject_below: float = 0.0
     ) -> Iterator[Prediction]:
-        """One prediction a picture, in order, with its `top` classes; unreadable ones yield their error.
+        """One prediction per picture, in order, with its `top` classes; unreadable ones yield their error.
 
-        Reads on by a batch at a time, so that any number of pictures takes bounded memory.
+        Reads on batch by batch, so that any number of pictures takes bounded memory.
         """
         named = ((str(source), source) if isinstance(source, Path) else source for source in sources)
         with ThreadPoolExecutor(max_workers=2) as readers:

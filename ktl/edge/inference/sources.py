@@ -19,16 +19,16 @@ def picture_files(names: Sequence[str]) -> list[Path]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if _is_picture(file))
-            if not found:
+            pictures = sorted(file for file in path.rglob("*") if _is_picture(file))
+            if not pictures:
                 raise DataError(f"{path} holds no image ({', '.join(sorted(EXTENSIONS))}); name a folder with some")
         elif glob.has_magic(name) and not path.exists():
-            found = sorted(Path(match) for match in glob.glob(name, recursive=True) if _is_picture(Path(match)))
-            if not found:
+            pictures = sorted(Path(match) for match in glob.glob(name, recursive=True) if _is_picture(Path(match)))
+            if not pictures:
                 raise DataError(f"no image matches {name}")
         else:
-            found = [path]
-        files += found
+            pictures = [path]
+        files += pictures
     return files
 
 
