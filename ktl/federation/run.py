@@ -32,6 +32,7 @@ from ktl.methods.base import Method, Problem
 from ktl.models import model_group
 from ktl.registry import chosen
 from ktl.seeds import stream
+from ktl.settings import as_table
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -141,7 +142,7 @@ def federated_problem(config: FederationConfig, data: FederatedData) -> Problem:
 
 def _embedded_cloud(config: FederationConfig) -> EmbeddedCloud:
     generator = chosen(config.cloud.generator)
-    return EmbeddedCloud(load_generator(generator.name, cached=True))
+    return EmbeddedCloud(load_generator(generator.name, as_table(generator.settings), cached=True))
 
 
 class Turnout:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ktl.errors import UsageError
-from ktl.registry import Registry, is_import_path
+from ktl.registry import Choice, Registry, is_import_path
 from ktl.settings import NoSettings, describe
 
 if TYPE_CHECKING:
@@ -63,15 +63,35 @@ def load_generator(
     return with_cache(generator)
 
 
+def resolved(choice: Choice | str) -> Choice:
+    """A generator's source with its settings: those of a class of another package checked, of ktl's own none.
+
+    Raises UsageError for settings that do not fit.
+    """
+    source = choice if isinstance(choice, str) else choice.name
+    if _is_class(source):
+        return GENERATORS.resolve(choice)
+    settings = {} if isinstance(choice, str) or isinstance(choice.settings, NoSettings) else choice.settings or {}
+    if settings:
+        raise UsageError(_refusal(source, settings))
+    return Choice(source, NoSettings())
+
+
+def _is_class(source: str) -> bool:
+    """Whether a source is a class of another package."""
+    kind, _, _ = source.partition(":")
+    return kind not in GENERATORS.builtin() and (source in GENERATORS.names() or is_import_path(source))
+
+
 def _load(source: str, settings: Mapping[str, Any]) -> ImageGenerator:
     kind, _, _ = source.partition(":")
-    if kind not in GENERATORS.builtin() and (source in GENERATORS.names() or is_import_path(source)):
+    if _is_class(source):
         from ktl.generators.base import checked_generator
 
         choice = GENERATORS.choose(source, **settings)
         return checked_generator(source, GENERATORS.load(source)(choice.settings))
     if settings:
-        raise UsageError(f"generator {source!r} takes no settings, but {', '.join(settings)} came: {_settable(kind)}")
+        raise UsageError(_refusal(source, settings))
     if source == BUILTIN:
         builtin: ImageGenerator = GENERATORS.load(BUILTIN)(NoSettings())
         return builtin
@@ -99,9 +119,10 @@ def _load_file(source: str) -> ImageGenerator:
     )
 
 
-def _settable(kind: str) -> str:
-    """What can be set of a generator of ktl's own."""
-    if kind != DIFFUSERS:
-        return "there is nothing to set"
+def _refusal(source: str, settings: Mapping[str, Any]) -> str:
+    """Why a generator of ktl's own takes no settings, and what can be said instead."""
+    refusal = f"generator {source!r} takes no settings, but {', '.join(settings)} came"
+    if source.partition(":")[0] != DIFFUSERS:
+        return f"{refusal}: there is nothing to set"
     options = [field.name for field in describe(GENERATORS.settings_of(DIFFUSERS))]
-    return f"write {', '.join(options)} into the source, as {DIFFUSERS}:FOLDER_OR_ID?{options[0]}=value&..."
+    return f"{refusal}: write {', '.join(options)} into the source, as {DIFFUSERS}:FOLDER_OR_ID?{options[0]}=value&..."

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from ktl.errors import UsageError
 from ktl.learning.settings import EdgeConfig
-from ktl.objectives.pairs import TransferSettings
+from ktl.objectives.settings import TransferSettings
 from ktl.registry import chosen
 
 WARM_SHARE = 0.25  # of a one-cycle that rises

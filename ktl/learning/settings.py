@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from ktl.errors import UsageError
 from ktl.models import MODELS
-from ktl.models.classifiers import ClassifierSettings
+from ktl.models.settings import ClassifierSettings
 from ktl.objectives import TRANSFERS
 from ktl.registry import Choice
 from ktl.settings import Meta, Settings

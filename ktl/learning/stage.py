@@ -12,7 +12,6 @@ from ktl.learning.schedule import Span, rate_factor
 from ktl.learning.settings import TrainingConfig
 from ktl.objectives.base import Objective, Step
 
-
 Group = tuple[list[nn.Parameter], float]  # weights, and their peak learning rate
 
 

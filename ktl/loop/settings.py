@@ -7,18 +7,18 @@ from typing import Annotated, Literal
 
 from ktl.alignment import ALIGNMENTS
 from ktl.errors import UsageError
+from ktl.generators import BUILTIN, resolved
 from ktl.registry import Choice
 from ktl.settings import Meta, Settings
 
 MIN_DOWNLOAD = 20_000  # bytes per round: a session's opening and a few pairs
-BUILTIN_GENERATOR = "builtin"
 
 
 @dataclass(frozen=True)
 class CloudConfig(Settings):
     """What is asked of the cloud. `generator` and `alignment` may be given by their names alone."""
 
-    generator: Choice | str = BUILTIN_GENERATOR
+    generator: Choice | str = BUILTIN
     alignment: Choice | str = "robust"
     pairs_per_class: (
         Annotated[int, Meta(ge=1, le=1000, description="Most image-vector pairs per class and round.")] | None
@@ -30,8 +30,7 @@ class CloudConfig(Settings):
     url: str | None = None  # of a cloud elsewhere, whose generator it is then; in this process if None
 
     def __post_init__(self) -> None:
-        if isinstance(self.generator, str):
-            object.__setattr__(self, "generator", Choice(self.generator, {}))
+        object.__setattr__(self, "generator", resolved(self.generator))
         object.__setattr__(self, "alignment", ALIGNMENTS.resolve(self.alignment))
         super().__post_init__()
 

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ktl.etf import arcface_loss, simplex_etf
-from ktl.settings import Meta, Settings
-
-
-@dataclass(frozen=True)
-class ClassifierSettings(Settings):
-    """How the loss on labelled images is shaped."""
-
-    scale: Annotated[float, Meta(gt=0, description="ArcFace's s: logits are this times the cosines.")] = 4.0
-    margin: Annotated[float, Meta(ge=0, lt=3.15, description="ArcFace's m, radians.")] = 0.0
-    smoothing: Annotated[float, Meta(ge=0, lt=1, description="Of the labels.")] = 0.1
+from ktl.models.settings import ClassifierSettings
 
 
 class Classifier(nn.Module, ABC):

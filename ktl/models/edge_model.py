@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from ktl.models import MODELS
-from ktl.models.classifiers import Classifier, ClassifierSettings, EtfClassifier, LinearClassifier
+from ktl.models.classifiers import Classifier, EtfClassifier, LinearClassifier
+from ktl.models.settings import ClassifierSettings
 from ktl.seeds import initialising, stream
 
 ClassifierKind = type[EtfClassifier] | type[LinearClassifier]

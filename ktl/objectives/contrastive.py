@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ktl.objectives.image_vector import ContrastSettings, ImageVectorContrast
-from ktl.objectives.pairs import PairObjective, TransferSettings
+from ktl.objectives.pairs import PairObjective
+from ktl.objectives.settings import TransferSettings
 
 
 class ViewContrast(PairObjective):

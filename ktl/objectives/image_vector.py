@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ktl.objectives.pairs import PairObjective, TransferSettings
+from ktl.objectives.pairs import PairObjective
+from ktl.objectives.settings import TransferSettings
 from ktl.settings import Meta
 
 

@@ -15,7 +15,6 @@ from ktl.report.figures import Drawing, accuracy_drawing, latent_drawings, loss_
 from ktl.report.html import render_template, save_page, setting_texts
 from ktl.report.pictures import strip
 from ktl.report.summary import Reliability, RunSummary, reliability, summarise
-from ktl.settings import flat_settings
 
 TABLED_CLASSES = 20  # with more, the confusion matrix is drawn instead of written
 

@@ -25,7 +25,6 @@ from ktl.edge.export.onnx import ModelFacts, PictureClassifier
 from ktl.edge.export.quantise import PairReader, Quantisation, quantise
 from ktl.edge.record import Record, read_record
 from ktl.edge.run import load_run
-from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.files import replace_atomically, write_json
 from ktl.learning.learner import EdgeLearner
@@ -121,7 +120,7 @@ class _Export:
         channels, size = learner.task.shot_images.shape[1:3]
         self.facts = ModelFacts(record.class_names, size, channels, record.temperature)
         model = learner.model.cpu().eval()
-        self.classifier = PictureClassifier(model, self.config.training.scale, record.temperature).eval()
+        self.classifier = PictureClassifier(model, record.temperature).eval()
         images = learner.task.test_images.permute(0, 2, 3, 1)
         self.test_pictures: Images = images.expand(-1, -1, -1, 3).contiguous().numpy()
         self.test_labels: NDArray[np.int64] = learner.task.test_labels.numpy()
