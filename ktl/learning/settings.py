@@ -24,11 +24,11 @@ class TrainingConfig(ClassifierSettings):
     weight_decay: Annotated[float, Meta(ge=0, description="Of every weight.")] = 0.01
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     batch: Annotated[int, Meta(ge=1, description="Shots per step.")] = 32
-    steps: Annotated[int, Meta(ge=1, le=10**8, description="Training steps on the shots, over all rounds.")] | None = (
+    steps: Annotated[int, Meta(ge=1, le=10**9, description="Training steps on the shots, over all rounds.")] | None = (
         None  # if None, `epochs` but at least `min_steps`
     )
-    min_steps: Annotated[int, Meta(ge=0, le=10**8, description="Fewest steps, over all rounds.")] = 600
-    epochs: Annotated[int, Meta(ge=1, le=10**8, description="Over all rounds; one per round if none.")] | None = 40
+    min_steps: Annotated[int, Meta(ge=0, le=10**9, description="Fewest steps, over all rounds.")] = 600
+    epochs: Annotated[int, Meta(ge=1, le=10**9, description="Over all rounds; one per round if none.")] | None = 40
     augment: Annotated[bool, Meta(description="Learn from random views of the images.")] = True
     gradient_norm: Annotated[float, Meta(gt=0, description="To which gradients are clipped.")] = 100.0
 

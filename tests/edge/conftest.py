@@ -21,7 +21,7 @@ from ktl.generators import load_generator
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.settings import CloudConfig
-from ktl.objectives.pairs import TransferConfig
+from ktl.objectives import TRANSFERS
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def small_config(small_bundle: Path, tiny_generator_file: Path) -> RunConfig:
         data=DataConfig(str(small_bundle), shots=4),
         rounds=3,
         training=TrainingConfig(steps=45),
-        transfer=TransferConfig(warmup_steps=15),
+        transfer=TRANSFERS.choose("image-vector", warmup_steps=15),
         cloud=CloudConfig(str(tiny_generator_file), pairs_per_class=8),
         threads=1,
     )
@@ -88,7 +88,7 @@ def embedded_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the embedded data, short: 40 steps after 10 on 60 pairs."""
     config = RunConfig(
         training=TrainingConfig(steps=40),
-        transfer=TransferConfig(warmup_steps=10),
+        transfer=TRANSFERS.choose("image-vector", warmup_steps=10),
         cloud=CloudConfig(pairs_per_class=6),
         threads=1,
     )

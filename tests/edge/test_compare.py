@@ -37,7 +37,7 @@ def test_the_local_run_exchanges_nothing_and_learns_no_pairs(finished: Compariso
 
 
 def test_both_have_the_same_data_model_seed_and_recipe(small_config: RunConfig, finished: Comparison) -> None:
-    alone = load_config(finished.local.out / "config.json", RunConfig)
+    alone = load_config(finished.local.out, RunConfig)
     assert alone.local_only
     assert (alone.data, alone.model, alone.seed) == (small_config.data, small_config.model, small_config.seed)
     assert alone.training == small_config.training

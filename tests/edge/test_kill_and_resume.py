@@ -83,7 +83,7 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bits(
         assert process.returncode == -signal.SIGKILL
         arguments = ["edge", "train", "--resume", str(run)]
     assert not (run / "local-only" / "model.onnx").exists()
-    assert load_config(run / "config.json", RunConfig) == small_config
+    assert load_config(run, RunConfig) == small_config
     resumed = train_beside_local(small_config, run, cloud, resume=True)
     assert contents_of(run) == contents_of(finished.ktl.out)
     assert contents_of(run / "local-only") == contents_of(finished.local.out)

@@ -129,7 +129,7 @@ def test_an_upload_holds_prototypes_counts_and_class_indices_and_nothing_else(fi
 
 
 def test_the_folder_says_what_the_run_was(small_config: RunConfig, finished: Comparison) -> None:
-    assert load_config(finished.ktl.out / "config.json", RunConfig) == small_config
+    assert load_config(finished.ktl.out, RunConfig) == small_config
     assert json.loads((finished.ktl.out / "labels.json").read_text()) == ["blue", "green", "red"]
 
 
@@ -150,7 +150,7 @@ def test_a_connection_and_local_only_exclude_each_other(
     with pytest.raises(UsageError, match="needs a cloud connection"):
         train_edge(small_config, tmp_path / "run")
     with pytest.raises(UsageError, match="then it must have none"):
-        train_edge(replace(small_config, local_only=True), tmp_path / "run", cloud)
+        train_edge(replace(small_config, transfer=None), tmp_path / "run", cloud)
 
 
 @pytest.mark.parametrize(

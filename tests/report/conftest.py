@@ -18,7 +18,7 @@ from ktl.generators.base import sample_latents
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.settings import CloudConfig
-from ktl.objectives.pairs import TransferConfig
+from ktl.objectives import TRANSFERS
 from ktl.seeds import stream
 
 
@@ -34,7 +34,7 @@ def run(
         data=DataConfig(str(small_bundle), shots=4),
         rounds=2,
         training=TrainingConfig(steps=40),
-        transfer=TransferConfig(warmup_steps=20),
+        transfer=TRANSFERS.choose("image-vector", warmup_steps=20),
         cloud=CloudConfig(str(tiny_generator_file), pairs_per_class=8),
         threads=1,
     )
