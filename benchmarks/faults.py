@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import support_path  # noqa: F401
 import torch
 from sqlalchemy import select
 from support.cutting_proxy import CuttingProxy

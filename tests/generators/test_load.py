@@ -107,6 +107,7 @@ def test_the_sample_grid_is_a_picture_of_rows_and_columns(builtin: ImageGenerato
     assert torch.equal(corner, first)
 
 
+@pytest.mark.timing
 @pytest.mark.slow
 def test_the_built_in_generator_is_quick() -> None:
     started = time.perf_counter()

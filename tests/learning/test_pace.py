@@ -36,6 +36,7 @@ def test_both_stages_are_cut_in_one_proportion(small_task: FewShotTask) -> None:
     assert replace(cut, training=LONG.training, transfer=LONG.transfer) == LONG
 
 
+@pytest.mark.timing
 def test_the_cut_training_takes_about_the_time_that_was_given(small_task: FewShotTask) -> None:
     config = replace(LONG, rounds=1, transfer=None)
     cut = fit_to_time(config, small_task, 3.0)

@@ -245,6 +245,7 @@ def test_a_damaged_session_file_is_named(served: ServedCloud, tmp_path: Path) ->
         connected(served, tmp_path).open(encode_message(REQUEST), [])
 
 
+@pytest.mark.timing
 def test_a_refusal_is_passed_on_at_once(served: ServedCloud, tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(CloudError, match=r"unknown alignment 'perfect': choose one of .* \(422\)"):
@@ -257,6 +258,7 @@ def test_a_refusal_is_passed_on_at_once(served: ServedCloud, tmp_path: Path) -> 
         connected(served, tmp_path).exchange({0: upload(1)})
 
 
+@pytest.mark.timing
 def test_a_cloud_that_does_not_answer_is_given_up_with_what_to_check(served: ServedCloud, tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(CloudUnreachable, match=r"could not be reached for 1 s .*: check the address, the network"):

@@ -1,4 +1,4 @@
-"""One small task, one finished run of it beside its local-only twin, and what two equal runs must have in common."""
+"""Fixtures: one small task, one finished run of it beside its local-only twin, what two equal runs have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A federation of two clients small enough that one round takes a moment."""
+"""Fixtures: a federation of two clients so small that one round takes a moment."""
 
 from __future__ import annotations
 
