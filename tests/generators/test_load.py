@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,7 +15,6 @@ from ktl.errors import CheckpointError, UsageError
 from ktl.generators import load_generator
 from ktl.generators.base import BaseGenerator, ImageGenerator, sample_latents
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
-from ktl.generators.samples import sample_grid
 from ktl.generators.stylegan import load_stylegan, save_stylegan
 from ktl.seeds import initialising, stream
 from ktl.settings import NoSettings
@@ -279,14 +277,6 @@ def test_weights_of_another_shape_are_refused_in_one_line(tmp_path: Path) -> Non
     with pytest.raises(CheckpointError) as caught:
         load_stylegan(path, "odd")
     assert "\n" not in str(caught.value)
-
-
-def test_the_sample_grid_is_a_picture_of_rows_and_columns(builtin: ImageGenerator) -> None:
-    picture = sample_grid(builtin, rows=2, columns=3, seed=0)
-    assert picture.size == (96, 64)
-    first = builtin.images(sample_latents(builtin, 6, stream(0, "samples")))[0]
-    corner = torch.tensor(np.asarray(picture)[:32, :32]).permute(2, 0, 1)
-    assert torch.equal(corner, first)
 
 
 @pytest.mark.slow

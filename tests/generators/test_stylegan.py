@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from support.families import drawn, made
 
 from ktl.errors import UsageError
 from ktl.generators import load_generator
 from ktl.generators.base import sample_latents
 from ktl.generators.stylegan import StyleGANGenerator, save_stylegan
 from ktl.seeds import stream
-
-from .test_families import drawn, made
 
 
 def loaded_twice(name: str, tmp_path: Path, **options: Any) -> tuple[StyleGANGenerator, StyleGANGenerator]:
