@@ -142,7 +142,7 @@ def gc(
     settings = load_settings({"keep": keep, "database": database}, config)
     found = Database(settings.database)
     found.upgrade()
-    store = Store(found, most_queued=settings.queue, most_bytes=settings.most_stored)
+    store = Store(found, max_queued=settings.queue, max_bytes=settings.most_stored)
     deleted = store.collect_garbage(settings.keep)
     output.print(f"{deleted} sessions deleted; {store.stored_bytes():,} bytes are left")
 
@@ -164,7 +164,7 @@ def create(
 def list_tokens(
     database: DatabaseUrl = None,
     config: Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
     """Print the tokens' ids, names and scopes; their secrets are not known."""
     from datetime import datetime, timezone

@@ -66,9 +66,9 @@ def test_a_wrong_token_command_is_refused(ktl: Ktl, database: str, arguments: li
 
 
 def test_gc_deletes_what_is_older_than_asked(ktl: Ktl, database: str) -> None:
-    found = Database(database)
-    found.upgrade()
-    store = Store(found, most_queued=1, most_bytes=10**6)
+    opened = Database(database)
+    opened.upgrade()
+    store = Store(opened, max_queued=1, max_bytes=10**6)
     store.open_session(Opening("o", "k", b'{"a":1}', b'{"b":2}'))
     assert ktl("cloud", "gc", "--database", database).stdout == "0 sessions deleted; 14 bytes are left\n"
     assert ktl("cloud", "gc", "--keep", "0s", "--database", database).stdout == "1 sessions deleted; 0 bytes are left\n"

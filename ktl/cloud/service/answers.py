@@ -1,4 +1,4 @@
-"""What the service says in JSON; docs/protocol.md explains each field."""
+"""The service's answers in JSON; docs/protocol.md explains each field."""
 
 from __future__ import annotations
 

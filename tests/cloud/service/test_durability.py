@@ -49,10 +49,10 @@ def process(folder: Path, generator: Path, *options: str) -> Iterator[Process]:
         tokens, url = {}, ""
         assert popen.stdout is not None
         for line in popen.stdout:
-            if found := re.match(r"(\w+) token, shown this once: (\S+)", line):
-                tokens[found[1]] = found[2]
-            if found := re.match(r"listening on (\S+)", line):
-                url = found[1]
+            if match := re.match(r"(\w+) token, shown this once: (\S+)", line):
+                tokens[match[1]] = match[2]
+            if match := re.match(r"listening on (\S+)", line):
+                url = match[1]
                 break
         assert url, "the server did not start"
         try:

@@ -51,17 +51,17 @@ def page(cloud: Running, admin_token: str) -> Iterator[httpx.Client]:
 
 
 def text_of(browser: webdriver.Chrome, part: str) -> str:
-    return shown(browser, f"[data-part={part}]")
+    return text_at(browser, f"[data-part={part}]")
 
 
-def shown(browser: webdriver.Chrome, selector: str) -> str:
+def text_at(browser: webdriver.Chrome, selector: str) -> str:
     """The text of an element, read in one step: the page may replace it at any moment."""
     return str(browser.execute_script("return document.querySelector(arguments[0]).innerText", selector))
 
 
 def cell(browser: webdriver.Chrome, label: str) -> str:
     """Of the first session's row."""
-    return " ".join(shown(browser, f"td[data-label='{label}']").split())
+    return " ".join(text_at(browser, f"td[data-label='{label}']").split())
 
 
 def wait_for_text(browser: webdriver.Chrome, part: str, text: str) -> None:
@@ -122,8 +122,8 @@ def test_an_edge_that_missed_the_deadline_is_shown_as_late(cloud: Running, page:
     assert first.pairs(session, 1).status_code == 200
     first.put(session, prototypes(2), 2, edge="a-1")
     assert first.pairs(session, 2).status_code == 200  # after the deadline
-    shown = page.get("/", params={"session": session.rpartition("/")[2]}).text
-    row = shown[shown.index('aria-current="true"') :].partition("</tr>")[0]
+    html = page.get("/", params={"session": session.rpartition("/")[2]}).text
+    row = html[html.index('aria-current="true"') :].partition("</tr>")[0]
     assert '<span class="problem">b-2</span>' in " ".join(row.split())
     assert "1 of 2" in " ".join(row.split())
 

@@ -80,10 +80,10 @@ def connected(served: ServedCloud, run: Path, url: str = "", patience: float = 2
 
 
 def sessions(served: ServedCloud) -> list[dict[str, Any]]:
-    found = httpx.get(
+    answer = httpx.get(
         f"{served.url}/v1/sessions", headers={"Authorization": f"Bearer {served.tokens['admin']}"}, trust_env=False
     )
-    listed: list[dict[str, Any]] = found.json()["sessions"]
+    listed: list[dict[str, Any]] = answer.json()["sessions"]
     return listed
 
 
