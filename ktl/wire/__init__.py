@@ -4,6 +4,7 @@ Every decoder takes bytes from a stranger and either returns something valid or 
 names what was wrong.
 """
 
+from ktl.protocol import VERSION
 from ktl.wire.opening import (
     MAX_CLASSES,
     MAX_IMAGE_SIZE,
@@ -18,7 +19,7 @@ from ktl.wire.opening import (
 )
 from ktl.wire.pairs import PAIRS_HEADER_BYTES, count_pairs, decode_pairs, encode_pairs
 from ktl.wire.prototypes import MAX_PROTOTYPE_BYTES, decode_prototypes, encode_prototypes
-from ktl.wire.tensors import MAX_HEADER_BYTES, VERSION
+from ktl.wire.tensors import MAX_HEADER_BYTES
 
 __all__ = [
     "MAX_CLASSES",

@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Meta
 
 from ktl.errors import WireError
+from ktl.protocol import VERSION
 from ktl.settings import description, expected
-from ktl.wire.tensors import VERSION, check_version
+from ktl.wire.tensors import check_version
 
 MAX_CLASSES = 1000
 MAX_LATENT_DIM = 65_536

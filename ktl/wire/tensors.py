@@ -16,8 +16,8 @@ from safetensors.numpy import load, save
 from torch import Tensor
 
 from ktl.errors import WireError
+from ktl.protocol import VERSION
 
-VERSION = 1
 MAX_HEADER_BYTES = 64 * 2**10
 
 

@@ -81,8 +81,8 @@ def test_plain_http_beyond_this_machine_is_refused(ktl: Ktl, database: str) -> N
 
 
 def test_without_the_extra_one_line_says_how_to_get_it(tmp_path: Path) -> None:
-    blocked = "import sys; sys.modules['pydantic_settings'] = None; from ktl_cli.main import main; main()"
+    blocked = "import sys; sys.modules['sqlalchemy'] = None; from ktl_cli.main import main; main()"
     command = [sys.executable, "-c", blocked, "cloud", "token", "list"]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ.copy(), capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: `ktl cloud` needs pydantic_settings: pip install 'ktl[cloud]'\n"
+    assert done.stderr == "error: `ktl cloud` needs sqlalchemy: pip install 'ktl[cloud]'\n"

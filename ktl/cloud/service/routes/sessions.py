@@ -84,7 +84,7 @@ def _answer(here: Service, asked: bytes) -> tuple[bytes, bytes]:
         raise Refused("invalid", str(error)) from error
     for name, limit in (("image_size", settings.most_image_size), ("download_bytes", settings.most_download)):
         if getattr(request, name) > limit:
-            raise Refused("invalid", f"{name} is {getattr(request, name):,}: this server grants at most {int(limit):,}")
+            raise Refused("invalid", f"{name} is {getattr(request, name):,}: this server grants at most {limit:,}")
     return encode_message(request), encode_message(reply)
 
 
