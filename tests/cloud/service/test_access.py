@@ -164,6 +164,15 @@ def test_a_rate_limit_fills_up_again() -> None:
             continue
 
 
+def test_the_openapi_document_bounds_a_session_as_it_is_checked(cloud: Running) -> None:
+    document = cloud.client().http.get("/openapi.json").json()
+    body = document["paths"]["/v1/sessions"]["post"]["requestBody"]["content"][JSON]["schema"]
+    assert body["properties"]["num_classes"] == {"type": "integer", "minimum": 2, "maximum": 1000}
+    assert body["properties"]["version"] == {"const": 1}
+    assert set(body["properties"]) - set(body["required"]) == {"alignment_settings"}
+    assert body["additionalProperties"] is False
+
+
 def test_every_route_is_in_the_openapi_document_with_its_errors(cloud: Running) -> None:
     document = cloud.client().http.get("/openapi.json").json()
     operation = document["paths"]["/v1/sessions"]["post"]

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from ktl.cloud.knowledge import KnowledgeCloud
-from ktl.cloud.service.answers import SessionOpened, SessionOpening, SessionPage, SessionState
+from ktl.cloud.service.answers import SessionPage, SessionState, message_schema
 from ktl.cloud.service.context import AnyCaller, Here, Service, SessionId
 from ktl.cloud.service.events import Event
 from ktl.cloud.service.media import require_accept, require_content
@@ -17,7 +17,7 @@ from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Opening
 from ktl.errors import KtlError
 from ktl.protocol import JSON, SESSION_ID
-from ktl.wire import MAX_JSON_BYTES, SessionRequest, decode_message, encode_message
+from ktl.wire import MAX_JSON_BYTES, SessionReply, SessionRequest, decode_message, encode_message
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
@@ -36,10 +36,10 @@ REQUEST_EXAMPLE = {
 BODY = {
     "requestBody": {
         "required": True,
-        "content": {JSON: {"schema": SessionOpening.model_json_schema(), "example": REQUEST_EXAMPLE}},
+        "content": {JSON: {"schema": message_schema(SessionRequest), "example": REQUEST_EXAMPLE}},
     }
 }
-OPENED = {"content": {JSON: {"schema": SessionOpened.model_json_schema()}}}
+OPENED = {"content": {JSON: {"schema": message_schema(SessionReply)}}}
 
 
 @router.post(
