@@ -89,7 +89,7 @@ def _table(payload: bytes) -> dict[str, Any]:
         raise WireError(f"a session message of {len(payload)} bytes: at most {MAX_JSON_BYTES} are read")
     try:
         values = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise WireError(f"a damaged session message ({error}); send it again") from error
     if not isinstance(values, dict):
         raise WireError(f"a session message is {shortened(values)}: expected a table; send it again")

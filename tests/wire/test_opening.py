@@ -127,7 +127,7 @@ def test_the_bytes_are_those_of_every_release() -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"{", b"\xff\xfe\xfd", b"\0" * 100, b'{"version":1', b"[" * 8_000, b"9" * 5_000]
+    "payload", [b"", b"{", b"\xff\xfe\xfd", b"\0" * 100, b'{"version":1', b"[" * 8_000, b"9" * 5_000, b'{"\x85":1}']
 )
 def test_what_is_no_json_is_refused_as_damaged(payload: bytes) -> None:
     assert "a damaged session message" in refusal(payload)

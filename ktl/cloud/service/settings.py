@@ -134,7 +134,7 @@ def _table(file: Path | None) -> dict[str, Any]:
         table: dict[str, Any] = msgspec.toml.decode(file.read_bytes())
     except FileNotFoundError as error:
         raise UsageError(f"--config {file}: there is no such file") from error
-    except (OSError, ValueError) as error:
+    except (OSError, msgspec.DecodeError, ValueError) as error:
         raise UsageError(f"--config {file} cannot be read ({error})") from error
     return table
 
@@ -145,7 +145,7 @@ def _read(name: str, value: Any) -> Any:
     try:
         number = units.read(value) if units and isinstance(value, str) else value
         return msgspec.convert(number, HINTS[name], strict=False, dec_hook=lambda kind, text: kind(text))
-    except ValueError as error:  # msgspec.ValidationError is one
+    except (msgspec.ValidationError, ValueError) as error:
         words = units.example if units else expected(HINTS[name])
         raise UsageError(f"the setting {name} is {value!r}: expected {words}") from error
 

@@ -40,7 +40,7 @@ class SessionFile:
             return msgspec.json.decode(path.read_bytes(), type=cls)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); delete it to go on in a new session") from error
 
     def save(self, path: Path) -> None:
