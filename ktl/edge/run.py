@@ -76,7 +76,6 @@ def train_edge(
         participants=lambda round_index: ([0], {}),
         every_client=[0],
         save_every=CHECKPOINT_SECONDS,
-        saves_each_round=True,
         go_on_with=f"ktl edge train --resume {out}",
         observer=observer,
     )

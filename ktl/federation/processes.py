@@ -30,7 +30,9 @@ from ktl.seeds import initialising
 
 
 class Processes:
-    """One process a core, each with clients of its own for the whole run: their weights never move."""
+    """One process per core, each with clients of its own for the whole run: their weights never move."""
+
+    watched = False
 
     def __init__(
         self, config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask], workers: int

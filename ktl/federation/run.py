@@ -102,8 +102,7 @@ def federate(
             every_client=active,
             enough=lambda rows: stale(rows, config.patience),
             save_every=CHECKPOINT_SECONDS,
-            saves_each_round=False,
-            go_on_with=f"--resume --out {out}",
+            go_on_with=f"ktl federate --resume --out {out} and the same options",
             observer=Observer(on_round=lambda row: on_round(row, loop.scores.accuracies), should_stop=should_stop),
         )
         loop.restore()

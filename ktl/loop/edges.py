@@ -50,7 +50,12 @@ class Outcome:
 
 
 class Clients(Protocol):
-    """All clients of a run, by number: in this process, in several, or on several machines."""
+    """All clients of a run, by number: in this process, in several, or on several machines.
+
+    `watched`: whether `learn` follows its watch, and a run can be stopped and saved within a round.
+    """
+
+    watched: bool
 
     def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]:
         """What each client sends before it trains, or why it cannot."""
@@ -81,6 +86,8 @@ class Edges:
 
     `make` builds the learner of a client anew, with its initial weights.
     """
+
+    watched = False
 
     def __init__(
         self,
@@ -234,6 +241,8 @@ class Edges:
 
 class OneEdge(Edges):
     """A single client, client 0: it is watched step by step, saved within rounds, and kept in the checkpoint itself."""
+
+    watched = True
 
     def __init__(self, learner: EdgeLearner, method: Method) -> None:
         super().__init__({0: learner.task}, method, lambda client: learner)

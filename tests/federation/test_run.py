@@ -70,7 +70,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     federate(config, whole, data=shared, workers=0)
     for rounds in (1, 2):
         rows: list[Row] = []
-        with pytest.raises(Interrupted, match=f"stopped in round {rounds + 1}"):
+        with pytest.raises(Interrupted, match=f"stopped after round {rounds}"):
             federate(
                 config,
                 parts,
