@@ -48,10 +48,11 @@ def show(
     width = max(len(name) for name in shared.class_names)
     for name, line in zip(shared.class_names, classes_by_clients(counts), strict=True):
         output.print(f"{name:>{width}} |{line}|")
-    per_client, held = counts.sum(dim=1), (counts > 0).sum(dim=1)
+    images, classes = counts.sum(dim=1), (counts > 0).sum(dim=1)
     output.print(
-        f"{len(counts)} clients, {int(counts.sum())} images: {int(per_client.min())} to {int(per_client.max())} images "
-        f"and {int(held.min())} to {int(held.max())} of {counts.shape[1]} classes each; most in a cell {counts.max()}"
+        f"{len(counts)} clients, {int(counts.sum())} images: {int(images.min())} to {int(images.max())} images "
+        f"and {int(classes.min())} to {int(classes.max())} of {counts.shape[1]} classes each; "
+        f"most in a cell {counts.max()}"
     )
 
 

@@ -40,13 +40,13 @@ def page(*folders: Path, out: Path) -> Page:
 
 
 def test_methods_stand_beside_one_another_with_intervals_over_seeds(runs: Path) -> None:
-    found = page(runs, out=runs / "report.html")
-    figures = [text for text in found.alternatives if text]
+    drawn = page(runs, out=runs / "report.html")
+    figures = [text for text in drawn.alternatives if text]
     # 4.30 * 2 / sqrt(3) points
     assert "With 95% intervals over seeds: fedktl 62.0% ± 5.0; local 50.0% ± 5.0." in figures
     assert "After the last round: fedktl 62.0%; local 50.0%." in figures
     assert "From the worst client to the best: fedktl 52.0% to 72.0%; local 40.0% to 60.0%." in figures
-    text = " ".join(found.text)
+    text = " ".join(drawn.text)
     assert "fedktl 3 62.0% ± 5.0 62.0% 25.0% 10.0% 4.0 6" in text
     assert "local 4.0 kB 0 B 0 B 300 7,170,000" in text
     assert "fedktl 4.0 kB 2.00 MB 666.7 kB 300 7,170,000" in text
@@ -54,8 +54,8 @@ def test_methods_stand_beside_one_another_with_intervals_over_seeds(runs: Path) 
 
 
 def test_one_methods_folder_is_a_page_too_and_needs_no_network(runs: Path) -> None:
-    found = page(runs / "local-seed1", out=runs / "one.html")
-    assert "With 95% intervals over seeds: local 52.0%." in [text for text in found.alternatives if text]
+    drawn = page(runs / "local-seed1", out=runs / "one.html")
+    assert "With 95% intervals over seeds: local 52.0%." in [text for text in drawn.alternatives if text]
     html = (runs / "one.html").read_text()
     assert "default-src 'none'" in html
     assert "fedktl" not in html
