@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 
 import httpx
 import numpy as np
+import support_path  # noqa: F401
 import torch
 from support.served import ServedCloud
 

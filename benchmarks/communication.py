@@ -18,13 +18,17 @@ import numpy as np
 import torch
 from published import TRAFFIC
 
-from ktl.config import CloudConfig, FederationConfig, PartitionConfig, TrainingConfig, TransferConfig
 from ktl.data.partition import ClientIndex, FederatedData, partition
+from ktl.data.settings import PartitionConfig
+from ktl.federation.settings import FederationConfig
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.stylegan import save_stylegan
+from ktl.learning.settings import TrainingConfig
 from ktl.loop.edges import Edges
+from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
 from ktl.methods.base import Problem
+from ktl.objectives.pairs import TransferConfig
 from ktl.seeds import initialising
 
 CLIENTS, CLASSES, SEED = 20, 100, 4

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import support_path  # noqa: F401
 import torch
 from sqlalchemy import select
 from support.cutting_proxy import CuttingProxy
@@ -31,9 +32,10 @@ from ktl.checkpoint import load_checkpoint
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.models import DONE, CloudSession, Round, Upload
-from ktl.config import RunConfig, load_config
 from ktl.edge.run import train_edge
+from ktl.edge.settings import RunConfig
 from ktl.generators import load_generator
+from ktl.loop.folder import load_config
 
 LATEST_KILL = 0.4  # seconds after a round's upload was made ready
 EDGE_SECONDS = 600.0

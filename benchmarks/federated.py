@@ -21,9 +21,13 @@ from pathlib import Path
 from cells import Cell, Row, fill, read, run_options
 from intervals import shown
 
-from ktl.config import FEDERATED_TRANSFER, RECIPES, TRANSFERS, CloudConfig, FederationConfig, PartitionConfig
+from ktl.data.settings import PartitionConfig
 from ktl.federation.run import federate
+from ktl.federation.settings import FEDERATED_TRANSFER, FederationConfig
+from ktl.learning.settings import RECIPES
+from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
+from ktl.objectives import TRANSFERS
 
 DATA = "cifar100-20k.npz"
 CLIENTS = 20

@@ -27,11 +27,15 @@ from sequential import LOOPS
 from torch import nn
 
 from ktl.checkpoint import load_checkpoint, under
-from ktl.config import RECIPES, TRANSFERS, CloudConfig, FederationConfig, PartitionConfig
 from ktl.data import load_dataset
 from ktl.data.partition import FederatedData, partition, share_out
+from ktl.data.settings import PartitionConfig
 from ktl.federation.run import federate
+from ktl.federation.settings import FederationConfig
+from ktl.learning.settings import RECIPES
+from ktl.loop.settings import CloudConfig
 from ktl.models.edge_model import build_model
+from ktl.objectives import TRANSFERS
 
 CLASSES = 100
 GIBI = 2**30

@@ -13,7 +13,6 @@ import argparse
 import json
 import random
 import secrets
-import struct
 import sys
 import time
 from collections import Counter
@@ -25,7 +24,9 @@ from typing import Any
 import httpx
 import hypothesis
 import schemathesis
+import support_path  # noqa: F401
 import torch
+from support.damage import damaged
 from support.served import ServedCloud
 from support.tiny import save_tiny_generator
 
@@ -46,7 +47,6 @@ REQUEST = SessionRequest(
     seed=0,
 )
 MOST_GROWTH = 64 * 2**20  # bytes of resident memory between the first tenth of the cases and the last
-NUMBERS = (0, 1, 7, 8, 2**16, 2**31 - 1, 2**32, 2**63 - 1, 2**64 - 1)
 HOLDS_THE_LINE = {"/v1/sessions/{session}/events"}  # a stream that never ends by itself
 
 
@@ -140,33 +140,6 @@ class Fuzzer:
             send()
         except hypothesis.errors.Unsatisfiable:  # a route without parameters has no wrong ones
             return
-
-
-def damaged(payload: bytes, rng: random.Random) -> bytes:
-    """The payload with one to four faults: bits flipped, parts cut out, doubled, swapped, numbers put in, lies told."""
-    data = bytearray(payload)
-    for _ in range(rng.randint(1, 4)):
-        start, end = sorted(rng.randrange(len(data) + 1) for _ in range(2))
-        kind = rng.randrange(8)
-        if kind == 0 and data:
-            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            del data[start:end]
-        elif kind == 2:
-            data[start:start] = data[start:end]
-        elif kind == 3:
-            data[start:end] = rng.randbytes(end - start)
-        elif kind == 4:
-            del data[start:]
-        elif kind == 5 and len(data) >= 8:
-            data[:8] = struct.pack("<Q", rng.choice(NUMBERS))  # the length of a safetensors header
-        elif kind == 6:
-            data[start:start] = str(rng.choice(NUMBERS)).encode()
-        else:
-            digits = [i for i, byte in enumerate(data) if 48 <= byte < 58]
-            if digits:
-                data[rng.choice(digits)] = rng.choice(b"0123456789-e.")
-    return bytes(data)
 
 
 def resident(pid: int) -> int:

@@ -21,7 +21,8 @@ from intervals import shown
 from transfer import measure_run
 
 from ktl import DataConfig, RunConfig, load_generator
-from ktl.config import TRANSFERS, CloudConfig
+from ktl.loop.settings import CloudConfig
+from ktl.objectives import TRANSFERS
 
 LOCAL = "local only"
 

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ktl.config import FederationConfig
 from ktl.data.partition import FederatedData
 from ktl.etf import arcface_loss
+from ktl.federation.settings import FederationConfig
 from ktl.methods.base import Problem
 from ktl.methods.fedktl import FedKTL
 from ktl.models.edge_model import EdgeModel, build_model

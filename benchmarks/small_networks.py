@@ -11,11 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from tests.generators.official_files import OfficialWriter, golden_network
-from tests.generators.tiny_pipeline import write_pipeline
+import support_path  # noqa: F401
+from support.official_files import OfficialWriter, golden_network
+from support.tiny_pipeline import write_pipeline
 
 
 def main() -> None:

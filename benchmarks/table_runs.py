@@ -11,9 +11,13 @@ from published import CLUSTERING_WEIGHTS, DATA, GENERATORS_6, GROUPS_2, PUBLISHE
 from transfer import ARMS
 
 from ktl import DataConfig, RunConfig
-from ktl.config import FEDERATED_TRANSFER, RECIPES, TRANSFERS, CloudConfig, FederationConfig, PartitionConfig
 from ktl.data import DATASETS, load_dataset
+from ktl.data.settings import PartitionConfig
 from ktl.errors import KtlError
+from ktl.federation.settings import FEDERATED_TRANSFER, FederationConfig
+from ktl.learning.settings import RECIPES
+from ktl.loop.settings import CloudConfig
+from ktl.objectives import TRANSFERS
 
 OURS = "{}, ktl's defaults"
 CLASSES_PER_CLIENT = {"CIFAR-10": 2, "CIFAR-100": 10, "Flowers102": 10, "Tiny-ImageNet": 20}

@@ -28,7 +28,7 @@ from transfer import measure_run
 
 from ktl import RunConfig
 from ktl.alignment import published as published_alignment
-from ktl.config import FederationConfig
+from ktl.federation.settings import FederationConfig
 
 
 def measure(

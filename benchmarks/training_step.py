@@ -12,14 +12,15 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ktl.config import RECIPES, FederationConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.edge.export.measure import time_calls
 from ktl.etf import arcface_loss
+from ktl.federation.settings import FederationConfig
 from ktl.learning.learner import EdgeLearner
-from ktl.learning.precision import features_in, training_dtype
 from ktl.learning.process import prepare_process
+from ktl.learning.settings import RECIPES
 from ktl.models.edge_model import build_model
+from ktl.models.precision import features_in, training_dtype
 
 BATCH, CLASSES = 10, 100
 

@@ -23,7 +23,9 @@ from cells import Cell, fill, read, run_options
 from intervals import shown
 
 from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_edge
-from ktl.config import RECIPES, TRANSFERS, CloudConfig
+from ktl.learning.settings import RECIPES
+from ktl.loop.settings import CloudConfig
+from ktl.objectives import TRANSFERS
 
 SOURCES = {"cifar100": "cifar100-20k.npz", "tiny": "tiny-imagenet-10k", "fashion": "fashion-mnist"}
 

@@ -24,6 +24,15 @@ def check_choice(option: str, value: str, choices: list[str]) -> None:
         raise UsageError(f"unknown {option} {value!r}: choose one of {', '.join(choices)}")
 
 
+def check_device(name: str) -> None:
+    """Raises UsageError for a device that this machine does not have."""
+    if name != "cpu":
+        import torch
+
+        if not getattr(torch, name.partition(":")[0]).is_available():
+            raise UsageError(f"device is {name!r}: this machine has none that torch can use; leave --device out")
+
+
 def unused_folder(name: str) -> Path:
     """runs/<name>, numbered if it exists."""
     folder, number = Path("runs") / name, 1

@@ -5,116 +5,96 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from ktl.alignment import ALIGNMENTS
-from ktl.config import (
-    RECIPES,
-    TRANSFERS,
-    CloudConfig,
-    DataConfig,
-    RunConfig,
-    TrainingConfig,
-    load_config,
-    save_config,
-)
+from ktl.edge.settings import RunConfig
 from ktl.errors import CloudUnreachable, UsageError
 from ktl.formatting import in_percent
+from ktl.learning.settings import RECIPES, TrainingConfig
 from ktl.models import MODELS
-from ktl.objectives import TRANSFERS as TASKS
+from ktl.objectives import TRANSFERS
+from ktl.objectives.settings import TransferSettings
+from ktl.registry import chosen
+from ktl.settings import as_table, with_values
 
 from .comparison import summary, table
 from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
-from .console import check_choice, errors, output, stop_on_signal, unused_folder
+from .console import check_choice, check_device, errors, output, stop_on_signal, unused_folder
 from .predict import predict
 from .report import write_report_apart
+from .settings import Assignments, Option, assigned, with_options
 
 if TYPE_CHECKING:
     from ktl.edge.compare import Comparison
     from ktl.edge.network.transport import Access
+    from ktl.edge.run import RunResult
     from ktl.edge.tracking import Tracker
     from ktl.loop.connection import CloudConnection
+    from ktl.loop.rounds import Observer
 
 app = typer.Typer(no_args_is_help=True, help="An edge device: train, evaluate, predict.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 Run = Annotated[Path, typer.Argument(help="A run directory of `ktl edge train`.")]
+Recipe = Annotated[str, typer.Option(help=" | ".join(RECIPES))]
+TimeBudget = Annotated[
+    float | None,
+    typer.Option(min=0.1, help="Most seconds of training beside the cloud: cuts steps to fit.", show_default="none"),
+]
+Out = Annotated[Path | None, typer.Option(help="Run directory.", show_default="runs/<data>-<shots>shot-...")]
+Resume = Annotated[
+    Path | None,
+    typer.Option(help="Go on with this run directory and its own settings; only a cloud's token and the like count."),
+]
+LocalOnly = Annotated[bool, typer.Option("--local-only", help="Train without a cloud.")]
+OfflineOk = Annotated[bool, typer.Option("--offline-ok", help="Train without the cloud when it cannot be reached.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Event files, under RUN/tensorboard.")]
+
+OPTIONS = {
+    "data": Option("data.source", help="A data set's name, a folder, or an .npz file; see `ktl datasets`."),
+    "shots": Option("data.shots"),
+    "ways": Option("data.ways", shown="all"),
+    "image_size": Option("data.image_size", shown="the data's own; 32 for folders"),
+    "model": Option("model", help=" | ".join(MODELS.builtin())),
+    "rounds": Option("rounds"),
+    "generator": Option("cloud.generator", help="'builtin', a generator file, or diffusers:FOLDER_OR_ID."),
+    "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
+    "transfer": Option("transfer", help=" | ".join(TRANSFERS.builtin())),
+    "pairs_per_class": Option("cloud.pairs_per_class", shown="700 in grey to 2,000 in all"),
+    "download_budget": Option("cloud.download_budget"),
+    "steps": Option(
+        "training.steps", shown=f"{TrainingConfig.epochs} epochs, at least {TrainingConfig.min_steps} steps"
+    ),
+    "warmup_steps": Option("transfer.warmup_steps", of=TransferSettings, shown="by transfer and classes"),
+    "weight": Option("transfer.weight", of=TransferSettings, shown="by transfer"),
+    "seed": Option("seed"),
+    "device": Option("device", help="cpu | cuda | mps"),
+    "precision": Option("precision"),
+    "threads": Option("threads"),
+}
 
 
 @app.command()
+@with_options(RunConfig, OPTIONS)
 def train(
-    data: Annotated[str, typer.Option(help="A data set's name, a folder, or an .npz file; see `ktl datasets`.")] = (
-        DataConfig.source
-    ),
-    shots: Annotated[int, typer.Option(help="Labelled images a class.")] = DataConfig.shots,
-    ways: Annotated[int | None, typer.Option(help="Classes, drawn by seed.", show_default="all")] = DataConfig.ways,
-    rounds: Annotated[int, typer.Option(help="Times that prototypes go up and pairs come down.")] = RunConfig.rounds,
-    generator: Annotated[str, typer.Option(help="'builtin', a generator file, or diffusers:FOLDER_OR_ID.")] = (
-        CloudConfig.generator
-    ),
-    alignment: Annotated[str, typer.Option(help=" | ".join(ALIGNMENTS.builtin()))] = CloudConfig.alignment,
-    transfer: Annotated[str, typer.Option(help=" | ".join(TASKS.builtin()))] = "image-vector",
-    pairs_per_class: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Most image-vector pairs a class and round.", show_default="700 in grey to 2,000 in all"
-        ),
-    ] = CloudConfig.pairs_per_class,
-    download_budget: Annotated[
-        int, typer.Option(help="Most bytes down, over all rounds; sets how many pairs come.")
-    ] = CloudConfig.download_budget,
-    model: Annotated[str, typer.Option(help=" | ".join(MODELS.builtin()))] = RunConfig.model,
-    image_size: Annotated[
-        int | None, typer.Option(min=1, help="Pixels, square.", show_default="the data's own; 32 for folders")
-    ] = DataConfig.image_size,
-    recipe: Annotated[str, typer.Option(help=" | ".join(RECIPES))] = "tuned",
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Training steps on the shots.",
-            show_default=f"{TrainingConfig.epochs} epochs, at least {TrainingConfig.least_steps} steps",
-        ),
-    ] = None,
-    warmup_steps: Annotated[
-        int | None, typer.Option(min=0, help="Steps on the pairs before.", show_default="by task and classes")
-    ] = None,
-    weight: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="Of the pairs' loss beside the shots' (the paper's mu).", show_default="by task"),
-    ] = None,
-    time_budget: Annotated[
-        float | None,
-        typer.Option(
-            min=0.1, help="Most seconds of training beside the cloud: cuts steps to fit.", show_default="none"
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = RunConfig.seed,
-    out: Annotated[Path | None, typer.Option(help="Run directory.", show_default="runs/<data>-<shots>shot-...")] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            help="Go on with this run directory and its own settings; only a cloud's token and the like count."
-        ),
-    ] = None,
-    local_only: Annotated[bool, typer.Option("--local-only", help="Train without a cloud.")] = RunConfig.local_only,
-    cloud: CloudUrl = CloudConfig.url,
+    values: dict[str, Any],
+    recipe: Recipe = "tuned",
+    assignments: Assignments = None,
+    time_budget: TimeBudget = None,
+    out: Out = None,
+    resume: Resume = None,
+    local_only: LocalOnly = False,
+    cloud: CloudUrl = None,
     token_file: TokenFile = None,
     ca_file: CaFile = None,
     patience: Patience = 120.0,
     insecure: Insecure = False,
-    offline_ok: Annotated[
-        bool, typer.Option("--offline-ok", help="Train without the cloud when it cannot be reached.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="cpu | cuda | mps")] = RunConfig.device,
-    precision: Annotated[
-        str, typer.Option(help="auto | bfloat16 | float32: of the extractor's arithmetic in training.")
-    ] = RunConfig.precision,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = RunConfig.threads,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Event files, under RUN/tensorboard.")] = False,
+    offline_ok: OfflineOk = False,
+    tensorboard: TensorBoard = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn classes from a few images: prototypes go up, image-vector pairs come down, and a CNN trains on both.
@@ -122,44 +102,34 @@ def train(
     Then trains the same without the cloud and prints both results side by side.
     """
     if resume is not None:
-        config, folder = load_config(resume / "config.json", RunConfig), resume
+        from ktl.loop.folder import load_config
+
+        config, folder = load_config(resume, RunConfig), resume
     else:
-        check_choice("recipe", recipe, list(RECIPES))
-        if cloud is not None and generator != CloudConfig.generator:
-            raise UsageError("--generator and --cloud exclude each other: a cloud elsewhere has a generator of its own")
-        training, task = RECIPES[recipe], TRANSFERS[TASKS.check(transfer)]
-        config = RunConfig(
-            data=DataConfig(source=data, shots=shots, ways=ways, image_size=image_size),
-            model=MODELS.check(model),
-            rounds=rounds,
-            training=training if steps is None else replace(training, steps=steps),
-            transfer=replace(
-                task,
-                warmup_steps=task.warmup_steps if warmup_steps is None else warmup_steps,
-                weight=task.weight if weight is None else weight,
-            ),
-            cloud=CloudConfig(generator, ALIGNMENTS.check(alignment), pairs_per_class, download_budget, url=cloud),
-            local_only=local_only,
-            seed=seed,
-            device=_device(device),
-            precision=precision,
-            threads=threads,
-        )
-        folder = out or unused_folder(f"{Path(data).stem}-{shots}shot-seed{seed}")
-        if time_budget is not None:
-            config = _in_time(config, time_budget)
+        config = _config(recipe, values | {"cloud.url": cloud} | assigned(assignments), local_only)
+        folder = out or unused_folder(f"{Path(config.data.source).stem}-{config.data.shots}shot-seed{config.seed}")
+        config = config if time_budget is None else _in_time(config, time_budget)
     elsewhere = None
-    if config.cloud.url is not None and not config.local_only:
+    if config.cloud.url is not None and config.transfer is not None:
         elsewhere = access(config.cloud.url, token_file, ca_file, patience, insecure)
-    _train(
-        config,
-        folder,
-        elsewhere,
-        resume=resume is not None,
-        offline_ok=offline_ok,
-        as_json=as_json,
-        tensorboard=tensorboard,
-    )
+    training = _Training(config, folder, elsewhere, resume=resume is not None, quiet=as_json)
+    result, comparison = training.run(offline_ok=offline_ok, tensorboard=tensorboard)
+    _show(result, comparison, as_json=as_json)
+
+
+def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
+    """The run that the options ask for: a recipe, then choices, then single settings."""
+    check_choice("recipe", recipe, list(RECIPES))
+    if values["cloud.url"] is not None and "cloud.generator" in values:
+        raise UsageError("--generator and --cloud exclude each other: a cloud elsewhere has a generator of its own")
+    config = with_values(RunConfig(training=RECIPES[recipe]), dict(sorted(values.items(), key=_choices_first)))
+    check_device(config.device)
+    return replace(config, transfer=None) if local_only else config
+
+
+def _choices_first(item: tuple[str, Any]) -> bool:
+    """A choice replaces its settings, so it comes before what is set in it."""
+    return item[0] not in ("transfer", "cloud.alignment", "cloud.generator")
 
 
 def _in_time(config: RunConfig, seconds: float) -> RunConfig:
@@ -168,52 +138,69 @@ def _in_time(config: RunConfig, seconds: float) -> RunConfig:
 
     fitted = fit_to_time(config, draw(config), seconds)
     if fitted != config:
-        steps = f"{fitted.transfer.warmup_steps} steps on the pairs, {fitted.training.steps} on the shots"
-        errors.print(f"in {seconds:g} seconds: {steps}")
+        warmup = 0 if fitted.transfer is None else chosen(fitted.transfer).settings.warmup_steps
+        errors.print(f"in {seconds:g} seconds: {warmup} steps on the pairs, {fitted.training.steps} on the shots")
     return fitted
 
 
-def _train(
-    config: RunConfig,
-    folder: Path,
-    elsewhere: Access | None,
-    *,
-    resume: bool,
-    offline_ok: bool,
-    as_json: bool,
-    tensorboard: bool,
-) -> None:
-    from ktl.edge.compare import train_alone, train_beside_local
-    from ktl.edge.run import train_edge
-    from ktl.edge.tracking import tracked
+class _Training:
+    """A run beside its twin without a cloud, shown while it goes on."""
 
-    from .progress import RunProgress
+    def __init__(self, config: RunConfig, folder: Path, elsewhere: Access | None, *, resume: bool, quiet: bool) -> None:
+        self.config = config
+        self.folder = folder
+        self.elsewhere = elsewhere
+        self.resume = resume
+        self.quiet = quiet
 
-    board, local_board = _boards(folder, tensorboard)
-    comparison: Comparison | None = None
-    with stop_on_signal() as stop, RunProgress(quiet=as_json) as progress:
-        local_observer = tracked(progress.observer("local only", 1, stop), local_board, config)
-        if config.local_only:
-            result = train_edge(config, folder, resume=resume, observer=local_observer)
-        else:
-            observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
-            try:
-                cloud = _cloud(config, folder, elsewhere)
-                comparison = train_beside_local(
-                    config, folder, cloud, resume=resume, observer=observer, local_observer=local_observer
-                )
-                result = comparison.ktl
-                _keep_valid_latents(config, folder, cloud)
-            except CloudUnreachable as error:
-                if not offline_ok:
-                    raise
-                errors.print(f"{error}\ntraining without the cloud; with it later: ktl edge train --resume {folder}")
-                folder.mkdir(parents=True, exist_ok=True)
-                save_config(config, folder / "config.json")
-                result = train_alone(config, folder, resume=True, observer=local_observer)
+    def run(self, *, offline_ok: bool, tensorboard: bool) -> tuple[RunResult, Comparison | None]:
+        """The run's result, and the comparison with its twin if a cloud helped."""
+        from ktl.edge.run import train_edge
+        from ktl.edge.tracking import tracked
+
+        from .progress import RunProgress
+
+        config = self.config
+        board, local_board = _boards(self.folder, tensorboard)
+        comparison: Comparison | None = None
+        with stop_on_signal() as stop, RunProgress(quiet=self.quiet) as progress:
+            local = tracked(progress.observer("local only", 1, stop), local_board, config)
+            if config.transfer is None:
+                result = train_edge(config, self.folder, resume=self.resume, observer=local)
+            else:
+                observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
+                try:
+                    comparison = self._beside_local(observer, local)
+                    result = comparison.ktl
+                except CloudUnreachable as error:
+                    if not offline_ok:
+                        raise
+                    result = self._offline(error, local)
+        for tracker in [*board, *local_board]:
+            tracker.finished(result)
+        return result, comparison
+
+    def _beside_local(self, observer: Observer, local: Observer) -> Comparison:
+        from ktl.edge.compare import train_beside_local
+
+        cloud = _cloud(self.config, self.folder, self.elsewhere)
+        comparison = train_beside_local(
+            self.config, self.folder, cloud, resume=self.resume, observer=observer, local_observer=local
+        )
+        _keep_valid_latents(self.config, self.folder, cloud)
+        return comparison
+
+    def _offline(self, error: CloudUnreachable, local: Observer) -> RunResult:
+        from ktl.edge.compare import train_alone
+        from ktl.loop.folder import RunFolder
+
+        errors.print(f"{error}\ntraining without the cloud; with it later: ktl edge train --resume {self.folder}")
+        RunFolder(self.folder).start(self.config)
+        return train_alone(self.config, self.folder, resume=True, observer=local)
+
+
+def _show(result: RunResult, comparison: Comparison | None, *, as_json: bool) -> None:
     folder = result.out
-    for tracker in [*board, *local_board]:
-        tracker.finished(result)
     report = write_report_apart(folder)
     if as_json:
         print(json.dumps(summary(result, comparison) | {"report": report and str(report)}))
@@ -269,7 +256,8 @@ def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudCo
     from ktl.cloud.embedded import EmbeddedCloud
     from ktl.generators import load_generator
 
-    return EmbeddedCloud(load_generator(config.cloud.generator, cached=True))
+    generator = chosen(config.cloud.generator)
+    return EmbeddedCloud(load_generator(generator.name, as_table(generator.settings), cached=True))
 
 
 def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:
@@ -282,15 +270,3 @@ def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection)
     if isinstance(cloud, EmbeddedCloud):
         rng = stream(config.seed, "valid latents")
         add_valid_latents(folder, sample_latents(cloud.generator, MAX_LATENTS, rng))
-
-
-def _device(name: str) -> str:
-    check_choice("device", name.split(":")[0], ["cpu", "cuda", "mps"])
-    if name != "cpu":
-        import torch
-
-        if not getattr(torch, name.split(":")[0]).is_available():
-            raise UsageError(
-                f"--device {name}: this machine has none that torch can use; leave it out to train on the CPU"
-            )
-    return name

@@ -12,101 +12,87 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from ktl.config import (
-    FEDERATED_TRANSFER,
-    RECIPES,
-    TRANSFERS,
-    CloudConfig,
-    FederationConfig,
-    PartitionConfig,
-    TrainingConfig,
-)
+from ktl.alignment import ALIGNMENTS
 from ktl.errors import UsageError
+from ktl.federation.settings import FederationConfig, federated_transfer
 from ktl.formatting import in_bytes, in_percent
+from ktl.learning.settings import RECIPES
+from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
-from ktl.models import GROUPS, model_group
+from ktl.models import GROUPS
+from ktl.objectives import TRANSFERS
+from ktl.settings import with_values
 
-from .console import check_choice, errors, output, stop_on_signal, unused_folder
-from .partition import Beta, ClassesPerClient, Clients, Kind, Seed, Shots, partition_config
+from .console import check_choice, check_device, errors, output, stop_on_signal, unused_folder
 from .report import write_report_apart
+from .settings import Assignments, Option, assigned, with_options
 
 if TYPE_CHECKING:
     from threading import Event
 
     from ktl.federation.run import FederationResult
 
-STEPS = 200  # a client, over all rounds
+ROUNDS = 5
+STEPS = 200  # per client, over all rounds
+
+Methods = Annotated[str, typer.Option(help="With commas between, or all: " + " | ".join(METHODS.builtin()))]
+Recipe = Annotated[str, typer.Option(help=" | ".join(RECIPES) + ": published is the papers' own.")]
+Transfer = Annotated[str | None, typer.Option(help=" | ".join(TRANSFERS.builtin()), show_default="by recipe")]
+Seeds = Annotated[int, typer.Option(min=1, help="Runs of each method, with seeds from --seed on.")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Client processes; 0 trains in this one.", show_default="one per core")
+]
+Out = Annotated[Path | None, typer.Option(help="Folder for the runs.", show_default="runs/federation-...")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the runs in --out.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+
+OPTIONS = {
+    "data": Option("source", help="A data set's name, a folder, an .npz file, or a saved partition's folder."),
+    "image_size": Option("image_size", shown="the data's own"),
+    "clients": Option("partition.clients"),
+    "partition": Option("partition.kind"),
+    "beta": Option("partition.beta"),
+    "classes_per_client": Option("partition.classes_per_client"),
+    "shots": Option("partition.shots"),
+    "models": Option(
+        "models", help=f"A group ({', '.join(GROUPS)}), or names with commas between; module:Class is yours."
+    ),
+    "rounds": Option("rounds", shown=str(ROUNDS)),
+    "steps": Option("training.steps", shown=str(STEPS)),
+    "join_ratio": Option("join_ratio"),
+    "drop_ratio": Option("drop_ratio"),
+    "deadline": Option("deadline", shown="none"),
+    "patience": Option("patience", shown="never"),
+    "generator": Option("cloud.generator", help="'builtin' or a generator file."),
+    "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
+    "seed": Option("seed"),
+    "device": Option("device", help="cpu | cuda"),
+}
 
 
+@with_options(FederationConfig, OPTIONS)
 def federate(
-    data: Annotated[
-        str, typer.Option(help="A data set's name, a folder, an .npz file, or a saved partition's folder.")
-    ] = FederationConfig.source,
-    method: Annotated[str, typer.Option(help="With commas between, or all: " + " | ".join(METHODS.names()))] = (
-        "local,fedktl"
-    ),
-    clients: Clients = PartitionConfig.clients,
-    partition: Kind = PartitionConfig.kind,
-    beta: Beta = PartitionConfig.beta,
-    classes_per_client: ClassesPerClient = PartitionConfig.classes_per_client,
-    shots: Shots = PartitionConfig.shots,
-    models: Annotated[
-        str, typer.Option(help=f"A group ({', '.join(GROUPS)}), or names with commas between; module:Class is yours.")
-    ] = FederationConfig.models,
-    rounds: Annotated[int, typer.Option(help="Times that all clients train and exchange.")] = 5,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps of a client over all rounds.", show_default=str(STEPS))
-    ] = None,
-    join_ratio: Annotated[float, typer.Option(help="Share of clients that take part in a round.")] = (
-        FederationConfig.join_ratio
-    ),
-    drop_ratio: Annotated[float, typer.Option(help="Share of those that fail, drawn by seed.")] = (
-        FederationConfig.drop_ratio
-    ),
-    deadline: Annotated[
-        float | None, typer.Option(help="Seconds a client may train in a round.", show_default="none")
-    ] = FederationConfig.deadline,
-    patience: Annotated[
-        int | None, typer.Option(help="Stop after so many rounds without a better mean.", show_default="never")
-    ] = FederationConfig.patience,
-    recipe: Annotated[str, typer.Option(help=" | ".join(RECIPES) + ": published is the papers' own.")] = "tuned",
-    generator: Annotated[str, typer.Option(help="'builtin' or a generator file.")] = CloudConfig.generator,
-    image_size: Annotated[int | None, typer.Option(min=1, help="Pixels.", show_default="the data's own")] = None,
-    seed: Seed = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method, with seeds from --seed on.")] = 1,
-    device: Annotated[str, typer.Option(help="cpu | cuda")] = FederationConfig.device,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Client processes; 0 trains in this one.", show_default="one a core")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the runs.", show_default="runs/federation-...")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the runs in --out.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    values: dict[str, Any],
+    method: Methods = "local,fedktl",
+    recipe: Recipe = "tuned",
+    transfer: Transfer = None,
+    assignments: Assignments = None,
+    seeds: Seeds = 1,
+    workers: Workers = None,
+    out: Out = None,
+    resume: Resume = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train many clients with unlike models, and compare methods: by default each client alone, and FedKTL."""
     names = METHODS.names() if method == "all" else [METHODS.check(name.strip()) for name in method.split(",")]
-    check_choice("recipe", recipe, list(RECIPES))
-    model_group(models)  # refuses unknown names at once
     if resume and out is None:
         raise UsageError("--resume needs the folder of the runs: give --out")
-    config = FederationConfig(
-        source=data,
-        image_size=image_size,
-        partition=partition_config(partition, clients, beta, classes_per_client, shots),
-        models=models,
-        rounds=rounds,
-        join_ratio=join_ratio,
-        drop_ratio=drop_ratio,
-        deadline=deadline,
-        patience=patience,
-        training=_training(recipe, steps),
-        transfer=TRANSFERS["mse"] if recipe == "published" else FEDERATED_TRANSFER,
-        cloud=CloudConfig(generator, "published", 1) if recipe == "published" else CloudConfig(generator),
-        seed=seed,
-        device=device,
-    )
-    folder = out or unused_folder(f"federation-{Path(data).stem}-{clients}-seed{seed}")
+    base = _base(recipe, transfer)
+    configs = {name: _config(base, name, values | assigned(assignments)) for name in names}
+    first = next(iter(configs.values()))
+    folder = out or unused_folder(f"federation-{Path(first.source).stem}-{first.partition.clients}-seed{first.seed}")
     with stop_on_signal() as stop:
-        results = {name: _runs(replace(config, method=name), folder, seeds, workers, resume, stop) for name in names}
+        results = {name: _runs(config, name, folder, seeds, workers, resume, stop) for name, config in configs.items()}
     report = write_report_apart(folder)
     if as_json:
         print(json.dumps({"runs": str(folder)} | {name: _summary(runs) for name, runs in results.items()}))
@@ -118,14 +104,35 @@ def federate(
     output.print("next: ktl federate --method all --seeds 3, or ktl report with the folders of several federations")
 
 
-def _training(recipe: str, steps: int | None) -> TrainingConfig:
-    if recipe == "published" and steps is None:
-        return RECIPES[recipe]
-    return replace(RECIPES[recipe], steps=steps or STEPS)
+def _base(recipe: str, transfer: str | None) -> FederationConfig:
+    """What a recipe stands for, before other options: the published one is the papers' own throughout."""
+    check_choice("recipe", recipe, list(RECIPES))
+    if recipe == "published":
+        return FederationConfig(
+            rounds=ROUNDS,
+            training=RECIPES[recipe],
+            transfer=transfer or "mse",
+            cloud=CloudConfig(alignment="published", pairs_per_class=1),
+        )
+    training = replace(RECIPES[recipe], steps=STEPS)
+    return FederationConfig(rounds=ROUNDS, training=training, transfer=federated_transfer(transfer or "image-vector"))
+
+
+def _config(base: FederationConfig, method: str, values: dict[str, Any]) -> FederationConfig:
+    """One method's federation; a setting of a method that another one does not have is that method's alone."""
+    of_method = {path: value for path, value in values.items() if path.startswith("method.")}
+    others = {path: value for path, value in values.items() if path not in of_method}
+    config = with_values(replace(base, method=method), dict(sorted(others.items(), key=_choices_first)))
+    check_device(config.device)
+    return with_values(config, of_method)
+
+
+def _choices_first(item: tuple[str, Any]) -> bool:
+    return item[0] not in ("cloud.alignment", "cloud.generator")
 
 
 def _runs(
-    config: FederationConfig, folder: Path, seeds: int, workers: int | None, resume: bool, stop: Event
+    config: FederationConfig, name: str, folder: Path, seeds: int, workers: int | None, resume: bool, stop: Event
 ) -> list[FederationResult]:
     """One method with each seed."""
     from ktl.federation.run import federate as run
@@ -137,13 +144,18 @@ def _runs(
 
             def show(row: dict[str, Any], accuracies: dict[int, float], live: Any = live, rows: Any = rows) -> None:
                 rows.append(row)
-                live.update(_progress(config.method, rows, accuracies))
+                live.update(_progress(name, rows, accuracies))
                 for client, reason in row["left_out"].items():
-                    errors.print(f"{config.method}, round {row['round']}: client {client} left out: {reason}")
+                    errors.print(f"{name}, round {row['round']}: client {client} left out: {reason}")
 
-            place = folder / (config.method if seeds == 1 else f"{config.method}-seed{seed}")
+            place = folder / (place_of(name) if seeds == 1 else f"{place_of(name)}-seed{seed}")
             results.append(run(seeded, place, workers=workers, resume=resume, on_round=show, should_stop=stop.is_set))
     return results
+
+
+def place_of(method: str) -> str:
+    """The folder's name for a method's run."""
+    return method.replace(":", "-")
 
 
 def _progress(method: str, rows: list[dict[str, Any]], accuracies: dict[int, float]) -> Table:
@@ -180,13 +192,13 @@ def _table(results: dict[str, list[FederationResult]]) -> Table:
     for heading in ("best", "last", "worst", "spread", "seconds", "up", "down", "once"):
         table.add_column(heading, justify="right")
     for name, runs in results.items():
-        found = _summary(runs)
-        best = in_percent(statistics.fmean(found["best"]))
+        summary = _summary(runs)
+        best = in_percent(statistics.fmean(summary["best"]))
         if len(runs) > 1:
-            best += f" ± {100 * statistics.stdev(found['best']):.1f}"
-        shares = [in_percent(statistics.fmean(found[key])) for key in ("last", "worst_client", "spread")]
+            best += f" ± {100 * statistics.stdev(summary['best']):.1f}"
+        shares = [in_percent(statistics.fmean(summary[key])) for key in ("last", "worst_client", "spread")]
         traffic = [
-            in_bytes(round(statistics.fmean(found[key]))) for key in ("bytes_up", "bytes_down", "bytes_broadcast")
+            in_bytes(round(statistics.fmean(summary[key]))) for key in ("bytes_up", "bytes_down", "bytes_broadcast")
         ]
-        table.add_row(name, best, *shares, f"{statistics.fmean(found['seconds']):.0f}", *traffic)
+        table.add_row(name, best, *shares, f"{statistics.fmean(summary['seconds']):.0f}", *traffic)
     return table

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from ktl.config import GeneratorTrainingConfig
 from ktl.errors import UsageError
+from ktl.generators.training.settings import GeneratorTrainingConfig
+from ktl.settings import help_for
 
 from .console import errors, output, stop_on_signal
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The cloud's image generator: show, sample, train, convert.")
 
 Source = Annotated[str, typer.Argument(help="'builtin', a .safetensors that ktl wrote, or an official .pkl or .npz.")]
-Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+Seed = Annotated[int, typer.Option(help=help_for(GeneratorTrainingConfig, "seed"))]
 
 
 @app.command()
@@ -65,26 +66,29 @@ def sample(
     ] = False,
 ) -> None:
     """Draw images into one picture: from fresh latents, or from the noise in --z as exactly as the official code."""
-    from ktl.generators import load_generator
-    from ktl.generators.samples import grid, sample_grid
-
     if out is None and npy is None:
         out = Path("samples.png")
     if z is None:
         if classes or npy or truncation != 1.0:
             raise UsageError("--classes, --truncation and --npy go with --z: give the noise to draw from")
+        from ktl.generators import load_generator
+        from ktl.generators.samples import sample_grid
+
         assert out is not None
         generator = load_generator(source, products=products, compiled=compiled)
         sample_grid(generator, rows=rows, columns=columns, seed=seed).save(out, "PNG")
         output.print(f"{rows * columns} images: {out}")
-        return
-    if compiled or products != "float32":
+    elif compiled or products != "float32":
         raise UsageError("--z draws exactly, in float32: leave out --products and --compile")
+    else:
+        _write(_drawn(source, z, classes, truncation), npy, out, columns)
 
+
+def _write(images: Tensor, npy: Path | None, out: Path | None, columns: int) -> None:
     from ktl.generators.arrays import write_array
+    from ktl.generators.samples import grid
     from ktl.generators.stylegan import as_pixels
 
-    images = _drawn(source, z, classes, truncation)
     if npy:
         write_array(npy, images)
         output.print(f"{len(images)} images, float32: {npy}")
@@ -135,7 +139,7 @@ def train(
     images: Annotated[Path, typer.Option(help="Folder or tar file of unlabelled images.")],
     out: Annotated[Path, typer.Option(help="Folder for the weights, figures, sample grid and state.")],
     count: Annotated[
-        int, typer.Option("--count", min=64, help="Images to show in all.")
+        int, typer.Option("--count", min=64, help=help_for(GeneratorTrainingConfig, "images"))
     ] = GeneratorTrainingConfig.images,
     size: Annotated[int, typer.Option(help="Pixels: 16, 32, 64 or 128.")] = 32,
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the file.")] = "not stated",

@@ -13,8 +13,9 @@ from ktl.formatting import in_bytes, in_percent
 from .console import errors
 
 if TYPE_CHECKING:
-    from ktl.edge.run import Observer, Row
-    from ktl.learning.schedule import Stage
+    from ktl.files import Row
+    from ktl.learning.schedule import Span
+    from ktl.loop.rounds import Observer
 
 BAR_INTERVAL = 10  # steps between two redraws
 
@@ -46,18 +47,18 @@ class RunProgress:
 
     def observer(self, name: str, rounds: int, stop: Event) -> Observer:
         """What the run called `name` reports to; it stops when `stop` is set."""
-        from ktl.edge.run import Observer
+        from ktl.loop.rounds import Observer
 
         bar = self._bars.add_task(name, total=None, visible=False, loss=0.0)
         shown: list[tuple[int, str]] = []
 
-        def on_step(round_index: int, stage: Stage, step: int, loss: float) -> None:
-            heading = f"{name} {round_index + 1}/{rounds} {stage.name}"
-            if (round_index, stage.name) not in shown:
-                shown.append((round_index, stage.name))
-                self._bars.reset(bar, total=stage.steps, description=heading, visible=True, loss=loss)
+        def on_step(round_index: int, span: Span, step: int, loss: float) -> None:
+            heading = f"{name} {round_index + 1}/{rounds} {span.name}"
+            if (round_index, span.name) not in shown:
+                shown.append((round_index, span.name))
+                self._bars.reset(bar, total=span.steps, description=heading, visible=True, loss=loss)
                 if not self.live and not self.quiet:
-                    errors.print(f"{heading}: {stage.steps - step + 1} steps")
+                    errors.print(f"{heading}: {span.steps - step + 1} steps")
             if self.live and step % BAR_INTERVAL == 0:
                 self._bars.update(bar, completed=step, loss=loss)
 

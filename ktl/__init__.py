@@ -11,38 +11,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ktl.cloud.embedded import EmbeddedCloud
     from ktl.cloud.knowledge import KnowledgeCloud
-    from ktl.config import (
-        CloudConfig,
-        DataConfig,
-        FederationConfig,
-        PartitionConfig,
-        RunConfig,
-        TrainingConfig,
-        TransferConfig,
-    )
     from ktl.data import load_dataset
     from ktl.data.fewshot import draw_task
+    from ktl.data.settings import DataConfig, PartitionConfig
     from ktl.edge.compare import train_beside_local
     from ktl.edge.inference.predictor import Predictor
     from ktl.edge.run import train_edge
+    from ktl.edge.settings import RunConfig
     from ktl.errors import KtlError
     from ktl.federation.run import federate
+    from ktl.federation.settings import FederationConfig
     from ktl.generators import load_generator
     from ktl.learning.learner import EdgeLearner
+    from ktl.learning.settings import TrainingConfig
+    from ktl.loop.settings import CloudConfig
 
 _HOMES = {
-    "CloudConfig": "ktl.config",
-    "DataConfig": "ktl.config",
+    "CloudConfig": "ktl.loop.settings",
+    "DataConfig": "ktl.data.settings",
     "EdgeLearner": "ktl.learning.learner",
     "EmbeddedCloud": "ktl.cloud.embedded",
-    "FederationConfig": "ktl.config",
+    "FederationConfig": "ktl.federation.settings",
     "KnowledgeCloud": "ktl.cloud.knowledge",
     "KtlError": "ktl.errors",
-    "PartitionConfig": "ktl.config",
+    "PartitionConfig": "ktl.data.settings",
     "Predictor": "ktl.edge.inference.predictor",
-    "RunConfig": "ktl.config",
-    "TrainingConfig": "ktl.config",
-    "TransferConfig": "ktl.config",
+    "RunConfig": "ktl.edge.settings",
+    "TrainingConfig": "ktl.learning.settings",
     "draw_task": "ktl.data.fewshot",
     "federate": "ktl.federation.run",
     "load_dataset": "ktl.data",
@@ -63,7 +58,6 @@ __all__ = [
     "Predictor",
     "RunConfig",
     "TrainingConfig",
-    "TransferConfig",
     "draw_task",
     "federate",
     "load_dataset",

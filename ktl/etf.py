@@ -1,4 +1,4 @@
-"""The classifier that every edge shares without sending it: a simplex equiangular tight frame, trained with ArcFace."""
+"""What every edge shares without sending it: a simplex equiangular tight frame, and the loss that pulls towards it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ktl.errors import UsageError
 
@@ -40,21 +40,3 @@ def arcface_loss(
     turned = torch.where(past_pi, true - margin * math.sin(margin), turned)
     logits = scale * cosines.scatter(1, labels[:, None], turned)
     return F.cross_entropy(logits, labels, label_smoothing=smoothing)
-
-
-class EtfClassifier(nn.Module):
-    """Features (n, feature_dim) -> cosines (n, C) with the fixed ETF vectors; only the projection h is learnt."""
-
-    etf: Tensor
-
-    def __init__(self, feature_dim: int, classes: int, rng: torch.Generator) -> None:
-        super().__init__()
-        self.projection = nn.Linear(feature_dim, classes)
-        self.register_buffer("etf", simplex_etf(classes, classes, rng))
-
-    def embed(self, features: Tensor) -> Tensor:
-        """normalize(h(features)), (n, K): what prototypes are the means of."""
-        return F.normalize(self.projection(features), dim=1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.embed(features) @ self.etf

@@ -27,16 +27,19 @@ def write_atomically(path: Path, content: bytes) -> None:
     replace_atomically(path, write)
 
 
-def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def replace_atomically(path: Path, write: Callable[[Path], object], *, lasting: bool = True) -> None:
     """Lets `write` make a file under a temporary name, flushes it to the disk, and gives it the name `path`.
 
-    Raises CheckpointError when it cannot be written; an old file `path` is untouched.
+    Without `lasting` it is for a cache: the file is not flushed, so a crash may lose it, and several processes may
+    write it at the same time. Raises CheckpointError when it cannot be written; an old file `path` is untouched.
     """
-    temporary = path.with_name(f".{path.name}.tmp")  # one name, so that a killed process leaves at most one
+    # one name, so that a killed process leaves at most one; where several processes write, a name for each writing
+    temporary = path.with_name(f".{path.name}{'' if lasting else f'.{os.urandom(8).hex()}'}.tmp")
     try:
         write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        if lasting:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         with suppress(OSError):

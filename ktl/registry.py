@@ -22,6 +22,12 @@ class Choice:
     settings: Any = None
 
 
+def chosen(choice: Choice | str | None) -> Choice:
+    """A choice that the settings which hold it have resolved; only there may it be written as a bare name."""
+    assert isinstance(choice, Choice)
+    return choice
+
+
 class Registry:
     """One kind of choice. Nothing is imported before it is used, so that listing names costs no import.
 

@@ -53,22 +53,29 @@ def is_federation(run: Path) -> bool:
         return False
 
 
-TASK_SETTINGS = ("warmup_steps", "warmup_batch", "joint_batch", "weight", "learning_rate", "body_rate")
+TASK_SETTINGS = (
+    "warmup_steps",
+    "warmup_batch",
+    "joint_batch",
+    "weight",
+    "learning_rate",
+    "body_rate",
+    "anew_each_round",
+)
 
 
 def _upgraded(old: dict[str, Any]) -> dict[str, Any]:
-    """Settings of ktl 0.1.0, where every auxiliary task had all settings of all tasks."""
-    table = {name: value for name, value in old.items() if name not in ("head", "local_only", "download_budget")}
-    task = dict(old["transfer"])
-    name = task.pop("task")
-    settings = {key: task[key] for key in (*TASK_SETTINGS, "anew_each_round")}
-    if name != "mse":
+    """Settings of ktl 0.1.0, where the settings of every objective on pairs were those of all."""
+    table = {name: value for name, value in old.items() if name not in ("head", "local_only")}
+    task = old["transfer"]
+    settings = {name: task[name] for name in TASK_SETTINGS}
+    if task["task"] != "mse":
         settings["temperature"] = task["temperature"]
-    cloud = dict(old["cloud"])
-    cloud["alignment"] = {"name": cloud["alignment"], "settings": {}}
-    table["cloud"] = cloud
-    table["transfer"] = None if old.get("local_only") else {"name": name, "settings": settings}
+    table["transfer"] = None if old.get("local_only") else {"name": task["task"], "settings": settings}
+    table["cloud"] = old["cloud"] | {"alignment": {"name": old["cloud"]["alignment"]}}
+    training = dict(old["training"])
+    training["min_steps"] = training.pop("least_steps")
+    table["training"] = training
     if "method" in old:
-        table["method"] = {"name": old["method"], "settings": {}}
-        table["cloud"] |= {"download_budget": old["download_budget"]}
+        table["method"] = {"name": old["method"]}
     return table

@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta as Meta  # part of how settings are written
 
 from ktl.errors import UsageError
 
@@ -48,12 +48,16 @@ class Described:
     default: Any
     expected: str
     description: str
+    kind: Any  # its plain type: int, float, bool, str or a Literal
 
 
 def describe(kind: type[Settings]) -> list[Described]:
     """The fields of a settings class, in order."""
     hints = _hints(kind)
-    return [Described(f.name, _default(f), expected(hints[f.name]), description(hints[f.name])) for f in fields(kind)]
+    return [
+        Described(f.name, _default(f), expected(hints[f.name]), description(hints[f.name]), _parts(hints[f.name])[0])
+        for f in fields(kind)
+    ]
 
 
 def help_for(kind: type[Settings], name: str) -> str:
@@ -63,8 +67,7 @@ def help_for(kind: type[Settings], name: str) -> str:
 
 def as_table(settings: Settings) -> dict[str, Any]:
     """The settings as JSON can hold them, nested ones as nested tables."""
-    table: dict[str, Any] = msgspec.to_builtins(settings)
-    return table
+    return asdict(settings)  # msgspec's own leaves out defaults of what msgspec has made
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -80,33 +83,54 @@ def from_table(kind: type[Kind], table: Mapping[str, Any]) -> Kind:
     try:
         settings = msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$.")
-        path = place.rstrip("`")
-        raise UsageError(f"{path or kind.__name__} is {flat(table).get(path, table)!r}: {reason.lower()}") from error
+        path = str(error).partition(" - at `$.")[2].rstrip("`")
+        value, wanted = flat(table).get(path, table), _expected_at(kind, path)
+        raise UsageError(f"{path or 'the table'} is {value!r}: give {wanted}") from error
     known = flat(as_table(settings))
-    unknown = sorted(flat(table).keys() - known.keys())
+    unknown = sorted(name for name, value in flat(table).items() if name not in known and value != {})
     if unknown:
         choices = ", ".join(known) or "none: it has nothing to set"
         raise UsageError(f"{unknown[0]!r} is no setting of {kind.__name__}: choose of {choices}")
     return settings
 
 
-def with_texts(settings: Kind, texts: Mapping[str, str]) -> Kind:
-    """The settings with some fields, by their dotted names, replaced by what texts of the command line say.
+def with_values(settings: Kind, values: Mapping[str, Any]) -> Kind:
+    """The settings with some fields replaced, by their dotted names: {"training.batch": 16, "transfer": "mse"}.
 
-    A text is read as JSON where it is JSON (3, 0.5, true, null), and is itself otherwise. Raises UsageError.
+    Of a registry's choice, its name stands for the choice with its default settings, and its settings are named right
+    under it: "transfer.temperature". Raises UsageError for a name that is none or a value that does not fit.
     """
     table = as_table(settings)
-    for path, text in texts.items():
+    for path, value in values.items():
         *parents, name = path.split(".")
         inner: Any = table
         for parent in parents:
             inner = inner.get(parent) if isinstance(inner, dict) else None
-        if not isinstance(inner, dict) or name not in inner or isinstance(inner[name], dict):
-            known = sorted(flat(as_table(settings)))
-            raise UsageError(f"--set {path}: there is no such setting; choose of {', '.join(known)}")
-        inner[name] = _value(text)
+            inner = inner["settings"] if _is_choice(inner) else inner
+        if not isinstance(inner, dict) or name not in inner:
+            known = sorted(known.replace(".settings.", ".") for known in flat(as_table(settings)))
+            raise UsageError(f"there is no setting {path}: choose of {', '.join(known)}")
+        inner[name] = {"name": value} if _is_choice(inner[name]) else value
     return from_table(type(settings), table)
+
+
+def setting_at(kind: type[Settings], path: str) -> Described:
+    """What the class says of a field by its dotted name. Raises LookupError for a name that is none."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        kind = _parts(_hints(kind)[parent])[0]
+    return next(field for field in describe(kind) if field.name == name)
+
+
+def _is_choice(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"name", "settings"}
+
+
+def _expected_at(kind: type[Settings], path: str) -> str:
+    try:
+        return setting_at(kind, path).expected
+    except (LookupError, StopIteration, TypeError):
+        return "a table of settings"
 
 
 def expected(hint: Any) -> str:
@@ -117,7 +141,7 @@ def expected(hint: Any) -> str:
     elif kind in (int, float):
         words = ("a whole number" if kind is int else "a number") + _range(meta)
     else:
-        words = {bool: "true or false", str: "text"}.get(kind, getattr(kind, "__name__", str(kind)))
+        words = {bool: "true or false", str: "text", Union: "a name"}.get(kind, getattr(kind, "__name__", str(kind)))
     return words + (" or none" if optional else "")
 
 
@@ -149,9 +173,12 @@ def _parts(hint: Any) -> tuple[Any, Meta | None, bool]:
         if get_origin(hint) is Annotated:
             hint, *notes = get_args(hint)
             meta = next((note for note in notes if isinstance(note, Meta)), meta)
-        elif get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint):
-            optional = True
-            (hint,) = (argument for argument in get_args(hint) if argument is not type(None))
+        elif get_origin(hint) in (Union, types.UnionType):
+            members = [argument for argument in get_args(hint) if argument is not type(None)]
+            optional = optional or len(members) < len(get_args(hint))
+            if len(members) > 1:  # a registry's choice, or its bare name
+                return Union, meta, optional
+            (hint,) = members
         else:
             return hint, meta, optional
 
@@ -165,7 +192,8 @@ def _range(meta: Meta | None) -> str:
     return f" {'of ' if bounds.startswith('at') else ''}{bounds}" if bounds else ""
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
+    """What a text of the command line says: as JSON where it is JSON (3, 0.5, true, null), itself otherwise."""
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
@@ -173,8 +201,13 @@ def _value(text: str) -> Any:
 
 
 def _hints(kind: type[Settings]) -> dict[str, Any]:
-    hints = get_type_hints(kind, include_extras=True)
-    return {f.name: hints[f.name] for f in fields(kind) if get_origin(hints[f.name]) is not ClassVar}
+    """The annotations of a class's fields; one that only changes a default keeps the bounds of its base's field."""
+    lineage = [get_type_hints(each, include_extras=True) for each in kind.__mro__ if issubclass(each, Settings)]
+    hints = {}
+    for entry in fields(kind):
+        own = [found[entry.name] for found in lineage if entry.name in found]
+        hints[entry.name] = next((hint for hint in own if _parts(hint)[1] is not None), own[0])
+    return hints
 
 
 def _default(entry: Any) -> Any:

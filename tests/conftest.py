@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.tiny import save_tiny_generator  # of benchmarks/
+from playwright.sync_api import Browser
+from support.browser import chromium, why_not
+from support.tiny import save_tiny_generator
 from support.tiny_pipeline import write_pipeline
 
 from ktl.generators.stylegan import StyleGANGenerator, load_stylegan
+
+pytest_plugins = ["support.parallel", "support.skips", "support.small_runs", "support.small_federation"]
+
+for size in ("COLUMNS", "LINES"):  # of the terminal: readline, which pytest loads, hands them to its workers
+    os.environ.pop(size, None)
 
 COLOURS = {"blue": (105, 110, 140), "green": (105, 140, 110), "red": (140, 105, 110)}
 NOISE = 40.0  # of each pixel
@@ -38,6 +46,15 @@ def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pipeline(tmp_path_factory.mktemp("pipeline") / "tiny-diffusion")
 
 
+@pytest.fixture(scope="module")  # not the session: Playwright keeps an event loop running in this thread
+def browser() -> Iterator[Browser]:
+    """A Chromium that is installed on this machine."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with chromium() as opened:
+        yield opened
+
+
 @pytest.fixture(autouse=True)
 def cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Images that are kept are kept in the test's own folder."""
@@ -47,7 +64,7 @@ def cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def processor_seconds() -> Callable[..., float]:
-    """Of a processor, for a command: the least of ten runs, as the wall clock of a busy machine says nothing.
+    """Of a processor, for a command: the least of five runs, as the wall clock of a busy machine says nothing.
 
     Where the libraries of a prediction alone take more than 0.3 s, the processor is slow or has other work: the seconds
     are scaled to one where they take 0.3 s.
@@ -61,7 +78,7 @@ def processor_seconds() -> Callable[..., float]:
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     def measured(*command: object) -> float:
-        pairs = [(used(libraries), used([str(word) for word in command])) for _ in range(10)]
+        pairs = [(used(libraries), used([str(word) for word in command])) for _ in range(5)]
         alone, seconds = (min(times) for times in zip(*pairs, strict=True))
         return seconds * min(1.0, 0.3 / alone)
 

@@ -21,8 +21,9 @@ from ktl.checkpoint import (
     under,
     write_atomically,
 )
-from ktl.config import RunConfig, save_config
+from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError
+from ktl.loop.folder import save_config
 
 TENSORS = {
     "float": torch.tensor([[1.5, -2.25], [float("inf"), 1e-30]]),

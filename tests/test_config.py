@@ -7,18 +7,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from ktl.config import GeneratorTrainingConfig
 
-from ktl.config import (
-    RECIPES,
-    TRANSFERS,
-    CloudConfig,
-    DataConfig,
-    GeneratorTrainingConfig,
-    RunConfig,
-    load_config,
-    save_config,
-)
+from ktl.data.settings import DataConfig
+from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError, UsageError
+from ktl.learning.settings import RECIPES
+from ktl.loop.folder import load_config, save_config
+from ktl.loop.settings import CloudConfig
+from ktl.objectives import TRANSFERS
 
 CONFIGS = [
     RunConfig(),
@@ -27,7 +24,7 @@ CONFIGS = [
         training=RECIPES["published"],
         transfer=TRANSFERS["mse"],
         cloud=CloudConfig(alignment="published", pairs_per_class=3),
-        local_only=True,
+        transfer=None,
         seed=2**31 - 1,
     ),
 ]
@@ -36,18 +33,18 @@ CONFIGS = [
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_run_config_survives_exactly(tmp_path: Path, config: RunConfig) -> None:
     save_config(config, tmp_path / "config.json")
-    assert load_config(tmp_path / "config.json", RunConfig) == config
+    assert load_config(tmp_path, RunConfig) == config
 
 
 def test_a_flat_config_survives_exactly(tmp_path: Path) -> None:
     config = GeneratorTrainingConfig(images=1_000, gamma=0.1)
     save_config(config, tmp_path / "config.json")
-    assert load_config(tmp_path / "config.json", GeneratorTrainingConfig) == config
+    assert load_config(tmp_path, GeneratorTrainingConfig) == config
 
 
 def test_a_missing_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as refused:
-        load_config(tmp_path / "config.json", RunConfig)
+        load_config(tmp_path, RunConfig)
     assert str(refused.value) == f"there is no run at {tmp_path}: config.json is missing"
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ktl.errors import UsageError
-from ktl.etf import EtfClassifier, arcface_loss, simplex_etf
+from ktl.models.classifiers import EtfClassifier, arcface_loss, simplex_etf
 from ktl.seeds import stream
 
 

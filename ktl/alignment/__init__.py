@@ -19,4 +19,5 @@ ALIGNMENTS = Registry(
             "the paper's trained feature transformer (MMD + MSE), kept for comparison",
         ),
     },
+    adapt="ktl.alignment.base:checked",
 )

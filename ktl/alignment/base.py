@@ -1,13 +1,17 @@
-"""What an alignment strategy is."""
+"""What an alignment strategy is, ktl's own or another package's."""
 
 from __future__ import annotations
 
+import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ktl import settings
+from ktl.errors import UsageError
 from ktl.generators.base import ImageGenerator
 from ktl.prototypes import Prototypes
 
@@ -24,8 +28,36 @@ class AlignedLatents:
     latents: Tensor
 
 
-class Alignment(Protocol):
-    """A strategy, created for one session with its seed; it may keep state from round to round."""
+class Alignment(ABC):
+    """A strategy, created for one session with its seed; it may keep state from round to round.
 
+    Prototypes have `prototype_dim` dimensions and classes 0..num_classes - 1. A subclass that has something to set
+    names the settings in a class `Settings` of its own; `self.settings` is an instance of it. They come from the edge
+    that opens a session, a stranger to the cloud: bound every one of them above and below. The same prototypes,
+    settings and seed must give the same latents, or a session cannot be taken up again; `ktl.seeds.stream` draws.
+    """
+
+    Settings: ClassVar[type[settings.Settings]] = settings.NoSettings
+
+    def __init__(
+        self, num_classes: int, prototype_dim: int, seed: int, settings: settings.Settings | None = None
+    ) -> None:
+        self.num_classes = num_classes
+        self.prototype_dim = prototype_dim
+        self.seed = seed
+        self.settings: Any = self.Settings() if settings is None else settings
+
+    @abstractmethod
     def align(self, prototypes: Sequence[Prototypes], generator: ImageGenerator, per_class: int) -> AlignedLatents:
-        """Latents for the pooled prototypes of the edges that took part in this round."""
+        """`per_class` >= 1 latents of each class that has a prototype, from the edges that took part in this round."""
+
+
+def checked(name: str, loaded: Any) -> type[Alignment]:
+    """What `ALIGNMENTS` uses of another package's entry. Raises UsageError if it is no complete `Alignment` class."""
+    if not (isinstance(loaded, type) and issubclass(loaded, Alignment)):
+        raise UsageError(f"alignment {name!r} is {loaded!r}: give a class derived from ktl.alignment.base.Alignment")
+    if inspect.isabstract(loaded):
+        raise UsageError(f"alignment {name!r} lacks {', '.join(sorted(loaded.__abstractmethods__))}(): define it")
+    if not (isinstance(loaded.Settings, type) and issubclass(loaded.Settings, settings.Settings)):
+        raise UsageError(f"alignment {name!r} has Settings that are {loaded.Settings!r}: derive ktl.settings.Settings")
+    return loaded

@@ -7,20 +7,21 @@ generator's distribution within a few rounds; docs/method.md has the measurement
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from msgspec import Meta
 from torch import Tensor, nn
 
-from ktl.alignment.base import AlignedLatents
+from ktl import settings
+from ktl.alignment.base import AlignedLatents, Alignment
 from ktl.alignment.mmd import mmd
 from ktl.generators.base import ImageGenerator, sample_latents
 from ktl.prototypes import Prototypes
 from ktl.seeds import initialising, stream
 
-EPOCHS = 100
-BATCH = 100
-GRADIENT_NORM = 100.0
 # lambda and learning rate by the generator's family; for those that were not published, StyleGAN-XL's
 STYLEGAN_XL_WEIGHTS = (1.0, 0.01)
 FAMILY_WEIGHTS = {"StyleGAN3": (0.1, 0.01), "diffusion": (0.01, 0.1)}
@@ -38,15 +39,25 @@ class FeatureTransformer(nn.Sequential):
         )
 
 
-class PublishedAlignment:
+class PublishedAlignment(Alignment):
     """L = MMD(F(P), w) + lambda MSE(F(P), centroid[class]); F and the centroids live on through the rounds."""
 
-    def __init__(self, num_classes: int, prototype_dim: int, seed: int) -> None:
-        self.num_classes = num_classes
-        self.prototype_dim = prototype_dim
-        self.seed = seed
-        self.round = 0
-        self._transformer: FeatureTransformer | None = None
+    @dataclass(frozen=True)
+    class Settings(settings.Settings):
+        """How F is trained in each round; the defaults are the released code's."""
+
+        epochs: Annotated[int, Meta(ge=1, le=1000, description="Passes over a round's prototypes.")] = 100
+        batch: Annotated[int, Meta(ge=2, le=1000, description="Prototypes per step.")] = 100
+        gradient_norm: Annotated[float, Meta(gt=0, le=1e6, description="Gradients are clipped to it.")] = 100.0
+        clustering_weight: (
+            Annotated[float, Meta(ge=0, le=1000, description="lambda; if none, by the generator's family.")] | None
+        ) = None
+        learning_rate: (
+            Annotated[float, Meta(gt=0, le=10, description="Adam's; if none, by the generator's family.")] | None
+        ) = None
+
+    round = 0
+    _transformer: FeatureTransformer | None = None
 
     def align(self, prototypes: Sequence[Prototypes], generator: ImageGenerator, per_class: int) -> AlignedLatents:
         """The class means of F(P) after training, and for per_class > 1 fresh latents' offsets around them."""
@@ -66,6 +77,13 @@ class PublishedAlignment:
                 self._transformer = FeatureTransformer(self.prototype_dim, latent_dim)
         return self._transformer
 
+    def _weights(self, family: str) -> tuple[float, float]:
+        """lambda and the learning rate for a generator of this family."""
+        given = self.settings.clustering_weight, self.settings.learning_rate
+        by_family = FAMILY_WEIGHTS.get(family, STYLEGAN_XL_WEIGHTS)
+        weight, rate = (default if value is None else value for value, default in zip(given, by_family, strict=True))
+        return weight, rate
+
     def _train(
         self,
         transformer: FeatureTransformer,
@@ -76,11 +94,11 @@ class PublishedAlignment:
     ) -> None:
         centroids = nn.Parameter(_class_means(transformer, vectors, labels, self.num_classes))
         parameters = [*transformer.parameters(), centroids]
-        clustering_weight, learning_rate = FAMILY_WEIGHTS.get(generator.family, STYLEGAN_XL_WEIGHTS)
+        clustering_weight, learning_rate = self._weights(generator.family)
         optimizer = torch.optim.Adam(parameters, lr=learning_rate)
         transformer.train()
-        for _ in range(EPOCHS):
-            for index in torch.randperm(len(labels), generator=rng).split(BATCH):
+        for _ in range(self.settings.epochs):
+            for index in torch.randperm(len(labels), generator=rng).split(self.settings.batch):
                 if len(index) == 1:
                     continue  # batch normalisation is undefined on one prototype
                 aligned = transformer(vectors[index])
@@ -88,7 +106,7 @@ class PublishedAlignment:
                 loss = mmd(aligned, valid) + clustering_weight * F.mse_loss(aligned, centroids[labels[index]])
                 optimizer.zero_grad()
                 loss.backward()
-                nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
+                nn.utils.clip_grad_norm_(parameters, self.settings.gradient_norm)
                 optimizer.step()
 
 

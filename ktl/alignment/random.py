@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ktl.alignment.base import AlignedLatents
+from ktl.alignment.base import AlignedLatents, Alignment
 from ktl.generators.base import ImageGenerator, sample_latents
 from ktl.prototypes import Prototypes, class_sums
 from ktl.seeds import stream
 
 
-class RandomLatents:
+class RandomLatents(Alignment):
     """Fresh latents from the generator's whole distribution; prototypes only say which classes to draw for."""
 
-    def __init__(self, num_classes: int, prototype_dim: int, seed: int) -> None:
-        self.num_classes = num_classes
-        self.seed = seed
-        self.round = 0
+    round = 0
 
     def align(self, prototypes: Sequence[Prototypes], generator: ImageGenerator, per_class: int) -> AlignedLatents:
         """`per_class` fresh latents for each class that has a prototype; others in each round."""

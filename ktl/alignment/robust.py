@@ -9,26 +9,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from msgspec import Meta
 from torch import Tensor
 
-from ktl.alignment.base import AlignedLatents
+from ktl import settings
+from ktl.alignment.base import AlignedLatents, Alignment
 from ktl.generators.base import ImageGenerator
 from ktl.prototypes import Prototypes, class_sums
 from ktl.seeds import stream
 
-SPREAD = 0.8  # share of a latent's noise variance that is its own rather than its class's
 
-
-class RobustAlignment:
+class RobustAlignment(Alignment):
     """Needs only per-class sums and counts of prototypes; the same prototypes and seed give the same latents."""
 
-    def __init__(self, num_classes: int, prototype_dim: int, seed: int) -> None:
-        self.num_classes = num_classes
-        self.prototype_dim = prototype_dim
-        self.seed = seed
+    @dataclass(frozen=True)
+    class Settings(settings.Settings):
+        """How far the latents of a class lie apart."""
+
+        spread: Annotated[
+            float, Meta(ge=0, le=1, description="Share of a latent's noise variance that is its own, not its class's.")
+        ] = 0.8
 
     def align(self, prototypes: Sequence[Prototypes], generator: ImageGenerator, per_class: int) -> AlignedLatents:
         """Latents of each class that has a prototype: the centroid's, and per_class - 1 around it."""
@@ -36,8 +41,8 @@ class RobustAlignment:
         classes = counts.nonzero().squeeze(1)
         means = sums[classes] / counts[classes, None]
         central = prototype_noise(means, generator.noise_dim, self.seed)
-        spread = spread_noise(central, classes, per_class, self.seed)
-        latents = generator.latents(spread.flatten(0, 1)).unflatten(0, (len(classes), per_class))
+        noise = spread_noise(central, classes, per_class, self.seed, self.settings.spread)
+        latents = generator.latents(noise.flatten(0, 1)).unflatten(0, (len(classes), per_class))
         return AlignedLatents(classes, latents[:, 0], latents)
 
 
@@ -59,7 +64,7 @@ def prototype_noise(means: Tensor, noise_dim: int, seed: int) -> Tensor:
     return noise.float()
 
 
-def spread_noise(central: Tensor, classes: Tensor, per_class: int, seed: int, spread: float = SPREAD) -> Tensor:
+def spread_noise(central: Tensor, classes: Tensor, per_class: int, seed: int, spread: float) -> Tensor:
     """(m, noise_dim) -> (m, per_class, noise_dim): first the centre, then mixtures of it with fresh noise.
 
     sqrt(1 - spread) centre + sqrt(spread) fresh keeps the variance of N(0, I). A class's fresh noise depends on the

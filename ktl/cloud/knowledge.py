@@ -14,20 +14,27 @@ from ktl.data.transforms import fit_batch
 from ktl.generators.base import ImageGenerator
 from ktl.pairs import ImageVectorPairs
 from ktl.prototypes import Prototypes
+from ktl.settings import from_table
 from ktl.wire import SessionReply, SessionRequest
 
 DRAWN_AT_ONCE = 128  # images
 
 
 class KnowledgeCloud:
-    """One session: a generator, an alignment strategy with its state, and what the edges asked for."""
+    """One session: a generator, an alignment strategy with its state, and what the edges asked for.
 
-    def __init__(self, generator: ImageGenerator, request: SessionRequest) -> None:
+    The alignment must be an installed one, and its settings within their bounds: raises UsageError. A request of this
+    very program (`trusted`) may name a `module:Class`, which is imported; one that came over a network never may.
+    """
+
+    def __init__(self, generator: ImageGenerator, request: SessionRequest, *, trusted: bool = False) -> None:
         self.generator = generator
         self.request = request
-        strategy = ALIGNMENTS.load(request.alignment)
+        name = request.alignment if trusted else ALIGNMENTS.check_installed(request.alignment)
+        strategy = ALIGNMENTS.load(name)
+        settings = from_table(ALIGNMENTS.settings_of(name), request.alignment_settings)
         # prototypes live in the ETF's space, which has as many dimensions as there are classes
-        self.alignment: Alignment = strategy(request.num_classes, request.num_classes, request.seed)
+        self.alignment: Alignment = strategy(request.num_classes, request.num_classes, request.seed, settings)
 
     def reply(self) -> SessionReply:
         """What the edges need to know of this session."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+View = Callable[[Tensor, torch.Generator], Tensor]  # uint8 (n, c, h, w) -> float32 in [-1, 1]
 
 PADDING = 4  # pixels that a random crop may shift by, as is usual at 32 x 32
 MIN_CROP = 0.3  # of the area

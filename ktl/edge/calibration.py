@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ktl.config import RunConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.learning.learner import EdgeLearner
+from ktl.learning.settings import EdgeConfig
 
 STEPS = 150  # of each stand-in; a quarter of the least that a run takes
 COLDEST, HOTTEST = 0.1, 10.0
 
 
-def calibrated_temperature(task: FewShotTask, config: RunConfig) -> float:
+def calibrated_temperature(task: FewShotTask, config: EdgeConfig) -> float:
     """The number to divide logits by; 1 for one shot a class, where nothing can be held out.
 
     The square root of the temperature that fits the stand-ins: those saw half as much, and err in proportion.
@@ -29,9 +29,9 @@ def calibrated_temperature(task: FewShotTask, config: RunConfig) -> float:
     order = _order_in_class(task.shot_labels)
     if int(order.max()) == 0:
         return 1.0
-    held_out = [order % 2 == half for half in (0, 1)]
-    logits = torch.cat([_logits(task, config, held) for held in held_out])
-    labels = torch.cat([task.shot_labels[held] for held in held_out])
+    halves = [order % 2 == half for half in (0, 1)]
+    logits = torch.cat([_logits(task, config, half) for half in halves])
+    labels = torch.cat([task.shot_labels[half] for half in halves])
     return math.sqrt(fit_temperature(logits, labels))
 
 
@@ -42,14 +42,14 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return grid[losses.index(min(losses))]
 
 
-def _logits(task: FewShotTask, config: RunConfig, held: Tensor) -> Tensor:
-    """Of the shots in `held`, from a model trained without a cloud on the others."""
+def _logits(task: FewShotTask, config: EdgeConfig, held_out: Tensor) -> Tensor:
+    """Of the shots in `held_out`, from a model trained without a cloud on the others."""
     steps = min(STEPS, config.training.steps or STEPS)
-    alone = replace(config, local_only=True, rounds=1, training=replace(config.training, steps=steps))
-    others = replace(task, shot_images=task.shot_images[~held], shot_labels=task.shot_labels[~held])
+    alone = replace(config, transfer=None, rounds=1, training=replace(config.training, steps=steps))
+    others = replace(task, shot_images=task.shot_images[~held_out], shot_labels=task.shot_labels[~held_out])
     learner = EdgeLearner(others, alone, etf_seed=config.seed)
-    learner.train_round(lambda stage, step, loss: None, lambda: False)
-    return config.training.scale * learner.cosines(task.shot_images[held])
+    learner.train_round(lambda *_: None, lambda: False)
+    return learner.logits(task.shot_images[held_out])
 
 
 def _order_in_class(labels: Tensor) -> Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ktl.config import RunConfig
-from ktl.edge.run import Interrupted, Observer, RunResult, train_edge
+from ktl.edge.run import RunResult, train_edge
+from ktl.edge.settings import RunConfig
 from ktl.loop.connection import CloudConnection
+from ktl.loop.rounds import Interrupted, Observer
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def train_beside_local(
 def train_alone(config: RunConfig, out: Path, *, resume: bool = False, observer: Observer = Observer()) -> RunResult:
     """The training of `config` without a cloud, into `out/local-only`. Raises as `train_edge` does."""
     training = replace(config.training, epochs=config.training.epochs or config.rounds)  # as many in its one round
-    alone = replace(config, local_only=True, rounds=1, training=training)
+    alone = replace(config, transfer=None, rounds=1, training=training)
     try:
         return train_edge(alone, out / "local-only", resume=resume, observer=observer)
     except Interrupted as error:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ktl.config import RunConfig, flat_settings
-from ktl.edge.run import Observer, Row, RunResult
+from ktl.edge.run import RunResult
+from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
-from ktl.learning.schedule import Stage
-
-LOSS_EVERY = 10  # steps
+from ktl.files import Row
+from ktl.learning.schedule import Span
+from ktl.loop.rounds import LOSS_EVERY, Observer
+from ktl.settings import as_table, flat
 
 
 class Tracker(Protocol):
@@ -36,13 +37,13 @@ def tracked(observer: Observer, trackers: Sequence[Tracker], config: RunConfig) 
     `finished` is the caller's to call.
     """
     for tracker in trackers:
-        tracker.started(flat_settings(config))
+        tracker.started(flat(as_table(config)))
 
-    def on_step(round_index: int, stage: Stage, step: int, loss: float) -> None:
-        observer.on_step(round_index, stage, step, loss)
-        if (stage.first + step) % LOSS_EVERY == 0:
+    def on_step(round_index: int, span: Span, step: int, loss: float) -> None:
+        observer.on_step(round_index, span, step, loss)
+        if (span.first + step) % LOSS_EVERY == 0:
             for tracker in trackers:
-                tracker.loss(stage.name, stage.first + step, loss)
+                tracker.loss(span.name, span.first + step, loss)
 
     def on_round(row: Row) -> None:
         observer.on_round(row)
@@ -68,7 +69,7 @@ class TensorBoardTracker:
         self._writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}")
 
     def loss(self, stage: str, step: int, value: float) -> None:
-        """A curve a stage."""
+        """A curve per stage."""
         self._writer.add_scalar(f"loss/{stage}", value, step)
 
     def round(self, row: Row) -> None:

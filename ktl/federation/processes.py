@@ -10,31 +10,23 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any
 
-from ktl.config import FederationConfig
+from torch import Tensor
+
 from ktl.data.fewshot import FewShotTask
 from ktl.errors import KtlError
+from ktl.federation.settings import FederationConfig
+from ktl.learning.learner import EdgeLearner
 from ktl.learning.process import prepare_process
-from ktl.loop.edges import Edges, Outcome
+from ktl.loop.edges import Edges, Outcome, Watch
 from ktl.machine import cores
-from ktl.methods.base import Message, Problem
+from ktl.methods import METHODS
+from ktl.methods.base import Method, Problem
+from ktl.methods.message import Message
 from ktl.models import MODELS, client_model
+from ktl.registry import chosen
 from ktl.seeds import initialising
-
-
-class Engine(Protocol):
-    """All clients of a federation; the calls are those of `Edges`."""
-
-    def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]: ...
-
-    def train(self, clients: Sequence[int], round_index: int, message: Message) -> dict[int, Outcome]: ...
-
-    def test(self, clients: Sequence[int], message: Message) -> dict[int, tuple[int, int]]: ...
-
-    def save(self, folder: Path) -> dict[int, int]: ...
-
-    def restore(self, folder: Path, versions: Mapping[int, int], messages: Mapping[int, Message]) -> None: ...
 
 
 class Processes:
@@ -73,17 +65,32 @@ class Processes:
     def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]:
         return self._merged("ask", [(self._own(clients, w), round_index) for w in self._workers()])
 
-    def train(self, clients: Sequence[int], round_index: int, message: Message) -> dict[int, Outcome]:
-        return self._merged("train", [(self._own(clients, w), round_index, message) for w in self._workers()])
+    def learn(
+        self, clients: Sequence[int], round_index: int, message: Message, watch: Watch = Watch()
+    ) -> dict[int, Outcome]:
+        """One round of each client; steps in other processes are not watched, so a stop waits for the round's end."""
+        return self._merged("learn", [(self._own(clients, w), round_index, message) for w in self._workers()])
 
     def test(self, clients: Sequence[int], message: Message) -> dict[int, tuple[int, int]]:
         return self._merged("test", [(self._own(clients, w), message) for w in self._workers()])
 
-    def save(self, folder: Path) -> dict[int, int]:
-        return self._merged("save", [(folder,) for _ in self._workers()])
+    def save(self, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        progress: dict[str, Any] = {}
+        for _, versions in self._replies("save", [(folder,) for _ in self._workers()]):
+            progress |= versions
+        return {}, progress
 
-    def restore(self, folder: Path, versions: Mapping[int, int], messages: Mapping[int, Message]) -> None:
-        self._merged("restore", [(folder, versions, messages) for _ in self._workers()])
+    def restore(
+        self, folder: Path, tensors: dict[str, Tensor], progress: dict[str, Any], messages: Mapping[int, Message]
+    ) -> None:
+        self._replies("restore", [(folder, tensors, progress, messages) for _ in self._workers()])
+
+    def tidy(self, folder: Path) -> None:
+        self._replies("tidy", [(folder,) for _ in self._workers()])
+
+    def begun(self, round_index: int) -> bool:
+        """Never: clients of a federation are saved between rounds."""
+        return False
 
     def _workers(self) -> range:
         return range(len(self._connections))
@@ -92,7 +99,14 @@ class Processes:
         return [client for client in clients if self.home[client] == worker]
 
     def _merged(self, call: str, arguments: Sequence[tuple[Any, ...]]) -> dict[int, Any]:
-        """Every process works at the same time; the answers are in the order of client numbers."""
+        """The answers of all processes, in the order of client numbers."""
+        merged: dict[int, Any] = {}
+        for reply in self._replies(call, arguments):
+            merged |= reply
+        return dict(sorted(merged.items()))
+
+    def _replies(self, call: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """What a method of `Edges` returned in each process; all work at the same time."""
         try:
             for connection, each in zip(self._connections, arguments, strict=True):
                 connection.send_bytes(pickle.dumps((call, each)))
@@ -101,12 +115,28 @@ class Processes:
             raise KtlError(
                 "a client process ended (out of memory?); go on with --resume, with fewer or smaller --models"
             ) from error
-        merged: dict[int, Any] = {}
-        for failure, reply in replies:
+        for failure, _ in replies:
             if failure is not None:
                 raise failure
-            merged |= reply or {}
-        return dict(sorted(merged.items()))
+        return [reply for _, reply in replies]
+
+
+def make_method(config: FederationConfig, problem: Problem) -> Method:
+    """The method that the settings choose, with its own settings."""
+    choice = chosen(config.method)
+    method: Method = METHODS.load(choice.name)(choice.settings, problem)
+    return method
+
+
+def federated_edges(config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask]) -> Edges:
+    """The edges of some of a federation's clients, in this process."""
+    method = make_method(config, problem)
+
+    def make(client: int) -> EdgeLearner:
+        edge = config.edge(client_model(config.models, client), problem.training, uses_pairs=method.uses_pairs)
+        return EdgeLearner(tasks[client], edge, config.seed, method.classifier)
+
+    return Edges(tasks, method, make, config.deadline)
 
 
 def share_work(work: Mapping[int, float], workers: int) -> dict[int, int]:
@@ -145,7 +175,7 @@ def _serve(connection: Connection, start: bytes) -> None:
         except EOFError:
             return
         try:
-            edges = edges or Edges(config, problem, tasks)
+            edges = edges or federated_edges(config, problem, tasks)
             reply: tuple[Exception | None, Any] = (None, getattr(edges, call)(*arguments))
         except KtlError as error:
             reply = (error, None)

@@ -1,31 +1,55 @@
-"""Pre-trained image generators by name or path."""
+"""Pre-trained image generators by name, path or `module:Class`."""
 
 from __future__ import annotations
 
-from importlib.resources import as_file, files
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ktl.errors import UsageError
+from ktl.registry import Choice, Registry, is_import_path
+from ktl.settings import NoSettings, describe
 
 if TYPE_CHECKING:
     from ktl.generators.base import ImageGenerator
 
 BUILTIN = "builtin"
+DIFFUSERS = "diffusers"
+
+GENERATORS = Registry(
+    "generator",
+    "ktl.generators",
+    {
+        BUILTIN: ("ktl.generators.stylegan:load_builtin", "a StyleGAN2 of 32 x 32 pixels that ships with ktl"),
+        DIFFUSERS: (
+            "ktl.generators.diffusion.pipeline:DiffusionGenerator",
+            "any text-to-image pipeline, as diffusers:FOLDER_OR_ID?option=value&...",
+        ),
+    },
+    adapt="ktl.generators.base:checked_class",
+)
 
 
 def load_generator(
-    source: str, *, cached: bool = False, products: str = "float32", compiled: bool = False
+    source: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    cached: bool = False,
+    products: str = "float32",
+    compiled: bool = False,
 ) -> ImageGenerator:
-    """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl), the path of a file, or
-    `diffusers:PATH_OR_ID?option=value&...` (ktl/generators/diffusion/source.py has the options).
+    """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl), the path of a file,
+    `diffusers:PATH_OR_ID?option=value&...` (ktl/generators/diffusion/source.py has the options), a name that another
+    package registers under the entry points `ktl.generators`, or `module:Class`.
 
     A file is a .safetensors that ktl wrote, or an official StyleGAN: its .pkl (the network G_ema) or an .npz of arrays.
-    `cached` is for clouds: images of slow generators are kept on disk, so that a latent is drawn once. `products`
-    ("bfloat16") and `compiled` make a StyleGAN draw faster (`StyleGANGenerator.hasten`). Raises UsageError for another
-    source or where these do not fit, CheckpointError for a damaged file.
+    A class is made as `Class(settings)`, of its own `Settings` with the values in `settings`; the others have nothing
+    to set. `cached` is for clouds: images of slow generators are kept on disk, so that a latent is drawn once.
+    `products` ("bfloat16") and `compiled` make a StyleGAN draw faster (`StyleGANGenerator.hasten`). Raises UsageError
+    for another source, for settings that do not fit, and for a class that is no `ImageGenerator`; CheckpointError for a
+    damaged file.
     """
-    generator = _load(source)
+    generator = _load(source, settings or {})
     if compiled or products != "float32":
         from ktl.generators.stylegan import StyleGANGenerator
 
@@ -39,24 +63,66 @@ def load_generator(
     return with_cache(generator)
 
 
-def _load(source: str) -> ImageGenerator:
-    from ktl.generators.stylegan import load_stylegan
+def resolved(choice: Choice | str) -> Choice:
+    """A generator's source with its settings: those of a class of another package checked, of ktl's own none.
 
+    Raises UsageError for settings that do not fit.
+    """
+    source = choice if isinstance(choice, str) else choice.name
+    if _is_class(source):
+        return GENERATORS.resolve(choice)
+    settings = {} if isinstance(choice, str) or isinstance(choice.settings, NoSettings) else choice.settings or {}
+    if settings:
+        raise UsageError(_refusal(source, settings))
+    return Choice(source, NoSettings())
+
+
+def _is_class(source: str) -> bool:
+    """Whether a source is a class of another package."""
+    kind, _, _ = source.partition(":")
+    return kind not in GENERATORS.builtin() and (source in GENERATORS.names() or is_import_path(source))
+
+
+def _load(source: str, settings: Mapping[str, Any]) -> ImageGenerator:
+    kind, _, _ = source.partition(":")
+    if _is_class(source):
+        from ktl.generators.base import checked_generator
+
+        choice = GENERATORS.choose(source, **settings)
+        return checked_generator(source, GENERATORS.load(source)(choice.settings))
+    if settings:
+        raise UsageError(_refusal(source, settings))
     if source == BUILTIN:
-        with as_file(files("ktl.generators") / "weights" / "builtin.safetensors") as path:
-            return load_stylegan(path, name=BUILTIN)
-    if source.startswith("diffusers:"):
+        builtin: ImageGenerator = GENERATORS.load(BUILTIN)(NoSettings())
+        return builtin
+    if kind == DIFFUSERS:
         from ktl.generators.diffusion.pipeline import load_diffusion
 
         return load_diffusion(source)
+    return _load_file(source)
+
+
+def _load_file(source: str) -> ImageGenerator:
     path = Path(source)
     if path.suffix == ".safetensors":
+        from ktl.generators.stylegan import load_stylegan
+
         return load_stylegan(path, name=path.stem)
     if path.suffix in (".pkl", ".npz"):
         from ktl.generators.official.convert import load_official
 
         return load_official(path)
+    others = [repr(name) for name in GENERATORS.names() if name not in GENERATORS.builtin()]
     raise UsageError(
         f"unknown generator {source!r}: give '{BUILTIN}', the path of a .safetensors that ktl wrote or of an official "
-        "StyleGAN's .pkl, or diffusers:FOLDER_OR_ID"
+        f"StyleGAN's .pkl, {DIFFUSERS}:FOLDER_OR_ID, {''.join(f'{name}, ' for name in others)}or module:Class"
     )
+
+
+def _refusal(source: str, settings: Mapping[str, Any]) -> str:
+    """Why a generator of ktl's own takes no settings, and what can be said instead."""
+    refusal = f"generator {source!r} takes no settings, but {', '.join(settings)} came"
+    if source.partition(":")[0] != DIFFUSERS:
+        return f"{refusal}: there is nothing to set"
+    options = [field.name for field in describe(GENERATORS.settings_of(DIFFUSERS))]
+    return f"{refusal}: write {', '.join(options)} into the source, as {DIFFUSERS}:FOLDER_OR_ID?{options[0]}=value&..."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from reprlib import repr as shown
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ from torch import Tensor
 from ktl.errors import UsageError
 from ktl.files import write_atomically
 
-MOST_IMAGES = 100_000
+MAX_IMAGES = 100_000
 
 
 def read_noise(path: Path, z_dim: int) -> Tensor:
     """z (n, z_dim) as float32. Raises UsageError if the file is no .npy of that shape, or holds more than numbers."""
     z = _read(path)
-    if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != z_dim or not 1 <= len(z) <= MOST_IMAGES:
+    if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != z_dim or not 1 <= len(z) <= MAX_IMAGES:
         raise UsageError(f"--z {path} holds {z.dtype} of shape {z.shape}: expected floats of shape (n, {z_dim})")
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
         noise = torch.from_numpy(z.astype(np.float32))
@@ -62,7 +62,7 @@ def _read(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError, SyntaxError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else shown(str(error))
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else shortened(str(error))
         raise UsageError(f"{path} is no .npy file of numbers ({reason}): write one with numpy.save") from error
     if not isinstance(array, np.ndarray):
         raise UsageError(f"{path} is an archive of arrays: give a .npy file of one")

@@ -1,11 +1,22 @@
-"""What a cloud needs of a pre-trained image generator, whatever its family."""
+"""What a cloud needs of a pre-trained image generator, whatever its family, and a base to derive new ones from."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property
+from typing import Annotated, Any, Protocol, get_type_hints
 
+import msgspec
 import torch
-from torch import Tensor
+from msgspec import Meta
+from torch import Tensor, nn
+
+from ktl.errors import UsageError
+from ktl.settings import NoSettings, Settings, as_table, expected
 
 
 class ImageGenerator(Protocol):
@@ -19,16 +30,106 @@ class ImageGenerator(Protocol):
     family: str
     licence: str  # of the weights
     fingerprint: str  # hexadecimal digest of the weights: two clouds with the same one draw the same images
-    noise_dim: int
-    latent_dim: int
-    image_size: int  # pixels, square
-    parameters: int
+    noise_dim: Annotated[int, Meta(ge=1)]
+    latent_dim: Annotated[int, Meta(ge=1)]
+    image_size: Annotated[int, Meta(ge=4)]  # pixels, square
+    parameters: Annotated[int, Meta(ge=0)]
 
     def latents(self, noise: Tensor) -> Tensor:
         """noise (n, noise_dim) ~ N(0, I) -> latents (n, latent_dim), float32."""
 
     def images(self, latents: Tensor) -> Tensor:
         """latents (n, latent_dim) -> uint8 images (n, 3, image_size, image_size)."""
+
+
+class BaseGenerator:
+    """Derive a generator of your own from it: three sizes and `images` make it an `ImageGenerator`.
+
+        class Stripes(BaseGenerator):
+            noise_dim = latent_dim = image_size = 32
+
+            def images(self, latents: Tensor) -> Tensor:
+                return (latents * 40 + 128).clamp(0, 255).byte()[:, None, None, :].expand(-1, 3, 32, -1)
+
+    `load_generator("my_package.stripes:Stripes")` finds it. What can be set of it is a nested class `Settings`, derived
+    from `ktl.settings.Settings`; its values are then in `self.settings`. Override what else has a better answer.
+    """
+
+    family: str = "own"
+    licence: str = "not stated"
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    @cached_property
+    def name(self) -> str:
+        """The name of the class."""
+        return type(self).__name__
+
+    @cached_property
+    def parameters(self) -> int:
+        """The numbers in the torch modules among the attributes."""
+        return sum(parameter.numel() for module in self._modules() for parameter in module.parameters())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the class and its source text, the settings, and the weights of the modules among the attributes.
+
+        Override it where anything else changes the images.
+        """
+        kind = type(self)
+        digest = hashlib.sha256(f"{kind.__module__}:{kind.__qualname__} {json.dumps(as_table(self.settings))}".encode())
+        with suppress(OSError, TypeError):  # there may be no source
+            digest.update(inspect.getsource(kind).encode())
+        for module in self._modules():
+            for name, tensor in module.state_dict().items():
+                digest.update(name.encode())
+                digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def latents(self, noise: Tensor) -> Tensor:
+        """The noise itself, (n, noise_dim)."""
+        return noise
+
+    def _modules(self) -> Iterator[nn.Module]:
+        return (value for value in vars(self).values() if isinstance(value, nn.Module))
+
+
+def checked_class(name: str, loaded: Any) -> Any:
+    """The class of a generator from elsewhere. Raises UsageError unless it can be made of its settings alone."""
+    if not isinstance(loaded, type):
+        raise UsageError(f"generator {name!r} is a {type(loaded).__name__}: give a class")
+    settings = getattr(loaded, "Settings", NoSettings)
+    if not (isinstance(settings, type) and issubclass(settings, Settings)):
+        raise UsageError(f"Settings of generator {name!r} is {settings!r}: derive it from ktl.settings.Settings")
+    try:
+        inspect.signature(loaded).bind(settings)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"generator {name!r} cannot be made of its settings ({error}): let its __init__ take them and no more"
+        ) from error
+    return loaded
+
+
+def checked_generator(source: str, generator: Any) -> ImageGenerator:
+    """The `generator`, if it has all that `ImageGenerator` lists. Raises UsageError naming what is missing or wrong."""
+    values = get_type_hints(ImageGenerator, include_extras=True)
+    missing = [name for name in (*values, "latents", "images") if not hasattr(generator, name)]
+    if missing:
+        raise UsageError(
+            f"generator {source!r} has no {', '.join(missing)}: give it all that ImageGenerator in {__name__} lists"
+        )
+    for name, hint in values.items():
+        try:
+            msgspec.convert(getattr(generator, name), hint)
+        except msgspec.ValidationError as error:
+            value = getattr(generator, name)
+            raise UsageError(f"{name} of generator {source!r} is {value!r}: give {expected(hint)}") from error
+    for name in ("latents", "images"):
+        if not callable(getattr(generator, name)):
+            raise UsageError(f"{name} of generator {source!r} is {getattr(generator, name)!r}: give a method")
+    checked: ImageGenerator = generator
+    return checked
 
 
 def sample_latents(generator: ImageGenerator, count: int, rng: torch.Generator) -> Tensor:

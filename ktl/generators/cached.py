@@ -1,6 +1,6 @@
 """Images that a slow generator has drawn once are kept on disk: the same latent never costs a second time.
 
-A file an image, named by a digest of the generator's fingerprint and the latent as it travels (float16), so a later
+One file per image, named by a digest of the generator's fingerprint and the latent as it travels (float16), so a later
 round, another process or a restarted cloud finds it too. An image drawn in another batch may differ in its last bit;
 the one drawn first is the one that is kept.
 """
@@ -11,16 +11,17 @@ import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from ktl.errors import CheckpointError
+from ktl.files import replace_atomically
 from ktl.generators.base import ImageGenerator
 
-MOST_BYTES = 2 * 2**30
+MAX_BYTES = 2 * 2**30
 FAST_SIZE = 32  # pixels: a StyleGAN of this size draws an image in about the time that reading one takes
 DRAWN_AT_ONCE = 32  # images: what a stopped process loses at most
 
@@ -28,14 +29,14 @@ DRAWN_AT_ONCE = 32  # images: what a stopped process loses at most
 class CachedGenerator:
     """Implements `ImageGenerator` by another one and a folder of the images that it has drawn.
 
-    `folder` is made when first needed and holds at most `most_bytes`: the images used longest ago go first. A damaged
+    `folder` is made when first needed and holds at most `max_bytes`: the images used longest ago go first. A damaged
     file is drawn anew; a folder that cannot be written costs the cache, not the images.
     """
 
-    def __init__(self, generator: ImageGenerator, folder: Path, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, generator: ImageGenerator, folder: Path, max_bytes: int = MAX_BYTES) -> None:
         self.generator = generator
         self.folder = folder
-        self.most_bytes = most_bytes
+        self.max_bytes = max_bytes
         self.name, self.family, self.licence = generator.name, generator.family, generator.licence
         self.fingerprint = generator.fingerprint
         self.noise_dim, self.latent_dim = generator.noise_dim, generator.latent_dim
@@ -82,17 +83,16 @@ class CachedGenerator:
         return pixels.permute(2, 0, 1) if pixels.shape == expected else None
 
     def _write(self, file: Path, image: Tensor) -> None:
-        with suppress(OSError):
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        with suppress(OSError, CheckpointError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False) as temporary:
-                Image.fromarray(image.permute(1, 2, 0).numpy()).save(temporary, "PNG", compress_level=1)
-            os.replace(temporary.name, file)
+            replace_atomically(file, lambda path: picture.save(path, "PNG", compress_level=1), lasting=False)
 
     def _make_room(self) -> None:
         with suppress(OSError):  # another process may be removing the same files
             kept = [(entry.stat(), entry.path) for entry in os.scandir(self.folder)]
             kept.sort(key=lambda entry: entry[0].st_mtime)
-            excess = sum(stat.st_size for stat, _ in kept) - self.most_bytes
+            excess = sum(stat.st_size for stat, _ in kept) - self.max_bytes
             for stat, path in kept:
                 if excess <= 0:
                     break

@@ -8,9 +8,10 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,19 +21,20 @@ from torch import Tensor
 
 from ktl.errors import CheckpointError, UsageError
 from ktl.files import file_digest, write_atomically
+from ktl.generators.decoding import decoded
 from ktl.generators.limits import Config, Shapes, check_config
 from ktl.generators.networks.convolution import products_in
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.networks.stylegan3 import StyleGAN3
-from ktl.generators.networks.stylegan3_layers import Band, LayerPlan, StyleGAN3Config
+from ktl.generators.networks.stylegan3_layers import StyleGAN3Config
 from ktl.generators.networks.stylegan_xl import StyleGANXL, StyleGANXLConfig
 from ktl.seeds import initialising
+from ktl.settings import NoSettings
 
 Network = StyleGAN2 | StyleGAN3 | StyleGANXL
 
 FORMAT = "ktl-stylegan-1"
-STYLEGAN2_FORMAT = "ktl-stylegan2-1"  # of files from before there were other families; they name none
-MOST_HEADER_BYTES = 2**22  # a network of a thousand tensors takes 100 kB
+MAX_HEADER_BYTES = 2**22  # a network of a thousand tensors takes 100 kB
 READING_ERRORS = (
     CheckpointError,
     SafetensorError,
@@ -55,6 +57,16 @@ FAMILIES: dict[str, tuple[Callable[[Any], Network], type[Config]]] = {
     "StyleGAN3": (StyleGAN3, StyleGAN3Config),
     "StyleGAN-XL": (StyleGANXL, StyleGANXLConfig),
 }
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a file says of its network. Those from before there were other families than StyleGAN2 name none."""
+
+    format: Literal["ktl-stylegan-1", "ktl-stylegan2-1"]
+    config: dict[str, Any]
+    licence: str
+    family: Literal["StyleGAN2", "StyleGAN3", "StyleGAN-XL"] = "StyleGAN2"
 
 
 def family_of(network: Network) -> str:
@@ -172,6 +184,12 @@ def _stored(tensor: Tensor, exact: bool) -> Tensor:
     return kept.contiguous()
 
 
+def load_builtin(settings: NoSettings) -> StyleGANGenerator:
+    """The generator that ships with ktl."""
+    with as_file(files("ktl.generators") / "weights" / "builtin.safetensors") as path:
+        return load_stylegan(path, name="builtin")
+
+
 def load_stylegan(path: Path, name: str) -> StyleGANGenerator:
     """Reads a file of `save_stylegan`. Raises CheckpointError if it is missing, damaged or of another kind.
 
@@ -182,43 +200,30 @@ def load_stylegan(path: Path, name: str) -> StyleGANGenerator:
     try:
         _check_header(path)
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("ktl", "{}"))
+            about = decoded(Description, json.loads((file.metadata() or {}).get("ktl", "{}")))
             names = list(file.keys())
             network = _network(about, {key: tuple(file.get_slice(key).get_shape()) for key in names})
             network.load_state_dict({key: file.get_tensor(key).float() for key in names}, assign=True)
-        licence = str(about["licence"])
     except READING_ERRORS as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
             f"{path} is no generator that ktl can read: {reason}; convert or train it anew"
         ) from error
-    return StyleGANGenerator(network, name=name, licence=licence, fingerprint=file_digest(path))
+    return StyleGANGenerator(network, name=name, licence=about.licence, fingerprint=file_digest(path))
 
 
 def _check_header(path: Path) -> None:
     """The header is JSON that is parsed as a whole: a large one would take many times its size in memory."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-    if length > MOST_HEADER_BYTES:
-        raise ValueError(f"its header claims {length:,} bytes, expected at most {MOST_HEADER_BYTES:,}")
+    if length > MAX_HEADER_BYTES:
+        raise ValueError(f"its header claims {length:,} bytes, expected at most {MAX_HEADER_BYTES:,}")
 
 
-def _network(about: dict[str, Any], shapes: Shapes) -> Network:
+def _network(about: Description, shapes: Shapes) -> Network:
     """The network that a file tells about itself, its weights still to be loaded."""
-    if type(about) is not dict or about.get("format") not in (FORMAT, STYLEGAN2_FORMAT):
-        raise ValueError(f"its format is {about.get('format')!r}, expected {FORMAT!r}")
-    family = about["family"] if about["format"] == FORMAT else "StyleGAN2"
-    if family not in FAMILIES:
-        raise ValueError(f"its family is {family!r}, expected one of {', '.join(FAMILIES)}")
-    kind, config_kind = FAMILIES[family]
-    values = dict(about["config"])
-    if "layers" in values:
-        values["layers"] = tuple(_layer(plan) for plan in values["layers"])
-    config = config_kind(**values)
+    kind, config_kind = FAMILIES[about.family]
+    config = decoded(config_kind, about.config)
     check_config(config, shapes)
     with initialising(0, "replaced by the weights"):  # not torch's meta device: its first use imports 150 MB
         return kind(config)
-
-
-def _layer(plan: dict[str, Any]) -> LayerPlan:
-    return LayerPlan(**plan | {"source": Band(**plan["source"]), "target": Band(**plan["target"])})

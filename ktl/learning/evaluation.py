@@ -19,9 +19,19 @@ class Evaluation:
     confusion: Tensor
 
     @property
+    def right(self) -> int:
+        """Test images classified right."""
+        return int(self.confusion.diagonal().sum())
+
+    @property
+    def tested(self) -> int:
+        """Test images in all."""
+        return int(self.confusion.sum())
+
+    @property
     def accuracy(self) -> float:
         """Share of test images classified right, 0..1."""
-        return int(self.confusion.diagonal().sum()) / int(self.confusion.sum())
+        return self.right / self.tested
 
     @property
     def class_accuracy(self) -> list[float]:
@@ -31,15 +41,15 @@ class Evaluation:
 
 
 @torch.no_grad()
-def class_cosines(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    """uint8 images (n, c, h, w) -> cosines (n, classes) with the ETF's vectors, in eval mode, on the CPU."""
+def class_logits(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    """uint8 images (n, c, h, w) -> logits (n, classes), in eval mode, on the CPU."""
     model.eval()
     return torch.cat([model(to_network(batch.to(device))).cpu() for batch in images.split(BATCH)])
 
 
 def predict_classes(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    """uint8 images (n, c, h, w) -> predicted class indices (n,): the ETF vector with the largest cosine."""
-    return class_cosines(model, images, device).argmax(dim=1)
+    """uint8 images (n, c, h, w) -> predicted class indices (n,): those of the largest logits."""
+    return class_logits(model, images, device).argmax(dim=1)
 
 
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, num_classes: int, device: torch.device) -> Evaluation:

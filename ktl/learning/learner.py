@@ -2,64 +2,48 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
-from ktl.config import RunConfig, TrainingConfig
 from ktl.data.fewshot import FewShotTask
-from ktl.data.transforms import strong_view, to_network, weak_view
-from ktl.errors import CheckpointError, UsageError
-from ktl.etf import arcface_loss
-from ktl.learning.evaluation import BATCH, Evaluation, class_cosines, evaluate
-from ktl.learning.precision import features_in, training_dtype
-from ktl.learning.schedule import Stage, rate_factor, stages, warmup_batch
-from ktl.models.edge_model import build_model, statistics_kept
+from ktl.data.transforms import to_network
+from ktl.errors import CheckpointError
+from ktl.learning.batches import Batches
+from ktl.learning.evaluation import BATCH, Evaluation, class_logits, evaluate
+from ktl.learning.schedule import RoundPlan, Span, round_plan, warmup_batch
+from ktl.learning.settings import EdgeConfig
+from ktl.learning.stage import MeanLosses, Part, Stage, make_optimizer
+from ktl.models.classifiers import EtfClassifier
+from ktl.models.edge_model import ClassifierKind, build_model
+from ktl.models.precision import training_dtype
 from ktl.objectives import TRANSFERS
-from ktl.objectives.base import AuxiliaryTask
-from ktl.objectives.guidance import Guidance, ShotBatch
+from ktl.objectives.base import ClassifierLoss, Objective, Step
+from ktl.objectives.pairs import PairObjective
+from ktl.objectives.settings import TransferSettings
 from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.prototypes import Prototypes, class_prototypes
+from ktl.registry import chosen
 from ktl.seeds import initialising, stream
 
-View = Callable[[Tensor, torch.Generator], Tensor]
-
-
-@dataclass
-class RoundLosses:
-    """Sums over a round's steps, from which its mean losses are reported."""
-
-    shot_sum: float = 0.0
-    shot_steps: int = 0
-    pair_sum: float = 0.0
-    pair_steps: int = 0
-
-    def means(self) -> dict[str, float | None]:
-        """Mean loss on the shots and on the pairs; None where there was no such step."""
-        return {
-            "shot_loss": self.shot_sum / self.shot_steps if self.shot_steps else None,
-            "pair_loss": self.pair_sum / self.pair_steps if self.pair_steps else None,
-        }
+OnStep = Callable[[Span, int, float], None]  # the span, steps done in it, the last loss
 
 
 class EdgeLearner:
-    """A model, its shots, and the pairs received so far.
+    """A task, a model, what is minimised, and the pairs received so far.
 
     Every random choice of a step comes from a stream named by the seed, round and step, so the weights after k
     steps are a function of (task, config, pairs, k).
     """
 
-    def __init__(self, task: FewShotTask, config: RunConfig, etf_seed: int) -> None:
+    def __init__(
+        self, task: FewShotTask, config: EdgeConfig, etf_seed: int, classifier: ClassifierKind = EtfClassifier
+    ) -> None:
         self.task = task
         self.config = config
         self.device = torch.device(config.device)
-        self._dtype = training_dtype(config.precision, self.device)
         self.model = build_model(
             config.model,
             channels=task.shot_images.shape[1],
@@ -67,19 +51,22 @@ class EdgeLearner:
             classes=len(task.class_names),
             seed=config.seed,
             etf_seed=etf_seed,
-            head=config.head,
+            settings=config.training,
+            classifier=classifier,
         ).to(self.device)
         self.model.to(memory_format=torch.channels_last)
         self.round = 0
         self.round_step = 0
-        self.losses = RoundLosses()
-        self._first_pairs = 0  # the round that they came in
-        self._stages(0)  # refuses impossible settings at once
+        self.losses = MeanLosses()
+        self._dtype = training_dtype(config.precision, self.device)
+        self._batches = Batches(task, config, self.device)
         self._pairs: list[ImageVectorPairs] = []
-        self._transfer: AuxiliaryTask | None = None
-        self._guidance: Guidance | None = None
-        self._optimizers: dict[str, torch.optim.Optimizer] = {}
-        self._make_optimizers()
+        self._first_pairs = 0  # the round that they came in
+        self._transfer: PairObjective | None = None
+        self._warm_up: Stage | None = None
+        self._objectives: list[Objective] = [ClassifierLoss()]
+        self.plan()  # refuses impossible settings at once
+        self._on_shots = self._make_stages()
 
     def prototypes(self) -> Prototypes:
         """Class prototypes of the shots under the present model, in eval mode. FedKTL section 3.2."""
@@ -90,67 +77,63 @@ class EdgeLearner:
         return class_prototypes(torch.cat(embeddings), self.task.shot_labels)
 
     def receive(self, pairs: ImageVectorPairs) -> None:
-        """Takes a round's pairs; earlier ones are kept too unless the task starts anew each round."""
-        anew = self.config.transfer.anew_each_round
+        """Takes a round's pairs; earlier ones are kept too unless the objective starts anew each round."""
+        anew = self._transfer_settings.anew_each_round
         if not self._pairs:
             self._first_pairs = self.round
         self._pairs = [pairs] if anew else [*self._pairs, pairs]
         if self._transfer is None or anew:
+            kind: type[PairObjective] = TRANSFERS.load(chosen(self.config.transfer).name)
             with initialising(self.config.seed, "transfer"):
-                task = TRANSFERS.load(self.config.transfer.task)(
-                    self.model.extractor.feature_dim, self._pairs[0].vectors, self.config.transfer
-                )
-            self._transfer = task.to(self.device)
-            self._make_optimizers()
+                objective = kind(self.model.classifier.feature_dim, self._pairs[0].vectors, self._transfer_settings)
+            self._transfer = objective.to(self.device)
+            self._on_shots = self._make_stages()
 
-    def warmup_steps(self) -> int:
-        """Steps on the pairs alone that the current round begins with."""
-        return sum(stage.steps for stage in self._stages(self.round) if stage.name == "warm-up")
+    def minimise(self, *objectives: Objective) -> None:
+        """What the steps on the shots minimise from now on, beside the pairs; without any, the classifier's own loss.
+
+        Weights of the objectives' own are trained along, by an optimizer of their own.
+        """
+        self._objectives = [*objectives] or [ClassifierLoss()]
+        for objective in self._objectives:
+            objective.to(self.device).to(memory_format=torch.channels_last)
+        own_weights = [weight for objective in self._objectives for weight in objective.parameters()]
+        training = self.config.training
+        extra = [make_optimizer(training, [(own_weights, training.learning_rate)])] if own_weights else []
+        before = self._on_shots
+        self._on_shots = Stage(self._shot_parts(), [before.optimizers[0], *extra], before.pairs_per_step)
+
+    def plan(self) -> RoundPlan:
+        """What the current round consists of. Raises UsageError for settings that leave it without a step."""
+        shots, classes = len(self.task.shot_labels), len(self.task.class_names)
+        return round_plan(self.config, self.round, shots, classes, warmup_round=self._first_pairs)
 
     def warmup_batch(self) -> int:
-        """Pairs in each of those steps."""
-        return warmup_batch(self.config.transfer, len(self.task.class_names), self.task.shot_images.shape[1])
+        """Pairs in each step on the pairs alone."""
+        return warmup_batch(self._transfer_settings, len(self.task.class_names), self.task.shot_images.shape[1])
 
-    def guide(self, guidance: Guidance | None) -> None:
-        """Lets `guidance` shape the loss on the shots from now on; its weights get an optimizer of their own."""
-        self._guidance = guidance
-        self._optimizers.pop("guidance", None)
-        if guidance is None:
-            return
-        guidance.to(self.device).to(memory_format=torch.channels_last)
-        if weights := [*guidance.parameters()]:
-            training = self.config.training
-            self._optimizers["guidance"] = _optimizer(training, [(weights, training.learning_rate)])
-
-    def train_round(self, on_step: Callable[[Stage, int, float], None], should_stop: Callable[[], bool]) -> bool:
-        """Does the rest of the current round's steps; returns whether it got to the end before `should_stop()`.
-
-        `on_step` gets the stage, the steps done in it, and the last loss.
-        """
+    def train_round(self, on_step: OnStep, should_stop: Callable[[], bool]) -> bool:
+        """Does the rest of the current round's steps; returns whether it got to the end before `should_stop()`."""
         pairs = concatenate(self._pairs) if self._pairs else None
         start = 0
-        for stage in self._stages(self.round):
-            while self.round_step < start + stage.steps:
+        for stage, span in self._stages():
+            while self.round_step < start + span.steps:
                 if should_stop():
                     return False
                 step = self.round_step - start
-                loss = self._step(stage, step, pairs)
+                loss = self._step(stage, span, step, pairs)
                 self.round_step += 1
-                on_step(stage, step + 1, loss)
-            start += stage.steps
-            if stage.name == "warm-up":  # there is but one, and its moments take as much memory as two models
-                self._optimizers[stage.name].state.clear()
+                on_step(span, step + 1, loss)
+            start += span.steps
+            if stage is self._warm_up:  # there is but one
+                stage.forget()
         return True
-
-    def finish_round(self) -> None:
-        """Moves on to the next round."""
-        self.start_round(self.round + 1)
 
     def start_round(self, round_index: int) -> None:
         """Goes to the start of a round; an edge of a federation may skip some. Gradients are given back."""
         self.round = round_index
         self.round_step = 0
-        self.losses = RoundLosses()
+        self.losses = MeanLosses()
         self.model.zero_grad(set_to_none=True)
 
     def evaluate(self) -> Evaluation:
@@ -158,25 +141,29 @@ class EdgeLearner:
         task = self.task
         return evaluate(self.model, task.test_images, task.test_labels, len(task.class_names), self.device)
 
-    def cosines(self, images: Tensor) -> Tensor:
-        """uint8 images (n, c, h, w) -> cosines (n, C) under the present model, in eval mode."""
-        return class_cosines(self.model, images, self.device)
+    def logits(self, images: Tensor) -> Tensor:
+        """uint8 images (n, c, h, w) -> logits (n, C) under the present model, in eval mode."""
+        return class_logits(self.model, images, self.device)
 
     def state(self) -> dict[str, Tensor]:
         """Weights and optimizer state by name; `round`, `round_step` and `losses` are the caller's to keep."""
         tensors = prefixed("model", self.model.state_dict())
         if self._transfer is not None:
             tensors |= prefixed("transfer", self._transfer.state_dict())
-        for name, optimizer in self._optimizers.items():
+        for index, objective in enumerate(self._objectives):
+            tensors |= prefixed(f"objective {index}", objective.state_dict())
+        for name, optimizer in self._optimizers().items():
             tensors |= prefixed(f"optimizer {name}", optimizer_tensors(optimizer))
         return tensors
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Goes on from what `state` returned; the pairs must have been received again before."""
+        """Goes on from what `state` returned; pairs and objectives must be there again before."""
         self.restore_model(tensors)
         if self._transfer is not None and (weights := under("transfer", tensors)):
             self._transfer.load_state_dict(weights)
-        for name, optimizer in self._optimizers.items():
+        for index, objective in enumerate(self._objectives):
+            objective.load_state_dict(under(f"objective {index}", tensors))
+        for name, optimizer in self._optimizers().items():
             restore_optimizer(optimizer, under(f"optimizer {name}", tensors))
 
     def restore_model(self, tensors: dict[str, Tensor]) -> None:
@@ -187,107 +174,64 @@ class EdgeLearner:
             reason = str(error).splitlines()[-1].strip()
             raise CheckpointError(f"the checkpoint's weights do not fit model {self.config.model}: {reason}") from error
 
-    def _stages(self, round_index: int) -> list[Stage]:
-        shots, classes = len(self.task.shot_labels), len(self.task.class_names)
-        return stages(self.config, round_index, shots, classes, warmup_round=self._first_pairs)
+    @property
+    def _transfer_settings(self) -> TransferSettings:
+        settings: TransferSettings = chosen(self.config.transfer).settings
+        return settings
 
-    def _step(self, stage: Stage, step: int, pairs: ImageVectorPairs | None) -> float:
-        config = self.config
-        rng = stream(config.seed, "round", self.round, stage.name, step)
-        guided = stage.name == "shots" and "guidance" in self._optimizers
-        optimizers = [self._optimizers[name] for name in (stage.name, *(["guidance"] if guided else []))]
-        factor = rate_factor(config.training.schedule, (stage.first + step) / stage.total)
-        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = group["initial_lr"] * factor
-        loss = torch.zeros((), device=self.device)
-        if stage.name == "shots":
-            loss = self._shot_loss(step, rng)
-            self.losses.shot_sum += loss.item()
-            self.losses.shot_steps += 1
-        warming = stage.name == "warm-up"
-        batch = self.warmup_batch() if warming else config.transfer.joint_batch
-        if pairs is not None and batch > 0:
+    def _stages(self) -> Iterator[tuple[Stage, Span]]:
+        """Of the current round, in order."""
+        plan = self.plan()
+        if self._warm_up is not None and plan.warm_up.steps > 0:
+            yield self._warm_up, plan.warm_up
+        yield self._on_shots, plan.shots
+
+    def _step(self, stage: Stage, span: Span, index: int, pairs: ImageVectorPairs | None) -> float:
+        rng = stream(self.config.seed, "round", self.round, span.name, index)
+
+        def draw_pairs(views: int) -> tuple[list[Tensor], Tensor]:
+            assert pairs is not None  # only stages with a part on pairs ask
+            return self._batches.pairs(pairs, stage.pairs_per_step, views, rng)
+
+        step = Step(
+            self.model,
+            rng,
+            self._dtype,
+            lambda: self._batches.shots(self.round, index, rng),
+            draw_pairs,
             # a model is tested on images like the shots: beside them, generated ones must not shift what normalises it
-            with nullcontext() if warming else statistics_kept(self.model):
-                pair_loss = self._pair_loss(pairs, batch, rng)
-            self.losses.pair_sum += pair_loss.item()
-            self.losses.pair_steps += 1
-            loss = pair_loss if warming else loss + config.transfer.weight * pair_loss
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        for optimizer in optimizers:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            _clip(parameters, config.training.gradient_norm)
-            optimizer.step()
-        return float(loss.item())
-
-    def _shot_loss(self, step: int, rng: torch.Generator) -> Tensor:
+            keeps_statistics=stage is self._on_shots,
+        )
         training = self.config.training
-        index = self._shot_index(step)
-        images = self._network_input(self.task.shot_images[index], weak_view, rng)
-        labels = self.task.shot_labels[index].to(self.device)
-        features = self._features(images)
-        outputs = self.model.classifier(features)
-        if self.config.head == "linear":
-            loss = F.cross_entropy(outputs, labels, label_smoothing=training.smoothing)
-        else:
-            loss = arcface_loss(
-                outputs, labels, margin=training.margin, scale=training.scale, smoothing=training.smoothing
-            )
-        if self._guidance is None:
-            return loss
-        guided: Tensor = self._guidance(ShotBatch(images, labels, features, outputs, loss, rng, self._dtype))
-        return guided
+        stage.set_rate(training.schedule, span, index)
+        return stage.descend(step, self.losses, training.gradient_norm)
 
-    def _shot_index(self, step: int) -> Tensor:
-        """The shots of a step: each epoch passes once over all of them, in batches of almost equal size."""
-        shots = len(self.task.shot_labels)
-        batches = math.ceil(shots / self.config.training.batch)
-        order = torch.randperm(shots, generator=stream(self.config.seed, "round", self.round, "epoch", step // batches))
-        size = math.ceil(shots / batches)
-        return order[step % batches * size :][:size]
+    def _make_stages(self) -> Stage:
+        """The stage on the shots, and before it that on the pairs if there are any: with new optimizers.
 
-    def _pair_loss(self, pairs: ImageVectorPairs, batch: int, rng: torch.Generator) -> Tensor:
-        assert self._transfer is not None  # made when the pairs were received
-        index = torch.randperm(len(pairs), generator=rng)[:batch]
-        views = [self._network_input(pairs.images[index], strong_view, rng) for _ in range(self._transfer.views)]
-        features = [self._features(images) for images in views]
-        loss: Tensor = self._transfer(features, pairs.vectors[index].to(self.device))
-        return loss
-
-    def _features(self, images: Tensor) -> Tensor:
-        self.model.train(len(images) > 1)  # batch normalisation is undefined on one image: it takes running statistics
-        return features_in(self._dtype, self.model.extractor, images)
-
-    def _network_input(self, images: Tensor, view: View, rng: torch.Generator) -> Tensor:
-        images = view(images, rng) if self.config.training.augment else to_network(images)
-        return images.to(self.device, memory_format=torch.channels_last)
-
-    def _make_optimizers(self) -> None:
-        """One optimizer a stage; a new one has no state, so the first call after a change of tasks starts them anew."""
-        training, transfer = self.config.training, self.config.transfer
-        task = [] if self._transfer is None else [*self._transfer.parameters()]
+        So they start anew when the objective on pairs does.
+        """
+        training, transfer = self.config.training, self._transfer
         extractor, head = [*self.model.extractor.parameters()], [*self.model.classifier.parameters()]
-        body_rate = training.learning_rate * (1.0 if self._transfer is None else transfer.body_rate)
-        shots = [(extractor, body_rate), (head + task, training.learning_rate)]
-        self._optimizers = {"shots": _optimizer(training, shots)}
-        if task:
-            self._optimizers["warm-up"] = _optimizer(training, [(extractor + task, transfer.learning_rate)])
+        if transfer is None:
+            groups = [(extractor, training.learning_rate), (head, training.learning_rate)]
+            return Stage(self._shot_parts(), [make_optimizer(training, groups)], 0)
+        settings, own = self._transfer_settings, [*transfer.parameters()]
+        warm_up = make_optimizer(training, [(extractor + own, settings.learning_rate)])
+        self._warm_up = Stage([Part("pair_loss", [transfer])], [warm_up], self.warmup_batch())
+        body_rate = training.learning_rate * settings.body_rate
+        groups = [(extractor, body_rate), (head + own, training.learning_rate)]
+        return Stage(self._shot_parts(), [make_optimizer(training, groups)], settings.joint_batch)
 
+    def _shot_parts(self) -> list[Part]:
+        """What the steps on the shots minimise: their own objectives, and the pairs' if some go along."""
+        parts = [Part("shot_loss", self._objectives)]
+        if self._transfer is not None and self._transfer_settings.joint_batch > 0:
+            parts.append(Part("pair_loss", [self._transfer], self._transfer_settings.weight))
+        return parts
 
-def _optimizer(training: TrainingConfig, groups: list[tuple[list[nn.Parameter], float]]) -> torch.optim.Optimizer:
-    parameters = [{"params": params, "lr": rate, "initial_lr": rate} for params, rate in groups]
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, weight_decay=training.weight_decay, fused=True)
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, weight_decay=training.weight_decay, fused=True)
-    raise UsageError(f"unknown optimizer {training.optimizer!r}: choose one of adamw, sgd")
-
-
-def _clip(parameters: list[nn.Parameter], limit: float) -> None:
-    """`clip_grad_norm_`, but gradients that are within the limit already are not multiplied by 1."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
-    if not float(norm) + 1e-6 <= limit:
-        nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """By the names that checkpoints have for them."""
+        named = {"warm-up": self._warm_up.optimizers[0]} if self._warm_up is not None else {}
+        names: Sequence[str] = ("shots", "objectives")
+        return named | dict(zip(names, self._on_shots.optimizers, strict=False))

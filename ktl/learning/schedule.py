@@ -1,4 +1,4 @@
-"""When an edge does what: the stages of each round and the learning rate of each step, as functions of the config."""
+"""When an edge does what: the steps of each round and the learning rate of each step, as functions of the config."""
 
 from __future__ import annotations
 
@@ -6,37 +6,57 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ktl.config import CloudConfig, RunConfig, TransferConfig
 from ktl.errors import UsageError
+from ktl.learning.settings import EdgeConfig
+from ktl.objectives.settings import TransferSettings
+from ktl.registry import chosen
 
 WARM_SHARE = 0.25  # of a one-cycle that rises
 
 
 @dataclass(frozen=True)
-class Stage:
+class Span:
     """A stretch of training steps; `first` and `total` place its steps on its learning-rate schedule."""
 
-    name: str  # "warm-up" on the pairs, or "shots" (beside the pairs, if there are any)
+    name: str  # what streams of random numbers, checkpoints and progress call it
     steps: int
     first: int
     total: int
 
 
-def stages(config: RunConfig, round_index: int, num_shots: int, num_classes: int, warmup_round: int = 0) -> list[Stage]:
-    """The stages of round 0, 1, ... of an edge with `num_shots` labelled images in all.
+@dataclass(frozen=True)
+class RoundPlan:
+    """What an edge does in one round: steps on the pairs alone (perhaps none), then on the shots beside the pairs."""
 
-    `warmup_round` is the one in which the first pairs come: 0, unless an edge joins a federation later.
+    warm_up: Span
+    shots: Span
+
+    @property
+    def spans(self) -> list[Span]:
+        """Those that have steps, in order."""
+        return [span for span in (self.warm_up, self.shots) if span.steps > 0]
+
+
+def round_plan(
+    config: EdgeConfig, round_index: int, num_shots: int, num_classes: int, warmup_round: int = 0
+) -> RoundPlan:
+    """The plan of round 0, 1, ... of an edge with `num_shots` labelled images in all.
+
+    `warmup_round` is the one in which the first pairs come: 0, unless an edge joins a federation later. Raises
+    UsageError where there are fewer steps than rounds.
     """
     training = config.training
     epochs = training.epochs or config.rounds
-    total = training.steps or max(training.least_steps, epochs * math.ceil(num_shots / training.batch))
+    total = training.steps or max(training.min_steps, epochs * math.ceil(num_shots / training.batch))
     if total < config.rounds:
-        raise UsageError(f"{total} steps over {config.rounds} rounds: give at least one step a round")
+        raise UsageError(f"{total} steps over {config.rounds} rounds: give at least one step per round")
     bounds = [total * r // config.rounds for r in range(config.rounds + 1)]
     steps = [end - start for start, end in pairwise(bounds)]
-    shots = Stage("shots", steps[round_index], sum(steps[:round_index]), sum(steps))
-    warmup = 0 if config.local_only or round_index != warmup_round else _warmup_steps(config.transfer, num_classes)
-    return [Stage("warm-up", warmup, 0, warmup), shots] if warmup else [shots]
+    shots = Span("shots", steps[round_index], sum(steps[:round_index]), sum(steps))
+    warmup = 0
+    if config.transfer is not None and round_index == warmup_round:
+        warmup = _warmup_steps(chosen(config.transfer).settings, num_classes)
+    return RoundPlan(Span("warm-up", warmup, 0, warmup), shots)
 
 
 def rate_factor(schedule: str, progress: float) -> float:
@@ -48,18 +68,18 @@ def rate_factor(schedule: str, progress: float) -> float:
     return (1 + math.cos(math.pi * (progress - WARM_SHARE) / (1 - WARM_SHARE))) / 2
 
 
-def pairs_per_class(cloud: CloudConfig, num_classes: int, channels: int) -> int:
-    """What a round asks for: 2,000 pairs in all, 700 of up to ten classes in grey, unless the config has a number."""
-    return cloud.pairs_per_class or math.ceil((700 + 1300 * _variety(num_classes, channels)) / num_classes)
+def default_pairs_per_class(num_classes: int, channels: int) -> int:
+    """What a round asks for if nobody says: 2,000 pairs in all, 700 of up to ten classes in grey."""
+    return math.ceil((700 + 1300 * _variety(num_classes, channels)) / num_classes)
 
 
-def warmup_batch(transfer: TransferConfig, num_classes: int, channels: int) -> int:
-    """Pairs a step on the pairs alone: 256, 96 of up to ten classes in grey, unless the config has a number."""
+def warmup_batch(transfer: TransferSettings, num_classes: int, channels: int) -> int:
+    """Pairs per step on the pairs alone: 256, 96 of up to ten classes in grey, unless the settings have a number."""
     return transfer.warmup_batch or 96 + round(160 * _variety(num_classes, channels))
 
 
-def _warmup_steps(transfer: TransferConfig, num_classes: int) -> int:
-    """600, and 6 a class up to 1,200: more classes are finer to tell apart, and gained from a longer warm-up."""
+def _warmup_steps(transfer: TransferSettings, num_classes: int) -> int:
+    """600, and 6 per class up to 1,200: more classes are finer to tell apart, and gained from a longer warm-up."""
     return min(600 + 6 * num_classes, 1200) if transfer.warmup_steps is None else transfer.warmup_steps
 
 

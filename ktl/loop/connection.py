@@ -1,16 +1,22 @@
-"""What an edge needs of a cloud: bytes up, bytes down. In-process and over a network are the same to it."""
+"""What edges need of a cloud: bytes up, bytes down. In-process and over a network are the same to them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
 class CloudConnection(Protocol):
-    """One edge's session with a cloud; payloads are those of `ktl.wire`."""
+    """A session of one or more edges (clients) with a cloud; payloads are those of `ktl.wire`.
 
-    def open(self, request: bytes, answered: Sequence[bytes]) -> bytes:
-        """Starts a session, or takes one up again: `answered` are the uploads of the rounds already done."""
+    One edge alone is client 0. A round's uploads are prototypes by client number.
+    """
 
-    def exchange(self, prototypes: bytes) -> bytes:
-        """One round: prototypes up, image-vector pairs down."""
+    def open(self, request: bytes, answered: Sequence[Mapping[int, bytes]]) -> bytes:
+        """Starts a session, or takes one up again: `answered` are the uploads of the rounds already done, in order.
+
+        `request` is an encoded `SessionRequest`; returns an encoded `SessionReply`.
+        """
+
+    def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
+        """One round: the clients' prototypes up, the image-vector pairs for all of them down."""

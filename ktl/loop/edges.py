@@ -4,47 +4,99 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ktl.checkpoint import load_checkpoint, save_checkpoint
-from ktl.config import FederationConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.errors import DataError, KtlError
-from ktl.learning.evaluation import evaluate
+from ktl.learning.evaluation import Evaluation, evaluate
 from ktl.learning.learner import EdgeLearner
-from ktl.methods import METHODS
-from ktl.methods.base import Message, Method, Problem
-from ktl.models import client_model
+from ktl.learning.schedule import Span
+from ktl.learning.stage import MeanLosses
+from ktl.methods.base import Method
+from ktl.methods.message import Message
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What may follow the steps of an edge's training, and end it: `on_step` gets round, span, step and loss."""
+
+    on_step: Callable[[int, Span, int, float], None] = lambda round_index, span, step, loss: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+class Stopped(Exception):
+    """Training ended within a round because its watch asked for it."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one client did in a round; `error` says why it is left out, and then nothing of it counts."""
+    """What one client did in a round; `error` says why it is left out, and then nothing of it counts.
 
-    report: Message
+    right of tested: its test images that were classified right; losses: mean losses of the round by column.
+    """
+
+    report: Message = field(default_factory=Message)
     right: int = 0
     tested: int = 0
-    shot_loss: float | None = None
+    losses: Mapping[str, float | None] = field(default_factory=dict)
     error: str | None = None
 
 
-class Edges:
-    """Some of a federation's clients, by number."""
+class Clients(Protocol):
+    """All clients of a run, by number: in this process, in several, or on several machines."""
 
-    def __init__(self, config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask]) -> None:
-        method = METHODS.load(config.method)
-        self.config = replace(config, training=method.training(config.training))
-        self.method: Method = method(self.config, problem)
-        self.tasks = tasks
+    def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]:
+        """What each client sends before it trains, or why it cannot."""
+
+    def learn(self, clients: Sequence[int], round_index: int, message: Message, watch: Watch) -> dict[int, Outcome]:
+        """One round of each client. `watch` follows the steps where there is one client, in this process."""
+
+    def test(self, clients: Sequence[int], message: Message) -> dict[int, tuple[int, int]]:
+        """Test images classified right, and in all, of each client as it is."""
+
+    def save(self, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What the run's checkpoint keeps of the clients, tensors and JSON; the rest goes into files in `folder`."""
+
+    def restore(
+        self, folder: Path, tensors: dict[str, Tensor], progress: dict[str, Any], messages: Mapping[int, Message]
+    ) -> None:
+        """Goes on from what `save` returned, its files, and the messages of the rounds before."""
+
+    def tidy(self, folder: Path) -> None:
+        """Removes the clients' files that the run's checkpoint does not name: earlier ones, or a kill's remains."""
+
+    def begun(self, round_index: int) -> bool:
+        """Whether training of this round was stopped within it: then it was answered before."""
+
+
+class Edges:
+    """Some of a run's clients, by number; implements `Clients`.
+
+    `make` builds the learner of a client anew, with its initial weights.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[int, FewShotTask],
+        method: Method,
+        make: Callable[[int], EdgeLearner],
+        deadline: float | None = None,
+    ) -> None:
+        self.method = method
+        self.deadline = deadline  # seconds that a client may train in a round
+        self._make = make
         self.received: dict[int, list[int]] = {client: [] for client in tasks}
         self.messages: dict[int, Message] = {}  # of the rounds whose messages are kept
-        self.learners = {client: self._learner(client) for client in tasks}
+        self.learners = {client: make(client) for client in tasks}
         self.versions = dict.fromkeys(tasks, 0)
+        self._warmed: dict[str, tuple[int, dict[str, Tensor], MeanLosses]] = {}
 
     def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]:
         """What each client sends before it trains, or why it cannot."""
@@ -58,83 +110,121 @@ class Edges:
                 answers[client] = str(error)
         return answers
 
-    def train(self, clients: Sequence[int], round_index: int, message: Message) -> dict[int, Outcome]:
+    def learn(
+        self, clients: Sequence[int], round_index: int, message: Message, watch: Watch = Watch()
+    ) -> dict[int, Outcome]:
         """One round of each client. One that fails, diverges or is late goes back to where it was before."""
-        if not self.method.local_only:
+        if self.method.uses_pairs:
             self.messages[round_index] = message
-        return {client: self._train(client, round_index, message) for client in clients}
+        return {client: self._learn(client, round_index, message) for client in clients}
 
     def test(self, clients: Sequence[int], message: Message) -> dict[int, tuple[int, int]]:
         """Test images classified right, and in all, of each client as it is."""
         return {client: self._test(self.learners[client], message) for client in clients}
 
-    def save(self, folder: Path) -> dict[int, int]:
-        """Writes what changed since the last call, a file a client, one after the other: memory for one is enough.
+    def save(self, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Writes what changed since the last call, a file per client, one after the other: memory for one is enough.
 
         Returns each client's version, which `restore` needs: the rounds until it last trained, 0 for its initial state.
         """
+        folder.mkdir(exist_ok=True)
         for client, version in self.versions.items():
             path = client_file(folder, client, version)
             if version > 0 and not path.exists():  # the same version has the same bits
                 save_checkpoint(path, self.learners[client].state(), {"received": self.received[client]})
-        return self.versions
+        return {}, {str(client): version for client, version in self.versions.items()}
 
-    def restore(self, folder: Path, versions: Mapping[int, int], messages: Mapping[int, Message]) -> None:
+    def restore(
+        self, folder: Path, tensors: dict[str, Tensor], progress: dict[str, Any], messages: Mapping[int, Message]
+    ) -> None:
         """Goes on from files that `save` wrote and the messages of the rounds before."""
-        self.messages = dict(messages) if not self.method.local_only else {}
+        self.messages = dict(messages)
         for client in self.learners:
-            self.versions[client] = versions[client]
-            if versions[client] > 0:
-                state, metadata = load_checkpoint(client_file(folder, client, versions[client]))
+            version = self.versions[client] = int(progress[str(client)])
+            if version > 0:
+                state, metadata = load_checkpoint(client_file(folder, client, version))
                 self.received[client] = metadata["received"]
                 self._revive(client, state)
 
-    def _learner(self, client: int) -> EdgeLearner:
-        model = client_model(self.config.models, client)
-        edge = self.config.edge(model, self.method.head, self.method.local_only)
-        return EdgeLearner(self.tasks[client], edge, etf_seed=self.config.seed)
+    def tidy(self, folder: Path) -> None:
+        """Removes the files of this process's clients that are of other versions than the present ones."""
+        for client, version in self.versions.items():
+            for file in folder.glob(client_file(folder, client, "*").name):
+                if file != client_file(folder, client, version):
+                    file.unlink()
 
-    def _train(self, client: int, round_index: int, message: Message) -> Outcome:
+    def begun(self, round_index: int) -> bool:
+        """Never: clients of a federation are saved between rounds."""
+        return False
+
+    def _learn(self, client: int, round_index: int, message: Message) -> Outcome:
         learner = self.learners[client]
         before = {name: tensor.clone() for name, tensor in learner.state().items()}
         try:
             outcome = self._round(learner, round_index, message)
         except (KtlError, RuntimeError, ValueError) as error:  # torch raises the latter two
-            outcome = Outcome({}, error=" ".join(str(error).split())[:200])
+            outcome = Outcome(error=" ".join(str(error).split())[:200])
         if outcome.error is not None:
             self._revive(client, before)
             return outcome
         self.versions[client] = round_index + 1
-        if not self.method.local_only:
+        if self.method.uses_pairs:
             self.received[client].append(round_index)
         return outcome
 
     def _round(self, learner: EdgeLearner, round_index: int, message: Message) -> Outcome:
         started = time.monotonic()
-        deadline = math.inf if self.config.deadline is None else started + self.config.deadline
+        deadline = math.inf if self.deadline is None else started + self.deadline
         learner.start_round(round_index)
         self.method.learn(learner, message)
+        self._warm_up(learner)
         if not learner.train_round(lambda *_: None, lambda: time.monotonic() > deadline):
-            return Outcome({}, error=f"late: not done after {self.config.deadline:g} seconds")
-        loss = learner.losses.means()["shot_loss"]
+            return Outcome(error=f"late: not done after {self.deadline:g} seconds")
+        losses = mean_losses(learner)
+        loss = losses["shot_loss"]
         if loss is None or not math.isfinite(loss) or not _finite(learner):
             raise DataError(f"its training diverged (mean loss {loss})")
         report = self.method.report(learner)
-        learner.guide(None)
+        learner.minimise()
         right, tested = self._test(learner, message)
         learner.start_round(round_index)  # gives the gradients' memory back
-        return Outcome(report, right, tested, loss)
+        return Outcome(report, right, tested, losses)
+
+    def _warm_up(self, learner: EdgeLearner) -> None:
+        """Does the steps on the pairs alone, which see no images of the edge's own.
+
+        Edges of one architecture that start together end them with the same weights: only the first one does them.
+        """
+        steps = learner.plan().warm_up.steps if self.method.uses_pairs else 0
+        if steps == 0 or len(self.learners) == 1:
+            return
+        model = learner.config.model
+        round_index, state, losses = self._warmed.get(model, (-1, {}, MeanLosses()))
+        if round_index == learner.round:
+            learner.restore(state)
+            learner.round_step = steps
+            learner.losses = MeanLosses(dict(losses.sums), dict(losses.steps))
+            return
+        learner.train_round(lambda *_: None, lambda: learner.round_step >= steps)
+        state = {name: tensor.clone() for name, tensor in learner.state().items()}
+        losses = MeanLosses(dict(learner.losses.sums), dict(learner.losses.steps))
+        self._warmed = {name: kept for name, kept in self._warmed.items() if kept[0] == learner.round}
+        self._warmed[model] = (learner.round, state, losses)
 
     def _test(self, learner: EdgeLearner, message: Message) -> tuple[int, int]:
-        task = learner.task
-        if len(task.test_labels) == 0:
+        if len(learner.task.test_labels) == 0:
             return 0, 0
+        result = self.evaluate(learner, message)
+        return result.right, result.tested
+
+    def evaluate(self, learner: EdgeLearner, message: Message) -> Evaluation:
+        """A learner on all its test images, by the method's predictor."""
+        task = learner.task
         predictor = self.method.predictor(learner, message)
-        result = evaluate(predictor, task.test_images, task.test_labels, len(task.class_names), learner.device)
-        return int(result.confusion.diagonal().sum()), len(task.test_labels)
+        return evaluate(predictor, task.test_images, task.test_labels, len(task.class_names), learner.device)
 
     def _revive(self, client: int, state: dict[str, Tensor]) -> None:
-        learner = self._learner(client)
+        learner = self._make(client)
         for round_index in self.received[client]:
             learner.start_round(round_index)
             self.method.recall(learner, self.messages[round_index])
@@ -142,9 +232,66 @@ class Edges:
         self.learners[client] = learner
 
 
-def client_file(folder: Path, client: int, version: int) -> Path:
+class OneEdge(Edges):
+    """A single client, client 0: it is watched step by step, saved within rounds, and kept in the checkpoint itself."""
+
+    def __init__(self, learner: EdgeLearner, method: Method) -> None:
+        super().__init__({0: learner.task}, method, lambda client: learner)
+        self.learner = learner
+
+    def learn(
+        self, clients: Sequence[int], round_index: int, message: Message, watch: Watch = Watch()
+    ) -> dict[int, Outcome]:
+        """The rest of a round. Raises Stopped where the watch says so, and whatever training raises."""
+        learner = self.learner
+        if not self.begun(round_index):
+            learner.start_round(round_index)
+            self.method.learn(learner, message)
+
+        def on_step(span: Span, step: int, loss: float) -> None:
+            watch.on_step(round_index, span, step, loss)
+
+        if not learner.train_round(on_step, watch.should_stop):
+            raise Stopped
+        report = self.method.report(learner)
+        result = self.evaluate(learner, message)
+        outcome = Outcome(report, result.right, result.tested, mean_losses(learner))
+        learner.start_round(round_index + 1)
+        return {0: outcome}
+
+    def save(self, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The learner's whole state, of any step."""
+        learner = self.learner
+        losses = {"sums": learner.losses.sums, "steps": learner.losses.steps}
+        return learner.state(), {"round": learner.round, "round_step": learner.round_step, "losses": losses}
+
+    def restore(
+        self, folder: Path, tensors: dict[str, Tensor], progress: dict[str, Any], messages: Mapping[int, Message]
+    ) -> None:
+        """Goes on from what `save` returned."""
+        reached, step = int(progress["round"]), int(progress["round_step"])
+        for round_index, message in messages.items():
+            if round_index < reached or (round_index == reached and step > 0):
+                self.learner.start_round(round_index)
+                self.method.recall(self.learner, message)
+        self.learner.start_round(reached)
+        self.learner.round_step = step
+        self.learner.losses = MeanLosses(**progress["losses"])
+        self.learner.restore(tensors)
+
+    def begun(self, round_index: int) -> bool:
+        """Whether a stop or a kill came after the first step of this round."""
+        return self.learner.round == round_index and self.learner.round_step > 0
+
+
+def client_file(folder: Path, client: int, version: int | str) -> Path:
     """Where `Edges.save` keeps one version of a client."""
     return folder / f"client-{client}.{version}.safetensors"
+
+
+def mean_losses(learner: EdgeLearner) -> dict[str, float | None]:
+    """A round's mean losses on the shots and on the pairs; None where there was no such step."""
+    return {column: learner.losses.mean(column) for column in ("shot_loss", "pair_loss")}
 
 
 def _finite(learner: EdgeLearner) -> bool:

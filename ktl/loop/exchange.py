@@ -1,89 +1,91 @@
-"""The edge's end of its session: what was exchanged lies in wire/, so no round is ever asked for twice."""
+"""The edges' end of a session with a cloud: what was exchanged lies in wire/, so no round is ever asked for twice."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from ktl.config import RunConfig
-from ktl.data.fewshot import FewShotTask
 from ktl.files import write_atomically
-from ktl.learning.learner import EdgeLearner
-from ktl.learning.schedule import pairs_per_class
+from ktl.learning.schedule import default_pairs_per_class
 from ktl.loop.connection import CloudConnection
-from ktl.pairs import ImageVectorPairs
-from ktl.prototypes import Prototypes
-from ktl.wire import (
-    SessionReply,
-    SessionRequest,
-    decode_message,
-    decode_pairs,
-    decode_prototypes,
-    encode_message,
-    encode_prototypes,
-)
+from ktl.loop.settings import CloudConfig
+from ktl.registry import chosen
+from ktl.settings import as_table
+from ktl.wire import SessionReply, SessionRequest, decode_message, encode_message
 
-OPENING_BYTES = 2_000  # of the download budget, kept for the reply that opens a session
+PAIRS_FILE = re.compile(r"round-(\d+)-pairs\.safetensors")
+UPLOAD_FILE = re.compile(r"round-(\d+)-prototypes-(\d+)\.safetensors")
 
 
-class EdgeSession:
-    """A run's exchange with a cloud, or with none (`connection` None): then there are no pairs, and no bytes."""
+class CloudExchange:
+    """One session of a run's edges with a cloud; implements `ktl.methods.base.Exchange`."""
 
-    def __init__(self, config: RunConfig, task: FewShotTask, folder: Path, connection: CloudConnection | None) -> None:
+    def __init__(self, request: SessionRequest, folder: Path, connection: CloudConnection) -> None:
+        """Opens the session, or takes it up again after the rounds whose payloads lie in `folder`."""
+        self.request = request
         self.folder = folder
         self.connection = connection
-        self.opening = (0, 0)
-        self.etf_seed = config.seed
-        if connection is None:
-            return
-        classes, channels = len(task.class_names), task.shot_images.shape[1]
-        self.request = SessionRequest(
-            num_classes=classes,
-            image_size=task.shot_images.shape[2],
-            channels=channels,
-            pairs_per_class=pairs_per_class(config.cloud, classes, channels),
-            download_bytes=(config.cloud.download_budget - OPENING_BYTES) // config.rounds,
-            alignment=config.cloud.alignment,
-            image_format=config.cloud.image_format,
-            seed=config.seed,
-        )
-        sent = encode_message(self.request)
-        received = connection.open(sent, [self._sent(r).read_bytes() for r in self._answered_rounds()])
-        self.reply = decode_message(received, SessionReply)
-        self.etf_seed = self.reply.etf_seed
-        self.opening = (len(sent), len(received))
+        sent = encode_message(request)
+        self.reply = connection.open(sent, [self._uploads(r) for r in self.rounds()])
+        self.opening = (len(sent), len(self.reply))  # bytes up and down
 
-    def pairs(self, round_index: int, learner: EdgeLearner) -> ImageVectorPairs | None:
-        """The pairs of a round: from wire/ if they have come already, else from the cloud. None without a cloud."""
-        if self.connection is None:
-            return None
-        sent, received = self._sent(round_index), self._received(round_index)
-        if not received.exists():
+    @property
+    def about(self) -> SessionReply:
+        """What the cloud said of itself and its generator."""
+        return decode_message(self.reply, SessionReply)
+
+    def answered(self, round_index: int, uploads: Mapping[int, bytes]) -> bytes:
+        """A round's pairs: from wire/ if they have come already, else from the cloud for the prototypes in `uploads`.
+
+        What lies in wire/ counts: edges killed during the exchange send the same bytes again.
+        """
+        pairs = self._pairs(round_index)
+        if not pairs.exists():
             self.folder.mkdir(exist_ok=True)
-            if not sent.exists():  # an edge killed during the exchange must send the same bytes again
-                write_atomically(sent, encode_prototypes(learner.prototypes()))
-            write_atomically(received, self.connection.exchange(sent.read_bytes()))
-        return decode_pairs(received.read_bytes(), self.request, self.reply.latent_dim)
+            for client, payload in uploads.items():
+                upload = self._upload(round_index, client)
+                if not upload.exists():
+                    write_atomically(upload, payload)
+            kept = {client: self._upload(round_index, client).read_bytes() for client in uploads}
+            write_atomically(pairs, self.connection.exchange(kept))
+        return pairs.read_bytes()
 
-    def exchanged(self, round_index: int) -> tuple[ImageVectorPairs, Prototypes]:
-        """The pairs and prototypes of a round that is over, as they lie in wire/."""
-        pairs = decode_pairs(self._received(round_index).read_bytes(), self.request, self.reply.latent_dim)
-        return pairs, decode_prototypes(self._sent(round_index).read_bytes(), self.request.num_classes)
+    def kept(self, round_index: int) -> tuple[dict[int, bytes], bytes]:
+        """Uploads by client and pairs of a round that is answered, as they lie in wire/."""
+        return self._uploads(round_index), self._pairs(round_index).read_bytes()
 
-    def bytes_exchanged(self, round_index: int) -> tuple[int, int]:
-        """Payload bytes up and down in a round; the first includes the session's opening."""
-        if self.connection is None:
-            return 0, 0
-        up, down = self.opening if round_index == 0 else (0, 0)
-        return up + self._sent(round_index).stat().st_size, down + self._received(round_index).stat().st_size
+    def rounds(self) -> list[int]:
+        """Those that are answered, from 0."""
+        names = [PAIRS_FILE.fullmatch(file.name) for file in self.folder.glob("*")]
+        return sorted(int(name[1]) - 1 for name in names if name is not None)
 
-    def _answered_rounds(self) -> list[int]:
-        rounds: list[int] = []
-        while self._received(len(rounds)).exists():
-            rounds.append(len(rounds))
-        return rounds
+    def _uploads(self, round_index: int) -> dict[int, bytes]:
+        names = [(UPLOAD_FILE.fullmatch(file.name), file) for file in self.folder.glob("*")]
+        own = {int(name[2]): file for name, file in names if name is not None and int(name[1]) == round_index + 1}
+        return {client: own[client].read_bytes() for client in sorted(own)}
 
-    def _sent(self, round_index: int) -> Path:
-        return self.folder / f"round-{round_index + 1:03d}-prototypes.safetensors"
+    def _upload(self, round_index: int, client: int) -> Path:
+        return self.folder / f"round-{round_index + 1:03d}-prototypes-{client}.safetensors"
 
-    def _received(self, round_index: int) -> Path:
+    def _pairs(self, round_index: int) -> Path:
         return self.folder / f"round-{round_index + 1:03d}-pairs.safetensors"
+
+
+def session_request(
+    cloud: CloudConfig, *, classes: int, channels: int, image_size: int, download_bytes: int, seed: int
+) -> SessionRequest:
+    """What is asked of a cloud: `download_bytes` is the most that one round's pairs may take."""
+    alignment = chosen(cloud.alignment)
+    default, given = as_table(type(alignment.settings)()), as_table(alignment.settings)
+    return SessionRequest(
+        num_classes=classes,
+        image_size=image_size,
+        channels=channels,
+        pairs_per_class=cloud.pairs_per_class or default_pairs_per_class(classes, channels),
+        download_bytes=download_bytes,
+        alignment=alignment.name,
+        image_format=cloud.image_format,
+        seed=seed,
+        alignment_settings={name: value for name, value in given.items() if value != default[name]},
+    )

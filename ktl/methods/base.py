@@ -1,35 +1,46 @@
 """What a federated method is: what an edge sends, what the cloud makes of it, and how an edge uses the answer.
 
 A round is ask (edges, optional) -> answer (cloud) -> learn, train, report (edges) -> collect (cloud). The edge's half
-runs in the client's process on a copy of the method that knows the configuration and nothing of the cloud's state.
+runs in the client's process on a copy of the method that knows the settings and nothing of the cloud's state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ktl.config import FederationConfig, TrainingConfig
 from ktl.data.transforms import to_network
 from ktl.learning.evaluation import BATCH
 from ktl.learning.learner import EdgeLearner
-from ktl.models import client_model
-from ktl.models.edge_model import EdgeModel, build_model
-
-Message = dict[str, Tensor]
-"""What travels, by name; a key that ends with "counts" is not counted by the published accounting."""
+from ktl.learning.settings import TrainingConfig
+from ktl.methods.message import Message
+from ktl.models.classifiers import LinearClassifier
+from ktl.models.edge_model import ClassifierKind, EdgeModel, build_model
+from ktl.settings import NoSettings
+from ktl.wire import SessionRequest
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What every party knows: counts (clients, classes) int64 of training images, and the common shape of images."""
+    """What every party of a run knows before its first round.
+
+    counts (clients, classes) int64: training images; channels and image_size (pixels) of all images; models: client i
+    has the model i mod their number; training: the edges' recipe, as the method changed it; request: what is asked of
+    a cloud that owns a generator, by methods that have one.
+    """
 
     counts: Tensor
     channels: int
     image_size: int
+    models: tuple[str, ...]
+    rounds: int
+    seed: int
+    training: TrainingConfig
+    request: SessionRequest
 
     @property
     def classes(self) -> int:
@@ -37,18 +48,36 @@ class Problem:
         return self.counts.shape[1]
 
 
+class Exchange(Protocol):
+    """A session with a cloud that owns a generator: `ktl.loop.exchange` has the real one."""
+
+    reply: bytes  # how the cloud opened it
+
+    def answered(self, round_index: int, uploads: Mapping[int, bytes]) -> bytes:
+        """Pairs of a round, from what its clients upload."""
+
+    def rounds(self) -> list[int]:
+        """Those that were answered before."""
+
+    def kept(self, round_index: int) -> tuple[Mapping[int, bytes], bytes]:
+        """Uploads and pairs of a round that was answered before."""
+
+
 class Method:
-    """Local training. A method overrides the steps in which it differs."""
+    """Edges that train alone. A method overrides the steps in which it differs."""
 
-    head = "linear"  # of the clients' models
-    local_only = True  # False: clients train on image-vector pairs too, and keep those of earlier rounds
+    Settings: ClassVar[type] = NoSettings  # a frozen dataclass derived from ktl.settings.Settings
+    classifier: ClassVar[ClassifierKind] = LinearClassifier  # of the clients' models
+    uses_pairs: ClassVar[bool] = False  # clients learn from image-vector pairs too, and keep those of earlier rounds
+    exchange: Exchange | None = None  # of the cloud's half where `uses_pairs`; the run opens it
 
-    def __init__(self, config: FederationConfig, problem: Problem) -> None:
-        self.config = config
+    def __init__(self, settings: Any, problem: Problem) -> None:
+        """settings: an instance of `Settings`."""
+        self.settings = settings
         self.problem = problem
 
     @classmethod
-    def training(cls, training: TrainingConfig) -> TrainingConfig:
+    def recipe(cls, training: TrainingConfig) -> TrainingConfig:
         """The clients' recipe, where a method's paper changes it."""
         return training
 
@@ -56,7 +85,7 @@ class Method:
 
     def ask(self, learner: EdgeLearner) -> Message:
         """What an edge sends before it trains."""
-        return {}
+        return Message()
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
         """Takes the cloud's message into the edge, before it trains."""
@@ -66,22 +95,26 @@ class Method:
 
     def report(self, learner: EdgeLearner) -> Message:
         """What an edge sends after it trained."""
-        return {}
+        return Message()
 
     def predictor(self, learner: EdgeLearner, message: Message) -> nn.Module:
-        """What classifies the test images: images in [-1, 1] -> scores (n, classes)."""
+        """What classifies the test images: images in [-1, 1] -> logits or other scores (n, classes)."""
         return learner.model
 
     # the cloud's half
 
     def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
         """What the cloud sends to every edge of this round; `asked` by client."""
+        return Message()
+
+    def answered(self) -> dict[int, tuple[dict[int, Message], Message]]:
+        """What was asked, by client, and answered in each round before, where edges keep something of it."""
         return {}
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
         """Takes in what the edges that finished the round reported, by client."""
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> Mapping[str, Tensor]:
         """All that the cloud must keep between rounds."""
         return {}
 
@@ -90,36 +123,39 @@ class Method:
 
     def numbers_down(self, message: Message) -> int:
         """Numbers that one edge receives, counted as the published comparison counts: as they are, uncompressed."""
-        return numbers(message)
+        return message.numbers
 
     def numbers_up(self, message: Message) -> int:
         """Numbers that one edge sends, counted likewise."""
-        return numbers(message)
+        return message.numbers
 
     # what several methods need
 
-    def sample_counts(self, clients: Mapping[int, Message]) -> Tensor:
-        """Training images (clients,) of each client in `clients`, float32, as shares that sum to 1."""
+    def sample_shares(self, clients: Mapping[int, Message]) -> Tensor:
+        """Each client's share of the training images of `clients`, float32 (clients,), summing to 1."""
         totals = self.problem.counts[list(clients)].sum(dim=1).double()
         return (totals / totals.sum()).float()
 
     def small_model(self) -> EdgeModel:
         """The model group's first model with a linear head: what travels in methods that share a model."""
+        problem = self.problem
         return build_model(
-            client_model(self.config.models, client=0),
-            channels=self.problem.channels,
-            image_size=self.problem.image_size,
-            classes=self.problem.classes,
-            seed=self.config.seed,
-            etf_seed=self.config.seed,
-            head="linear",
+            problem.models[0],
+            channels=problem.channels,
+            image_size=problem.image_size,
+            classes=problem.classes,
+            seed=problem.seed,
+            etf_seed=problem.seed,
+            settings=problem.training,
+            classifier=LinearClassifier,
         )
 
 
-def numbers(message: Message) -> int:
-    """Numbers in a message, but for counts, class indices and the running statistics of batch normalisation."""
-    counted = (t for name, t in message.items() if not name.endswith("counts") and ".running_" not in name)
-    return sum(tensor.numel() for tensor in counted if tensor.is_floating_point())
+def checked(name: str, loaded: Any) -> Any:
+    """What a registry loaded for `name`. Raises UsageError unless it is a Method class."""
+    from ktl.registry import subclass
+
+    return subclass(Method, "method")(name, loaded)
 
 
 @torch.no_grad()
@@ -131,34 +167,34 @@ def features_of(learner: EdgeLearner) -> Tensor:
 
 
 def class_means(values: Tensor, labels: Tensor, classes: int) -> Message:
-    """Means (held, d) of `values` (n, d) by class, the classes held, and the counts of samples behind each."""
+    """Means (m, d) of `values` (n, d) by class, the classes (m,) that have one, and their sample counts (m,)."""
     counts = labels.bincount(minlength=classes)
-    held = counts.nonzero().squeeze(1)
+    present = counts.nonzero().squeeze(1)
     sums = torch.zeros(classes, values.shape[1]).index_add_(0, labels, values)
-    return {"means": sums[held] / counts[held, None], "classes": held, "counts": counts[held]}
+    return Message({"means": sums[present] / counts[present, None], "classes": present, "counts": counts[present]})
 
 
 def average_means(reports: Mapping[int, Message], classes: int) -> Message:
-    """The plain mean over clients of their class means (FedProto eq. 6), for the classes that anyone holds."""
+    """The plain mean over clients of their class means (FedProto eq. 6), for the classes that any client has."""
     means = torch.cat([report["means"] for report in reports.values()])
-    held = torch.cat([report["classes"] for report in reports.values()])
-    averaged = class_means(means, held, classes)
-    return {"means": averaged["means"], "classes": averaged["classes"]}
+    present = torch.cat([report["classes"] for report in reports.values()])
+    averaged = class_means(means, present, classes)
+    return Message({"means": averaged["means"], "classes": averaged["classes"]})
 
 
 def weighted_average(reports: Mapping[int, Message], shares: Tensor) -> Message:
     """The sum over clients of share x tensor, for the floating-point tensors that all clients reported."""
     first = next(iter(reports.values()))
-    averaged: Message = {}
-    for name, tensor in first.items():
+    averaged: dict[str, Tensor] = {}
+    for name, tensor in first.tensors.items():
         stacked = torch.stack([report[name] for report in reports.values()])
         if tensor.is_floating_point():
             averaged[name] = torch.einsum("c,c...->...", shares, stacked)
         else:
             averaged[name] = stacked[0]
-    return averaged
+    return Message(averaged, uncounted=first.uncounted)
 
 
-def head_of(learner: EdgeLearner) -> Message:
-    """A copy of the linear head's weight (C, 512) and bias (C,)."""
-    return {name: t.detach().cpu().clone() for name, t in learner.model.classifier.projection.state_dict().items()}
+def set_head(learner: EdgeLearner, head: Message) -> None:
+    """Replaces the weight (C, 512) and bias (C,) of an edge's head."""
+    learner.model.classifier.projection.load_state_dict(dict(head.tensors))

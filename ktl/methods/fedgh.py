@@ -1,36 +1,47 @@
 """FedGH: Yi et al., "FedGH: Heterogeneous Federated Learning with Generalized Global Header" (ACM MM 2023), eq. 7-8.
 
-Up: class-mean features, 512 numbers a class held. Down: the head that the cloud trained on them, 513 C numbers.
+Up: class-mean features, 512 numbers per class that a client has. Down: the head that the cloud trained on them, 513 C
+numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ktl.learning.learner import EdgeLearner
-from ktl.methods.base import Message, Method, class_means, features_of
+from ktl.methods.base import Method, class_means, features_of, set_head
+from ktl.methods.message import Message, weights_message
 from ktl.models.backbone import FEATURE_DIM
 from ktl.seeds import initialising, stream
+from ktl.settings import Meta, Settings
 
-LEARNING_RATE = 0.01
-BATCH = 10
+
+@dataclass(frozen=True)
+class GlobalHeadSettings(Settings):
+    """How the cloud trains its head."""
+
+    learning_rate: Annotated[float, Meta(gt=0, description="Of the cloud's SGD.")] = 0.01
+    batch: Annotated[int, Meta(ge=1, description="Means per step of the cloud.")] = 10
 
 
 class FedGH(Method):
     """The cloud's head lives on; each round it passes once over the reported means, by SGD on the cross-entropy."""
 
+    Settings = GlobalHeadSettings
     _head: nn.Linear | None = None
 
     def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
-        return {} if self._head is None else {k: t.detach().clone() for k, t in self._head.state_dict().items()}
+        return Message() if self._head is None else weights_message(self._head)
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
         if message:
-            learner.model.classifier.projection.load_state_dict(message)
+            set_head(learner, message)
 
     def report(self, learner: EdgeLearner) -> Message:
         return class_means(features_of(learner), learner.task.shot_labels, self.problem.classes)
@@ -39,15 +50,15 @@ class FedGH(Method):
         means = torch.cat([report["means"] for report in reports.values()])
         classes = torch.cat([report["classes"] for report in reports.values()])
         head = self._head or self._new_head()
-        optimizer = torch.optim.SGD(head.parameters(), lr=LEARNING_RATE)
-        order = torch.randperm(len(classes), generator=stream(self.config.seed, "fedgh", round_index))
-        for index in order.split(BATCH):
+        optimizer = torch.optim.SGD(head.parameters(), lr=self.settings.learning_rate)
+        order = torch.randperm(len(classes), generator=stream(self.problem.seed, "fedgh", round_index))
+        for index in order.split(self.settings.batch):
             optimizer.zero_grad()
             F.cross_entropy(head(means[index]), classes[index]).backward()
             optimizer.step()
         self._head = head
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> Mapping[str, Tensor]:
         return {} if self._head is None else self._head.state_dict()
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -56,5 +67,5 @@ class FedGH(Method):
             self._head.load_state_dict(tensors)
 
     def _new_head(self) -> nn.Linear:
-        with initialising(self.config.seed, "fedgh"):
+        with initialising(self.problem.seed, "fedgh"):
             return nn.Linear(FEATURE_DIM, self.problem.classes)

@@ -9,39 +9,48 @@ KL divergence from the other's outputs and the MSE between the private features 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ktl.learning.learner import EdgeLearner
-from ktl.learning.precision import features_in
-from ktl.methods.base import Message, Method, weighted_average
+from ktl.methods.base import Method, weighted_average
 from ktl.methods.fml import divergence
+from ktl.methods.message import Message, weights_message
 from ktl.models.backbone import FEATURE_DIM
 from ktl.models.edge_model import EdgeModel
-from ktl.objectives.guidance import Guidance, ShotBatch
+from ktl.objectives.base import Objective, Step
 from ktl.seeds import initialising
+from ktl.settings import Meta, Settings
 
-FIRST_ENERGY, LAST_ENERGY = 0.95, 0.98
+
+@dataclass(frozen=True)
+class CompressionSettings(Settings):
+    """How much of the squared singular values what travels keeps: rising from the first round to the last."""
+
+    first_energy: Annotated[float, Meta(gt=0, le=1, description="In the first round.")] = 0.95
+    last_energy: Annotated[float, Meta(gt=0, le=1, description="In the last round.")] = 0.98
 
 
-class AdaptiveMutualDistillation(Guidance):
+class AdaptiveMutualDistillation(Objective):
     """Trains the mentee and the feature map beside the private model (the mentor)."""
 
-    def __init__(self, mentee: EdgeModel, smoothing: float) -> None:
+    def __init__(self, mentee: EdgeModel) -> None:
         super().__init__()
         self.mentee = mentee
         self.map = nn.Linear(FEATURE_DIM, FEATURE_DIM, bias=False)
-        self.smoothing = smoothing
 
-    def forward(self, batch: ShotBatch) -> Tensor:
-        features = features_in(batch.dtype, self.mentee.extractor, batch.images)
-        outputs = self.mentee.classifier(features)
-        own = F.cross_entropy(outputs, batch.labels, label_smoothing=self.smoothing)
-        hidden = F.mse_loss(batch.features, self.map(features))
-        mutual = divergence(outputs.detach(), batch.outputs) + divergence(batch.outputs.detach(), outputs)
-        return batch.loss + own + (mutual + hidden) / (batch.loss + own).detach()
+    def forward(self, step: Step) -> Tensor:
+        private = step.classifier_loss
+        features = step.features_of(self.mentee, step.images)
+        logits = self.mentee.classifier(features)
+        own = self.mentee.classifier.loss(logits, step.labels)
+        hidden = F.mse_loss(step.features, self.map(features))
+        mutual = divergence(logits.detach(), step.logits) + divergence(step.logits.detach(), logits)
+        return private + own + (mutual + hidden) / (private + own).detach()
 
 
 def compress(weights: Message, energy: float) -> Message:
@@ -49,62 +58,64 @@ def compress(weights: Message, energy: float) -> Message:
 
     Convolutions count as (out, in x k x k). A tensor whose factors would hold more numbers stays as it is.
     """
-    message: Message = {}
-    for name, tensor in weights.items():
+    factors: dict[str, Tensor] = {}
+    for name, tensor in weights.tensors.items():
         if tensor.ndim > 1:
             u, s, v = torch.linalg.svd(tensor.flatten(1), full_matrices=False)
             kept = s.square().cumsum(0) / s.square().sum().clamp_min(1e-30)
             rank = min(int((kept < energy).sum()) + 1, len(s))
             if rank * (u.shape[0] + v.shape[1] + 1) < tensor.numel():
-                message |= {f"{name}/u": u[:, :rank], f"{name}/s": s[:rank], f"{name}/v": v[:rank]}
-                message[f"{name}/counts"] = torch.tensor(tensor.shape)
+                factors |= {f"{name}/u": u[:, :rank], f"{name}/s": s[:rank], f"{name}/v": v[:rank]}
+                factors[f"{name}/counts"] = torch.tensor(tensor.shape)
                 continue
-        message[name] = tensor
-    return message
+        factors[name] = tensor
+    return Message(factors, uncounted=weights.uncounted)
 
 
 def decompress(message: Message) -> Message:
     """What `compress` was given, up to the energy left out."""
-    weights: Message = {}
-    for name, tensor in message.items():
+    weights: dict[str, Tensor] = {}
+    for name, tensor in message.tensors.items():
         if name.endswith("/u"):
             stem = name.removesuffix("/u")
             product = (tensor * message[f"{stem}/s"]) @ message[f"{stem}/v"]
             weights[stem] = product.reshape(message[f"{stem}/counts"].tolist())
         elif "/" not in name:
             weights[name] = tensor
-    return weights
+    return Message(weights, uncounted=message.uncounted)
 
 
 class FedKD(Method):
     """A compressed mentee travels; mentors may be anything."""
 
-    _mentee: Message | None = None
+    Settings = CompressionSettings
+    _mentee = Message()
 
     def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
-        weights = self._mentee or {name: t.clone() for name, t in self.small_model().state_dict().items()}
+        weights = self._mentee or weights_message(self.small_model())
         return compress(weights, self._energy(round_index))
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
         mentee = self.small_model()
-        mentee.load_state_dict(decompress(message))
-        with initialising(self.config.seed, "fedkd", learner.round):
-            self._guidance = AdaptiveMutualDistillation(mentee, self.config.training.smoothing)
-        learner.guide(self._guidance)
+        mentee.load_state_dict(dict(decompress(message).tensors))
+        with initialising(self.problem.seed, "fedkd", learner.round):
+            self._distillation = AdaptiveMutualDistillation(mentee)
+        learner.minimise(self._distillation)
 
     def report(self, learner: EdgeLearner) -> Message:
-        weights = {name: t.detach().cpu() for name, t in self._guidance.mentee.state_dict().items()}
-        return compress(weights, self._energy(learner.round))
+        return compress(weights_message(self._distillation.mentee), self._energy(learner.round))
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
         full = {client: decompress(report) for client, report in reports.items()}
-        self._mentee = weighted_average(full, self.sample_counts(reports))
+        self._mentee = weighted_average(full, self.sample_shares(reports))
 
-    def state(self) -> dict[str, Tensor]:
-        return self._mentee or {}
+    def state(self) -> Mapping[str, Tensor]:
+        return self._mentee.tensors
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        self._mentee = tensors or None
+        if tensors:
+            self._mentee = weights_message(self.small_model(), tensors)
 
     def _energy(self, round_index: int) -> float:
-        return FIRST_ENERGY + (LAST_ENERGY - FIRST_ENERGY) * round_index / max(self.config.rounds - 1, 1)
+        first, last = self.settings.first_energy, self.settings.last_energy
+        return float(first + (last - first) * round_index / max(self.problem.rounds - 1, 1))

@@ -8,34 +8,44 @@ its own weights; alpha = beta = 0.5, gradient norms clipped at 10. The cloud ave
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from ktl.config import TrainingConfig
 from ktl.learning.learner import EdgeLearner
-from ktl.learning.precision import features_in
-from ktl.methods.base import Message, Method, weighted_average
+from ktl.learning.settings import TrainingConfig
+from ktl.methods.base import Method, weighted_average
+from ktl.methods.message import Message, weights_message
 from ktl.models.edge_model import EdgeModel
-from ktl.objectives.guidance import Guidance, ShotBatch
+from ktl.objectives.base import Objective, Step
+from ktl.settings import Meta, Settings
 
-ALPHA = BETA = 0.5
+
+@dataclass(frozen=True)
+class MutualSettings(Settings):
+    """How much each model learns from labels rather than from the other model."""
+
+    alpha: Annotated[float, Meta(ge=0, le=1, description="Of the private model's cross-entropy.")] = 0.5
+    beta: Annotated[float, Meta(ge=0, le=1, description="Of the shared model's cross-entropy.")] = 0.5
 
 
-class MutualLearning(Guidance):
+class MutualLearning(Objective):
     """Trains a shared model beside the private one, each taught by the other."""
 
-    def __init__(self, shared: EdgeModel, smoothing: float) -> None:
+    def __init__(self, shared: EdgeModel, settings: MutualSettings) -> None:
         super().__init__()
         self.shared = shared
-        self.smoothing = smoothing
+        self.settings = settings
 
-    def forward(self, batch: ShotBatch) -> Tensor:
-        outputs = self.shared.classifier(features_in(batch.dtype, self.shared.extractor, batch.images))
-        private = ALPHA * batch.loss + (1 - ALPHA) * divergence(outputs.detach(), batch.outputs)
-        own = F.cross_entropy(outputs, batch.labels, label_smoothing=self.smoothing)
-        return private + BETA * own + (1 - BETA) * divergence(batch.outputs.detach(), outputs)
+    def forward(self, step: Step) -> Tensor:
+        alpha, beta = self.settings.alpha, self.settings.beta
+        private_loss = step.classifier_loss
+        logits = self.shared.classifier(step.features_of(self.shared, step.images))
+        private = alpha * private_loss + (1 - alpha) * divergence(logits.detach(), step.logits)
+        own: Tensor = self.shared.classifier.loss(logits, step.labels)
+        return private + beta * own + (1 - beta) * divergence(step.logits.detach(), logits)
 
 
 def divergence(teacher: Tensor, student: Tensor) -> Tensor:
@@ -46,29 +56,31 @@ def divergence(teacher: Tensor, student: Tensor) -> Tensor:
 class FML(Method):
     """A small model travels; private models may be anything."""
 
-    _shared: Message | None = None
+    Settings = MutualSettings
+    _shared = Message()
 
     @classmethod
-    def training(cls, training: TrainingConfig) -> TrainingConfig:
+    def recipe(cls, training: TrainingConfig) -> TrainingConfig:
         return replace(training, gradient_norm=10.0)
 
     def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
-        return self._shared or {name: t.clone() for name, t in self.small_model().state_dict().items()}
+        return self._shared or weights_message(self.small_model())
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
         shared = self.small_model()
-        shared.load_state_dict(message)
-        self._guidance = MutualLearning(shared, self.config.training.smoothing)
-        learner.guide(self._guidance)
+        shared.load_state_dict(dict(message.tensors))
+        self._mutual = MutualLearning(shared, self.settings)
+        learner.minimise(self._mutual)
 
     def report(self, learner: EdgeLearner) -> Message:
-        return {name: t.detach().cpu().clone() for name, t in self._guidance.shared.state_dict().items()}
+        return weights_message(self._mutual.shared)
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
-        self._shared = weighted_average(reports, self.sample_counts(reports))
+        self._shared = weighted_average(reports, self.sample_shares(reports))
 
-    def state(self) -> dict[str, Tensor]:
-        return self._shared or {}
+    def state(self) -> Mapping[str, Tensor]:
+        return self._shared.tensors
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        self._shared = tensors or None
+        if tensors:
+            self._shared = weights_message(self.small_model(), tensors)

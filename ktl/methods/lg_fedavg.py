@@ -11,29 +11,30 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ktl.learning.learner import EdgeLearner
-from ktl.methods.base import Message, Method, head_of, weighted_average
+from ktl.methods.base import Method, set_head, weighted_average
+from ktl.methods.message import Message, weights_message
 
 
 class LGFedAvg(Method):
     """Averages the heads of the clients that took part, weighted by their training images."""
 
-    _head: Message | None = None
+    _head = Message()
 
     def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
-        return self._head or {}
+        return self._head
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
-        if "weight" in message:
-            learner.model.classifier.projection.load_state_dict({name: message[name] for name in ("weight", "bias")})
+        if message:
+            set_head(learner, message)
 
     def report(self, learner: EdgeLearner) -> Message:
-        return head_of(learner)
+        return weights_message(learner.model.classifier.projection)
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
-        self._head = weighted_average(reports, self.sample_counts(reports))
+        self._head = weighted_average(reports, self.sample_shares(reports))
 
-    def state(self) -> dict[str, Tensor]:
-        return self._head or {}
+    def state(self) -> Mapping[str, Tensor]:
+        return self._head.tensors
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        self._head = tensors or None
+        self._head = Message(tensors)

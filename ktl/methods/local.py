@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ktl.methods.base import Method
+from ktl.models.classifiers import EtfClassifier
 
 
 class Local(Method):
     """Every client trains on its own images alone."""
 
-    head = "etf"
+    classifier = EtfClassifier

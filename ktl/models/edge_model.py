@@ -5,35 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ktl.errors import UsageError
-from ktl.etf import EtfClassifier
 from ktl.models import MODELS
+from ktl.models.classifiers import Classifier, EtfClassifier, LinearClassifier
+from ktl.models.settings import ClassifierSettings
 from ktl.seeds import initialising, stream
 
-
-class LinearClassifier(nn.Module):
-    """Features (n, feature_dim) -> logits (n, classes): the head that most federated baselines share."""
-
-    def __init__(self, feature_dim: int, classes: int) -> None:
-        super().__init__()
-        self.projection = nn.Linear(feature_dim, classes)
-
-    def embed(self, features: Tensor) -> Tensor:
-        """normalize(logits), (n, classes)."""
-        return F.normalize(self.projection(features), dim=1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.projection(features)
-        return logits
+ClassifierKind = type[EtfClassifier] | type[LinearClassifier]
 
 
 class EdgeModel(nn.Module):
-    """images (n, channels, size, size) in [-1, 1] -> a score (n, classes) each: cosines with the ETF, or logits."""
+    """images (n, channels, size, size) in [-1, 1] -> logits (n, classes)."""
 
-    def __init__(self, extractor: nn.Module, classifier: EtfClassifier | LinearClassifier) -> None:
+    def __init__(self, extractor: nn.Module, classifier: Classifier) -> None:
         super().__init__()
         self.extractor = extractor
         self.classifier = classifier
@@ -43,24 +28,26 @@ class EdgeModel(nn.Module):
         return self.classifier.embed(self.extractor(images))
 
     def forward(self, images: Tensor) -> Tensor:
-        cosines: Tensor = self.classifier(self.extractor(images))
-        return cosines
+        logits: Tensor = self.classifier(self.extractor(images))
+        return logits
 
 
 def build_model(
-    name: str, *, channels: int, image_size: int, classes: int, seed: int, etf_seed: int, head: str = "etf"
+    name: str,
+    *,
+    channels: int,
+    image_size: int,
+    classes: int,
+    seed: int,
+    etf_seed: int,
+    settings: ClassifierSettings,
+    classifier: ClassifierKind = EtfClassifier,
 ) -> EdgeModel:
-    """The model `name` of the registry with initial weights from `seed`; edges with one `etf_seed` share the ETF.
-
-    `head` is "etf" or "linear"; raises UsageError for another.
-    """
-    if head not in ("etf", "linear"):
-        raise UsageError(f"unknown head {head!r}: choose one of etf, linear")
+    """The model `name` of the registry with initial weights from `seed`; edges with one `etf_seed` share the ETF."""
     with initialising(seed, "model", name):
         extractor = MODELS.load(name)(channels, image_size)
-        if head == "linear":
-            return EdgeModel(extractor, LinearClassifier(extractor.feature_dim, classes))
-        return EdgeModel(extractor, EtfClassifier(extractor.feature_dim, classes, stream(etf_seed, "etf")))
+        head = classifier(extractor.feature_dim, classes, settings, stream(etf_seed, "etf"))
+    return EdgeModel(extractor, head)
 
 
 @contextmanager

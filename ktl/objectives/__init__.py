@@ -1,4 +1,4 @@
-"""Auxiliary tasks: what an edge's feature extractor learns from image-vector pairs."""
+"""What an edge minimises; and, by name, what it can learn from image-vector pairs."""
 
 from ktl.registry import Registry
 
@@ -23,4 +23,5 @@ TRANSFERS = Registry(
             "the paper's mean squared error to the latent, kept for comparison",
         ),
     },
+    adapt="ktl.objectives.pairs:checked",
 )

@@ -1,29 +1,31 @@
-"""An auxiliary task that needs no latents: tell which two views come from the same generated image."""
+"""An objective that needs no latents: tell which two views come from the same generated image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ktl.config import TransferConfig
-from ktl.objectives.base import AuxiliaryTask
-from ktl.objectives.image_vector import EMBEDDING_DIM, ImageVectorContrast
+from ktl.objectives.image_vector import ContrastSettings, ImageVectorContrast
+from ktl.objectives.pairs import PairObjective
+from ktl.objectives.settings import TransferSettings
 
 
-class ViewContrast(AuxiliaryTask):
+class ViewContrast(PairObjective):
     """NT-Xent (Chen et al., "SimCLR", ICML 2020, eq. 1) over two random views of each image, with a linear head."""
 
     views = 2
+    Settings: ClassVar[type[TransferSettings]] = ContrastSettings
 
-    def __init__(self, feature_dim: int, vectors: Tensor, config: TransferConfig) -> None:
-        super().__init__(feature_dim, vectors, config)
-        self.temperature = config.temperature
-        self.head = nn.Linear(feature_dim, EMBEDDING_DIM)
+    def __init__(self, feature_dim: int, vectors: Tensor, settings: ContrastSettings) -> None:
+        super().__init__(feature_dim, vectors, settings)
+        self.temperature = settings.temperature
+        self.head = nn.Linear(feature_dim, settings.embedding_dim)
 
-    def forward(self, views: Sequence[Tensor], vectors: Tensor) -> Tensor:
+    def loss(self, views: Sequence[Tensor], vectors: Tensor) -> Tensor:
         """Two views' features, (n, feature_dim) each, in the same order -> scalar; vectors play no part."""
         embeddings = F.normalize(self.head(torch.cat(list(views))), dim=1)
         logits = embeddings @ embeddings.T / self.temperature
@@ -32,17 +34,17 @@ class ViewContrast(AuxiliaryTask):
         return F.cross_entropy(logits.masked_fill(itself, float("-inf")), other_view)
 
 
-class ImageVectorAndViewContrast(AuxiliaryTask):
+class ImageVectorAndViewContrast(PairObjective):
     """The sum of `image-vector` (on the first view) and `contrastive`."""
 
     views = 2
+    Settings: ClassVar[type[TransferSettings]] = ContrastSettings
 
-    def __init__(self, feature_dim: int, vectors: Tensor, config: TransferConfig) -> None:
-        super().__init__(feature_dim, vectors, config)
-        self.image_vector = ImageVectorContrast(feature_dim, vectors, config)
-        self.contrastive = ViewContrast(feature_dim, vectors, config)
+    def __init__(self, feature_dim: int, vectors: Tensor, settings: ContrastSettings) -> None:
+        super().__init__(feature_dim, vectors, settings)
+        self.image_vector = ImageVectorContrast(feature_dim, vectors, settings)
+        self.contrastive = ViewContrast(feature_dim, vectors, settings)
 
-    def forward(self, views: Sequence[Tensor], vectors: Tensor) -> Tensor:
+    def loss(self, views: Sequence[Tensor], vectors: Tensor) -> Tensor:
         """Two views' features, (n, feature_dim) each, and vectors (n, H), in the same order -> scalar."""
-        loss: Tensor = self.image_vector(views[:1], vectors) + self.contrastive(views, vectors)
-        return loss
+        return self.image_vector.loss(views[:1], vectors) + self.contrastive.loss(views, vectors)

@@ -1,39 +1,48 @@
-"""The default auxiliary task: tell which latent of the batch an image was drawn from, and the other way round."""
+"""The default objective on pairs: tell which latent of the batch an image was drawn from, and the other way round."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ktl.config import TransferConfig
-from ktl.objectives.base import AuxiliaryTask
+from ktl.objectives.pairs import PairObjective
+from ktl.objectives.settings import TransferSettings
+from ktl.settings import Meta
 
-EMBEDDING_DIM = 128
+
+@dataclass(frozen=True)
+class ContrastSettings(TransferSettings):
+    """Of a contrast over the batch."""
+
+    temperature: Annotated[float, Meta(gt=0, description="By which similarities are divided.")] = 0.2
+    embedding_dim: Annotated[int, Meta(ge=1, le=65_536, description="Of the space in which pairs meet.")] = 128
 
 
-class ImageVectorContrast(AuxiliaryTask):
+class ImageVectorContrast(PairObjective):
     """InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) between g(f(image)) and a linear map of the latent.
 
     Latents are standardised by the statistics of the downloaded ones, so that their scale plays no role: with the
     published squared error it does, and a drifting generator input makes the loss explode. Both directions, averaged.
     """
 
-    views = 1  # of each image, that the task asks for
+    Settings: ClassVar[type[TransferSettings]] = ContrastSettings
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, feature_dim: int, vectors: Tensor, config: TransferConfig) -> None:
-        super().__init__(feature_dim, vectors, config)
-        self.temperature = config.temperature
-        self.image_head = nn.Linear(feature_dim, EMBEDDING_DIM)
-        self.vector_head = nn.Linear(vectors.shape[1], EMBEDDING_DIM)
+    def __init__(self, feature_dim: int, vectors: Tensor, settings: ContrastSettings) -> None:
+        super().__init__(feature_dim, vectors, settings)
+        self.temperature = settings.temperature
+        self.image_head = nn.Linear(feature_dim, settings.embedding_dim)
+        self.vector_head = nn.Linear(vectors.shape[1], settings.embedding_dim)
         self.register_buffer("mean", vectors.mean(dim=0))
         self.register_buffer("deviation", vectors.std(dim=0, unbiased=False).clamp_min(1e-6))
 
-    def forward(self, views: Sequence[Tensor], vectors: Tensor) -> Tensor:
+    def loss(self, views: Sequence[Tensor], vectors: Tensor) -> Tensor:
         """One view's features (n, feature_dim) and the vectors (n, H) of the same pairs, in one order -> scalar."""
         (features,) = views
         images = F.normalize(self.image_head(features), dim=1)

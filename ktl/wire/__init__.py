@@ -4,7 +4,7 @@ Every decoder takes bytes from a stranger and either returns something valid or 
 names what was wrong.
 """
 
-from ktl.wire.messages import (
+from ktl.wire.opening import (
     MOST_CLASSES,
     MOST_IMAGE_SIZE,
     MOST_JSON_BYTES,

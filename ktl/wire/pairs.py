@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ktl.errors import DataError, WireError
 from ktl.pairs import ImageVectorPairs
-from ktl.wire.messages import MOST_PAIR_BYTES, SessionRequest
+from ktl.wire.opening import MOST_PAIR_BYTES, SessionRequest
 from ktl.wire.tensors import int64, load_arrays, read_header, save_arrays
 
 PAIRS_HEADER_BYTES = 512  # the safetensors header of pairs is shorter

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ktl.alignment.robust import SPREAD, RobustAlignment, prototype_noise, spread_noise
+from ktl.alignment.robust import RobustAlignment, prototype_noise, spread_noise
 from ktl.generators.base import ImageGenerator, sample_latents
 from ktl.prototypes import Prototypes, class_sums
 from ktl.seeds import stream
@@ -104,17 +104,17 @@ def test_prototypes_that_say_nothing_become_fresh_draws() -> None:
 
 def test_spread_keeps_the_variance_and_starts_with_the_centre() -> None:
     centre = torch.randn(30, 64, generator=stream(0, "centre"))
-    spread = spread_noise(centre, torch.arange(30), 40, seed=0)
+    spread = spread_noise(centre, torch.arange(30), 40, seed=0, spread=0.8)
     assert torch.equal(spread[:, 0], centre)
     assert spread[:, 1:].std().item() == pytest.approx(1.0, abs=0.02)
     cosines = F.cosine_similarity(spread[:, 1:], centre[:, None], dim=2)
-    assert cosines.mean().item() == pytest.approx((1 - SPREAD) ** 0.5, abs=0.02)
+    assert cosines.mean().item() == pytest.approx((1 - 0.8) ** 0.5, abs=0.02)
 
 
 def test_a_classs_latents_do_not_depend_on_which_others_are_present(builtin: ImageGenerator) -> None:
     centre = torch.randn(3, 64, generator=stream(0, "centre"))
-    every = spread_noise(centre, torch.tensor([0, 4, 7]), 5, seed=0)
-    alone = spread_noise(centre[1:2], torch.tensor([4]), 5, seed=0)
+    every = spread_noise(centre, torch.tensor([0, 4, 7]), 5, seed=0, spread=0.8)
+    alone = spread_noise(centre[1:2], torch.tensor([4]), 5, seed=0, spread=0.8)
     assert torch.equal(every[1], alone[0])
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,18 +10,16 @@ from support.official_files import OfficialWriter, golden_network
 
 from ktl.generators.official.convert import convert_official
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "generators_transfer.py"
+from .conftest import Printed
 
 
-def table(*arguments: object) -> list[list[str]]:
-    """The cells of the printed table, without its two heading lines."""
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in printed[2:]]
+def cells(lines: list[str]) -> list[list[str]]:
+    """The rows of a markdown table, without its two heading lines."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def test_the_table_of_generators_is_one_command(
-    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: Printed
 ) -> None:
     writer = OfficialWriter(monkeypatch, canary=tmp_path / "canary")
     official = writer.write(tmp_path / "official.pkl", {"G_ema": writer.network(*golden_network("stylegan3-t-32"))})
@@ -31,7 +27,7 @@ def test_the_table_of_generators_is_one_command(
     out = tmp_path / "results.jsonl"
     quick = ["--steps", 4, "--warmup-steps", 4, "--download-budget", 30_000, "--threads", 1, "--seeds", 2]
     command = [f"Untrained={tmp_path / 'converted.safetensors'}", "--data", small_bundle, *quick, "--out", out]
-    local, untrained = table(*command)
+    local, untrained = cells(printed("generators_transfer", *command))
     assert local[:5] == ["colours", "2", "local only", "", ""]
     assert (local[6], local[8]) == ("", "0")
     assert untrained[:5] == ["colours", "2", "Untrained", "StyleGAN3", "32"]
@@ -44,5 +40,5 @@ def test_the_table_of_generators_is_one_command(
     assert untrained[6] == f"{sum(gains) / 2:+.2f} ± {half_width:.2f}"
     assert 20_000 < int(untrained[8].replace(",", "")) <= 30_000
     before = out.read_bytes()
-    assert table(*command) == [local, untrained]
+    assert cells(printed("generators_transfer", *command)) == [local, untrained]
     assert out.read_bytes() == before  # nothing was measured again

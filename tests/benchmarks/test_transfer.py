@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "transfer.py"
+from .conftest import Printed
+
 TASK = "fashion 10-way 2-shot"
 
 
@@ -26,10 +25,9 @@ def results(tmp_path: Path) -> Path:
     return path
 
 
-def test_gains_are_paired_by_seed_with_their_interval(results: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "table", "--out", str(results)]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed[2:]]
+def test_gains_are_paired_by_seed_with_their_interval(results: Path, printed: Printed) -> None:
+    lines = printed("transfer", "table", "--out", results)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
     assert cells == [
         [TASK, "local only", "3", "50.00 ± 4.97", "", "", "10", "0", "0", "802"],
         # gains 4, 6, 8: mean 6, standard deviation 2, so 4.30 * 2 / sqrt(3) either way
@@ -48,12 +46,11 @@ TASKS = (TASK, "cifar100 100-way 2-shot")
     ],
 )
 def test_a_cell_that_is_there_is_not_measured_again(
-    results: Path, tmp_path: Path, arms: list[str], seeds: int, options: list[str]
+    results: Path, tmp_path: Path, printed: Printed, arms: list[str], seeds: int, options: list[str]
 ) -> None:
     row = json.loads(results.read_text().splitlines()[0])
     suite = [row | {"task": task, "arm": arm, "seed": seed} for task in TASKS for arm in arms for seed in range(seeds)]
     results.write_text("".join(json.dumps(row) + "\n" for row in suite))
     before = results.read_bytes()
-    command = [sys.executable, str(SCRIPT), "run", "ablation", "--out", str(results), "--data-root", str(tmp_path)]
-    ended = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
-    assert (ended.stdout, results.read_bytes()) == ("", before)
+    lines = printed("transfer", "run", "ablation", "--out", results, "--data-root", tmp_path, *options)
+    assert (lines, results.read_bytes()) == ([], before)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from support.served import ServedCloud
 
-from ktl.config import RunConfig, load_config
+from ktl.edge.settings import RunConfig
+from ktl.loop.folder import load_config
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -52,7 +53,7 @@ def test_offline_ok_trains_alone_says_so_and_goes_on_with_the_cloud_later(
     later = ktl("edge", "train", "--resume", out, "--json")
     assert later.returncode == 0, later.stderr
     assert json.loads(later.stdout)["bytes_down"] > 0
-    assert load_config(out / "config.json", RunConfig).cloud.url == served.url
+    assert load_config(out, RunConfig).cloud.url == served.url
     assert served.tokens["edge"] not in (out / "config.json").read_text() + (out / "session.json").read_text()
 
 

@@ -47,6 +47,7 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(script: str) -> No
         assert re.findall(r"OMP_WAIT_POLICY *= *'?(\w+)", ended.stderr) == [expected]
 
 
+@pytest.mark.timing
 def test_help_is_fast_and_imports_nothing_heavy(script: str, processor_seconds: Callable[..., float]) -> None:
     ended = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
     assert {"datasets", "models", "edge", "generator"} <= set(ended.stdout.split())
@@ -63,6 +64,7 @@ def test_predict_imports_no_torch(script: str, trained: Path, tmp_path: Path) ->
     assert modules.isdisjoint(SLOW_IMPORTS | {"PIL.PdfImagePlugin"})  # of the forty formats only those that are read
 
 
+@pytest.mark.timing
 def test_predict_answers_within_seven_tenths_of_a_second(
     script: str, trained: Path, tmp_path: Path, processor_seconds: Callable[..., float]
 ) -> None:

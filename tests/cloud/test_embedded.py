@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from ktl.cloud.embedded import EmbeddedCloud
+from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.errors import KtlError, UsageError, WireError
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
-from ktl.wire import SessionReply, SessionRequest, decode_message, decode_pairs, encode_message, encode_prototypes
+from ktl.wire import (
+    SessionReply,
+    SessionRequest,
+    decode_message,
+    decode_pairs,
+    decode_prototypes,
+    encode_message,
+    encode_pairs,
+    encode_prototypes,
+)
 
 REQUEST = SessionRequest(
     num_classes=3,
@@ -37,7 +48,7 @@ def upload(round_index: int) -> bytes:
 def session(generator: StyleGANGenerator, request: SessionRequest, rounds: int) -> list[bytes]:
     """Everything that comes down in an unbroken session."""
     cloud = EmbeddedCloud(generator)
-    return [cloud.open(encode_message(request), []), *(cloud.exchange(upload(r)) for r in range(rounds))]
+    return [cloud.open(encode_message(request), []), *(cloud.exchange({0: upload(r)}) for r in range(rounds))]
 
 
 @ALIGNMENTS
@@ -58,24 +69,24 @@ def test_after_a_restart_the_session_goes_on_with_the_same_bytes(
     unbroken = session(tiny_generator, request, rounds=3)
     assert len(set(unbroken)) == 4
     restarted = EmbeddedCloud(tiny_generator)
-    assert restarted.open(encode_message(request), [upload(r) for r in range(done)]) == unbroken[0]
-    assert [restarted.exchange(upload(r)) for r in range(done, 3)] == unbroken[1 + done :]
+    assert restarted.open(encode_message(request), [{0: upload(r)} for r in range(done)]) == unbroken[0]
+    assert [restarted.exchange({0: upload(r)}) for r in range(done, 3)] == unbroken[1 + done :]
 
 
 def test_the_published_alignment_depends_on_the_rounds_before(tiny_generator: StyleGANGenerator) -> None:
     request = replace(REQUEST, alignment="published")
     forgetful = EmbeddedCloud(tiny_generator)
     forgetful.open(encode_message(request), [])
-    assert forgetful.exchange(upload(2)) != session(tiny_generator, request, rounds=3)[-1]
+    assert forgetful.exchange({0: upload(2)}) != session(tiny_generator, request, rounds=3)[-1]
 
 
 def test_opening_again_starts_a_new_session(tiny_generator: StyleGANGenerator) -> None:
     cloud = EmbeddedCloud(tiny_generator)
     request = encode_message(replace(REQUEST, alignment="published"))
     cloud.open(request, [])
-    first = cloud.exchange(upload(0))
+    first = cloud.exchange({0: upload(0)})
     cloud.open(request, [])
-    assert cloud.exchange(upload(0)) == first
+    assert cloud.exchange({0: upload(0)}) == first
 
 
 def test_the_payloads_are_those_of_the_wire(tiny_generator: StyleGANGenerator) -> None:
@@ -89,16 +100,16 @@ def test_the_payloads_are_those_of_the_wire(tiny_generator: StyleGANGenerator) -
 
 def test_a_round_before_the_opening_is_refused(tiny_generator: StyleGANGenerator) -> None:
     with pytest.raises(UsageError, match=r"call open\(\) before exchange\(\)"):
-        EmbeddedCloud(tiny_generator).exchange(upload(0))
+        EmbeddedCloud(tiny_generator).exchange({0: upload(0)})
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_classes": 1}, "num_classes is 1: must be between 2 and"),
-        ({"pairs_per_class": 0}, "pairs_per_class is 0: must be between 1 and"),
-        ({"channels": 4}, "channels is 4: choose one of 1, 3"),
-        ({"image_format": "gif"}, "image_format is 'gif': choose one of webp, png"),
+        ({"num_classes": 1}, "num_classes is 1: expected a whole number of at least 2 and at most"),
+        ({"pairs_per_class": 0}, "pairs_per_class is 0: expected a whole number of at least 1 and at most"),
+        ({"channels": 4}, "channels is 4: expected one of 1, 3"),
+        ({"image_format": "gif"}, "image_format is 'gif': expected one of webp, png"),
         ({"alignment": "perfect"}, "unknown alignment 'perfect': choose one of robust, random, published"),
     ],
 )
@@ -110,10 +121,61 @@ def test_a_request_that_cannot_be_met_is_refused(
         EmbeddedCloud(tiny_generator).open(encode_message(request), [])
 
 
+def test_several_clients_are_pooled_in_the_order_of_their_numbers(tiny_generator: StyleGANGenerator) -> None:
+    request = replace(REQUEST, alignment="published")
+    uploads = {client: upload(client) for client in range(3)}
+    cloud, other = EmbeddedCloud(tiny_generator), EmbeddedCloud(tiny_generator)
+    for each in (cloud, other):
+        each.open(encode_message(request), [])
+    payload = cloud.exchange(uploads)
+    assert other.exchange(dict(reversed(uploads.items()))) == payload
+    own = KnowledgeCloud(tiny_generator, request)
+    pairs = own.pairs([decode_prototypes(uploads[client], 3) for client in range(3)])
+    assert encode_pairs(pairs, request.image_format) == payload
+    restarted = EmbeddedCloud(tiny_generator)
+    restarted.open(encode_message(request), [uploads])
+    assert restarted.exchange({1: upload(5)}) == cloud.exchange({1: upload(5)})
+
+
+def test_a_round_without_uploads_is_refused(tiny_generator: StyleGANGenerator) -> None:
+    cloud = EmbeddedCloud(tiny_generator)
+    cloud.open(encode_message(REQUEST), [])
+    with pytest.raises(UsageError, match="let at least one client take part"):
+        cloud.exchange({})
+
+
+def test_settings_of_the_alignment_change_the_pairs_and_stay_within_bounds(tiny_generator: StyleGANGenerator) -> None:
+    (_, default), (_, wide) = (
+        session(tiny_generator, replace(REQUEST, alignment_settings=settings), rounds=1)
+        for settings in ({"spread": 0.8}, {"spread": 0.2})
+    )
+    assert default == session(tiny_generator, REQUEST, rounds=1)[1] != wide
+    for settings, reason in (
+        ({"spread": 1.5}, r"spread is 1.5: expected `float` <= 1.0"),
+        ({"colour": 1}, "'colour' is no setting of Settings"),
+        ({"self": 1, "name": "x"}, "'name' is no setting of Settings"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            session(tiny_generator, replace(REQUEST, alignment_settings=settings), rounds=0)
+
+
+def test_an_alignment_of_this_program_needs_no_registration(
+    tiny_generator: StyleGANGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_alignment.py").write_text("from ktl.alignment.random import RandomLatents as Own\n")
+    monkeypatch.chdir(tmp_path)
+    own, random = (replace(REQUEST, alignment=name) for name in ("own_alignment:Own", "random"))
+    assert session(tiny_generator, own, rounds=1)[1] == session(tiny_generator, random, rounds=1)[1]
+    with pytest.raises(UsageError, match="unknown alignment 'own_alignment:Own': choose one of robust"):
+        KnowledgeCloud(tiny_generator, own)
+    with pytest.raises(UsageError, match=r"alignment 'os:system' is <.*>: give a class derived from .*Alignment"):
+        session(tiny_generator, replace(REQUEST, alignment="os:system"), rounds=0)
+
+
 def test_prototypes_of_another_session_are_refused(tiny_generator: StyleGANGenerator) -> None:
     cloud = EmbeddedCloud(tiny_generator)
     cloud.open(encode_message(replace(REQUEST, num_classes=4)), [])
     with pytest.raises(WireError, match="vectors of the prototypes"):
-        cloud.exchange(upload(0))
+        cloud.exchange({0: upload(0)})
     with pytest.raises(WireError, match="cut short"):
-        cloud.exchange(upload(0)[:5])
+        cloud.exchange({0: upload(0)[:5]})

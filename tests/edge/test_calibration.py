@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ktl.config import RunConfig, TrainingConfig
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
 from ktl.edge.calibration import calibrated_temperature, fit_temperature
 from ktl.edge.compare import Comparison
 from ktl.edge.record import read_record
+from ktl.edge.settings import RunConfig
 from ktl.intervals import wilson_interval
+from ktl.learning.settings import TrainingConfig
 
 
 @pytest.mark.parametrize("true", [0.4, 1.0, 3.0])

@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.config import RECIPES, TRANSFERS, RunConfig, TrainingConfig, load_config
 from ktl.edge.compare import Comparison, train_beside_local
-from ktl.edge.run import Interrupted, Observer, RunResult
+from ktl.edge.settings import RunConfig
 from ktl.learning.evaluation import Evaluation
 from ktl.learning.schedule import Stage
+from ktl.learning.settings import RECIPES, TrainingConfig
+from ktl.loop.folder import load_config
+from ktl.loop.rounds import Interrupted, Observer, RunResult
+from ktl.objectives import TRANSFERS
 
 
 def test_the_gain_is_the_difference_of_the_two_accuracies() -> None:
@@ -34,7 +37,7 @@ def test_the_local_run_exchanges_nothing_and_learns_no_pairs(finished: Compariso
 
 
 def test_both_have_the_same_data_model_seed_and_recipe(small_config: RunConfig, finished: Comparison) -> None:
-    alone = load_config(finished.local.out / "config.json", RunConfig)
+    alone = load_config(finished.local.out, RunConfig)
     assert alone.local_only
     assert (alone.data, alone.model, alone.seed) == (small_config.data, small_config.model, small_config.seed)
     assert alone.training == small_config.training

@@ -14,21 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.served import Command
 
 from ktl.checkpoint import load_checkpoint
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.config import TRANSFERS, RunConfig, TrainingConfig, load_config
 from ktl.edge.compare import Comparison, train_beside_local
-from ktl.edge.run import Interrupted, Observer, train_edge
+from ktl.edge.settings import RunConfig
+from ktl.learning.settings import TrainingConfig
+from ktl.loop.folder import load_config
+from ktl.loop.rounds import Interrupted, Observer, train_edge
+from ktl.objectives import TRANSFERS
 
 Contents = Callable[[Path], dict[str, Any]]
 
-SAVE_AFTER_EVERY_STEP = """
-import ktl.edge.run
-from ktl_cli.main import main
-ktl.edge.run.CHECKPOINT_SECONDS = 0.0
-main()
-"""
+SAVE_AFTER_EVERY_STEP = {"ktl.edge.run.CHECKPOINT_SECONDS": 0.0}
 
 
 @pytest.fixture
@@ -38,25 +37,25 @@ def options(small_bundle: Path, tiny_generator_file: Path) -> list[str]:
     return ["edge", "train", "--data", str(small_bundle), "--generator", str(tiny_generator_file), *numbers.split()]
 
 
-def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(happened: Callable[[], bool], command: Command) -> None:
     deadline = time.monotonic() + 60
     while not happened():
-        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert command.process.is_alive(), command.output()
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
-def wait_for_checkpoints(run: Path, count: int, process: subprocess.Popen[str]) -> None:
+def wait_for_checkpoints(run: Path, count: int, command: Command) -> None:
     """Until the process has saved at least `count` times; for none, until it has made the run directory."""
 
     def last() -> int:
         saved = [run / "checkpoint.safetensors", run / "local-only" / "checkpoint.safetensors"]
         return max(file.stat().st_mtime_ns if file.exists() else 0 for file in saved)
 
-    wait_for((run / "config.json").exists, process)
+    wait_for((run / "config.json").exists, command)
     for _ in range(count):
         before = last()
-        wait_for(lambda before=before: last() != before, process)
+        wait_for(lambda before=before: last() != before, command)
 
 
 def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bits(
@@ -71,16 +70,14 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bits(
     run = tmp_path / "run"
     arguments = [*options, "--out", str(run)]
     for count in (0, rng.randint(1, 40), rng.randint(1, 40)):  # of 105 steps and 4 ends of rounds
-        command = [sys.executable, "-c", SAVE_AFTER_EVERY_STEP, *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        wait_for_checkpoints(run, count, process)
+        command = Command(arguments, tmp_path / "edge.log", constants=SAVE_AFTER_EVERY_STEP)
+        wait_for_checkpoints(run, count, command)
         time.sleep(rng.uniform(0.0, 0.03))
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        command.kill()
+        assert command.process.exitcode == -signal.SIGKILL
         arguments = ["edge", "train", "--resume", str(run)]
     assert not (run / "local-only" / "model.onnx").exists()
-    assert load_config(run / "config.json", RunConfig) == small_config
+    assert load_config(run, RunConfig) == small_config
     resumed = train_beside_local(small_config, run, cloud, resume=True)
     assert contents_of(run) == contents_of(finished.ktl.out)
     assert contents_of(run / "local-only") == contents_of(finished.local.out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from safetensors.numpy import load
 
 from ktl.checkpoint import load_checkpoint, save_checkpoint
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.config import DataConfig, RunConfig, TrainingConfig, load_config
+from ktl.data.settings import DataConfig
 from ktl.edge.compare import Comparison
-from ktl.edge.run import Interrupted, Observer, Row, evaluate_run, train_edge
+from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError, UsageError
 from ktl.learning.schedule import Stage
+from ktl.learning.settings import TrainingConfig
+from ktl.loop.folder import load_config
+from ktl.loop.rounds import Interrupted, Observer, Row, evaluate_run, train_edge
 
 Contents = Callable[[Path], dict[str, Any]]
 
@@ -32,11 +35,11 @@ class CountingCloud:
         self.up: list[bytes] = []
         self.down: list[bytes] = []
 
-    def open(self, request: bytes, answered: Sequence[bytes]) -> bytes:
+    def open(self, request: bytes, answered: Sequence[Mapping[int, bytes]]) -> bytes:
         return self._noted(request, self.cloud.open(request, answered))
 
-    def exchange(self, prototypes: bytes) -> bytes:
-        return self._noted(prototypes, self.cloud.exchange(prototypes))
+    def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
+        return self._noted(uploads[0], self.cloud.exchange(uploads))
 
     def _noted(self, sent: bytes, received: bytes) -> bytes:
         self.up.append(sent)
@@ -126,7 +129,7 @@ def test_an_upload_holds_prototypes_counts_and_class_indices_and_nothing_else(fi
 
 
 def test_the_folder_says_what_the_run_was(small_config: RunConfig, finished: Comparison) -> None:
-    assert load_config(finished.ktl.out / "config.json", RunConfig) == small_config
+    assert load_config(finished.ktl.out, RunConfig) == small_config
     assert json.loads((finished.ktl.out / "labels.json").read_text()) == ["blue", "green", "red"]
 
 
@@ -147,7 +150,7 @@ def test_a_connection_and_local_only_exclude_each_other(
     with pytest.raises(UsageError, match="needs a cloud connection"):
         train_edge(small_config, tmp_path / "run")
     with pytest.raises(UsageError, match="then it must have none"):
-        train_edge(replace(small_config, local_only=True), tmp_path / "run", cloud)
+        train_edge(replace(small_config, transfer=None), tmp_path / "run", cloud)
 
 
 @pytest.mark.parametrize(

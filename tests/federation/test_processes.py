@@ -10,9 +10,9 @@ from contextlib import suppress
 
 import torch
 
-from ktl.config import FederationConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.federation.processes import Processes, share_work
+from ktl.federation.settings import FederationConfig
 from ktl.methods.base import Problem
 
 
@@ -35,7 +35,8 @@ ENDLESS = """
 import torch
 from dataclasses import replace
 from threading import Timer
-from ktl.config import RECIPES, FederationConfig
+from ktl.federation.settings import FederationConfig
+from ktl.learning.settings import RECIPES
 from ktl.data.fewshot import FewShotTask
 from ktl.federation.processes import Processes
 from ktl.methods.base import Problem

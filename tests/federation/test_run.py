@@ -14,13 +14,17 @@ from torch import Tensor
 
 from ktl.checkpoint import load_checkpoint, prefixed
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.config import CloudConfig, FederationConfig, PartitionConfig, RunConfig, TrainingConfig
 from ktl.data.partition import ClientIndex, FederatedData
-from ktl.edge.run import Interrupted
+from ktl.data.settings import PartitionConfig
+from ktl.edge.settings import RunConfig
 from ktl.errors import DataError, UsageError
 from ktl.federation.run import Row, federate, federated_data
+from ktl.federation.settings import FederationConfig
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.learning.learner import EdgeLearner
+from ktl.learning.settings import TrainingConfig
+from ktl.loop.rounds import Interrupted
+from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
 from ktl.wire import (
     SessionReply,
@@ -103,7 +107,7 @@ def test_one_client_is_the_edge_that_it_was(
         training=config.training, transfer=config.transfer, cloud=config.cloud, precision="float32", threads=1
     )
     learner = EdgeLearner(alone.task(0), edge, reply.etf_seed)
-    answer = cloud.exchange(encode_prototypes(learner.prototypes()))
+    answer = cloud.exchange({0: encode_prototypes(learner.prototypes())})
     learner.receive(decode_pairs(answer, request, reply.latent_dim))
     learner.train_round(lambda *_: None, lambda: False)
     found = saved(tmp_path / "run")

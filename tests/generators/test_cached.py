@@ -96,7 +96,7 @@ def test_the_images_used_longest_ago_make_room(stripes: Stripes, tmp_path: Path)
     CachedGenerator(stripes, tmp_path).images(ten[:1])
     [file] = tmp_path.iterdir()
     room = int(5.5 * file.stat().st_size)  # the files differ by a few bytes
-    cached = CachedGenerator(stripes, tmp_path, most_bytes=room)
+    cached = CachedGenerator(stripes, tmp_path, max_bytes=room)
     for index in range(1, 10):
         cached.images(ten[index : index + 1])
         cached.images(ten[:1])  # in use all the time
@@ -139,7 +139,7 @@ def test_a_session_that_is_asked_for_again_draws_nothing(stripes: Stripes, tmp_p
     for _ in range(2):
         cloud = EmbeddedCloud(CachedGenerator(stripes, tmp_path))
         cloud.open(encode_message(request), [])
-        answers.append(cloud.exchange(prototypes))
+        answers.append(cloud.exchange({0: prototypes}))
     assert answers[0] == answers[1]
     assert stripes.drawn == 12
 

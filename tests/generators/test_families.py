@@ -87,10 +87,16 @@ def test_files_from_before_there_were_families_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"family": "StyleGAN9"}, "its family is 'StyleGAN9', expected one of StyleGAN2, StyleGAN3, StyleGAN-XL"),
+        ({"family": "StyleGAN9"}, "its family is 'StyleGAN9': expected one of StyleGAN2, StyleGAN3, StyleGAN-XL"),
         ({"family": "StyleGAN3"}, "is no generator that ktl can read"),
-        ({"config": {"stem": {}}}, "is no generator that ktl can read: .* unexpected keyword argument 'stem'"),
-        ({"format": "ktl-stylegan-2"}, "its format is 'ktl-stylegan-2', expected 'ktl-stylegan-1'"),
+        (
+            {"config": {"stem": {}}},
+            "is no generator that ktl can read: it has 'stem', which is no setting of StyleGANXLConfig",
+        ),
+        (
+            {"format": "ktl-stylegan-2"},
+            "its format is 'ktl-stylegan-2': expected one of ktl-stylegan-1, ktl-stylegan2-1",
+        ),
     ],
 )
 def test_a_file_of_another_family_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -98,6 +104,41 @@ def test_a_file_of_another_family_is_refused(change: dict[str, Any], message: st
     network = made("StyleGAN-XL")
     save_stylegan(path, network, licence="CC0-1.0")
     save_file(network.state_dict(), path, {"ktl": json.dumps(metadata(path) | change)})
+    with pytest.raises(CheckpointError, match=message):
+        load_stylegan(path, "odd")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (["z_dim"], 4097, "its z_dim is 4097: expected a whole number of at least 1 and at most 4096"),
+        (["z_dim"], True, "its z_dim is True: expected a whole number"),
+        (["conv_clamp"], 1e6, "its conv_clamp is 1000000.0: expected a positive number below 1,000,000"),
+        (["layers"], 7, "its layers is 7: expected `array`, got `int`"),
+        (["layers"], [{}] * 65, "its layers is .*: expected `array` of length <= 64"),
+        (["layers", 2], {}, r"its layers\[2\].index is missing: expected a whole number of at least 0 and at most 128"),
+        (
+            ["layers", 2, "target", "size"],
+            2**40,
+            r"its layers\[2\].target.size is 1099511627776: expected a whole number of at least 1 and at most 2048",
+        ),
+        (["layers", 2, "target", "colour"], 1, "it has 'colour', which is no setting of StyleGANXLConfig"),
+        (["layers", 2, "source", "size"], 2047, r"its layer \w+ does not take what \w+ gives"),
+    ],
+)
+def test_what_a_file_claims_is_refused_by_name_value_and_bounds(
+    place: list[Any], value: Any, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.safetensors"
+    network = made("StyleGAN-XL with heads")
+    save_stylegan(path, network, licence="CC0-1.0")
+    about = metadata(path)
+    *parents, last = place
+    inner = about["config"]
+    for name in parents:
+        inner = inner[name]
+    inner[last] = value
+    save_file(network.state_dict(), path, {"ktl": json.dumps(about)})
     with pytest.raises(CheckpointError, match=message):
         load_stylegan(path, "odd")
 
@@ -263,7 +304,7 @@ def test_other_architectures_of_stylegan2_are_converted(
         ({"filter_size": 8}, r"_filter is of shape \(12,\): expected the shape \(16,\)"),
         ({"first_stopband": 1e-300}, "has no pixels or no channels"),
         ({"first_cutoff": float("nan")}, "its first_cutoff is nan: expected a positive number"),
-        ({"use_radial_filters": 1}, "its use_radial_filters is 1: expected True or False"),
+        ({"use_radial_filters": 1}, "its use_radial_filters is 1: expected true or false"),
         ({"use_radial_filters": True}, r"down_filter is of shape \(12,\): expected the shape \(12, 12\)"),
         ({"img_channels": 4}, "its img_channels is 4: only 3 is converted"),
     ],

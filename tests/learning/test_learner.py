@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from ktl.cloud.knowledge import KnowledgeCloud
-from ktl.config import RECIPES, TRANSFERS, CloudConfig, RunConfig, TrainingConfig, TransferConfig
 from ktl.data.fewshot import FewShotTask
+from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError, UsageError
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.learning.learner import EdgeLearner
-from ktl.learning.schedule import Stage
+from ktl.learning.schedule import Span
+from ktl.learning.settings import RECIPES, TrainingConfig
+from ktl.loop.settings import CloudConfig
+from ktl.objectives import TRANSFERS
 from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.wire import SessionRequest
 
@@ -40,8 +43,8 @@ def train(learner: EdgeLearner, *, stop_after: int | None = None) -> list[tuple[
     """Trains the current round, or its next `stop_after` steps; returns each step's stage and loss."""
     done: list[tuple[str, float]] = []
 
-    def on_step(stage: Stage, step: int, loss: float) -> None:
-        done.append((stage.name, loss))
+    def on_step(span: Span, step: int, loss: float) -> None:
+        done.append((span.name, loss))
 
     learner.train_round(on_step, lambda: len(done) == stop_after)
     return done
@@ -52,14 +55,14 @@ def copied_weights(learner: EdgeLearner) -> dict[str, Tensor]:
 
 
 def test_training_on_the_shots_lowers_their_loss(small_task: FewShotTask) -> None:
-    config = RunConfig(local_only=True, training=TrainingConfig(steps=40))
+    config = RunConfig(transfer=None, training=TrainingConfig(steps=40))
     losses = [loss for _, loss in train(EdgeLearner(small_task, config, etf_seed=0))]
     assert len(losses) == 40
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
 
 
 def test_the_warm_up_lowers_the_loss_on_the_pairs(small_task: FewShotTask, pairs: ImageVectorPairs) -> None:
-    config = RunConfig(training=TrainingConfig(steps=1), transfer=TransferConfig(warmup_steps=40))
+    config = RunConfig(training=TrainingConfig(steps=1), transfer=TRANSFERS.choose("image-vector", warmup_steps=40))
     learner = EdgeLearner(small_task, config, etf_seed=0)
     learner.receive(pairs)
     losses = [loss for name, loss in train(learner) if name == "warm-up"]
@@ -71,7 +74,12 @@ def test_pairs_beside_the_shots_leave_the_statistics_that_images_are_normalised_
     small_task: FewShotTask, pairs: ImageVectorPairs
 ) -> None:
     training = TrainingConfig(steps=3, learning_rate=0.0, weight_decay=0.0)
-    config = RunConfig(model="resnet4", training=training, transfer=TransferConfig(warmup_steps=0), precision="float32")
+    config = RunConfig(
+        model="resnet4",
+        training=training,
+        transfer=TRANSFERS.choose("image-vector", warmup_steps=0),
+        precision="float32",
+    )
     beside, alone = (EdgeLearner(small_task, config, etf_seed=0) for _ in range(2))
     initial = copied_weights(alone)
     beside.receive(pairs)
@@ -83,54 +91,55 @@ def test_pairs_beside_the_shots_leave_the_statistics_that_images_are_normalised_
 
 @pytest.mark.parametrize("recipe", ["tuned", "published"])
 def test_every_shot_is_seen_once_in_each_epoch(small_task: FewShotTask, recipe: str) -> None:
-    training = replace(RECIPES[recipe], steps=None, least_steps=0, epochs=1, batch=5, augment=False, learning_rate=0.0)
-    learner = EdgeLearner(small_task, RunConfig(local_only=True, training=training), etf_seed=0)
+    training = replace(RECIPES[recipe], steps=None, min_steps=0, epochs=1, batch=5, augment=False, learning_rate=0.0)
+    learner = EdgeLearner(small_task, RunConfig(transfer=None, training=training), etf_seed=0)
     losses = [loss for _, loss in train(learner)]
     whole = replace(training, batch=12)
-    [(_, all_at_once)] = train(EdgeLearner(small_task, RunConfig(local_only=True, training=whole), etf_seed=0))
+    [(_, all_at_once)] = train(EdgeLearner(small_task, RunConfig(transfer=None, training=whole), etf_seed=0))
     assert len(losses) == 3
     assert sum(losses) / 3 == pytest.approx(all_at_once, rel=1e-5)
 
 
 def test_a_round_reports_the_mean_losses_of_its_steps(small_task: FewShotTask, pairs: ImageVectorPairs) -> None:
-    config = RunConfig(training=TrainingConfig(steps=4), transfer=TransferConfig(warmup_steps=3, weight=0.0))
+    config = RunConfig(
+        training=TrainingConfig(steps=4), transfer=TRANSFERS.choose("image-vector", warmup_steps=3, weight=0.0)
+    )
     learner = EdgeLearner(small_task, config, etf_seed=0)
     learner.receive(pairs)
     done = train(learner)
     shots = [loss for name, loss in done if name == "shots"]
-    assert learner.losses.means()["shot_loss"] == pytest.approx(sum(shots) / 4)
-    assert (learner.losses.shot_steps, learner.losses.pair_steps) == (4, 7)
+    assert learner.losses.mean("shot_loss") == pytest.approx(sum(shots) / 4)
+    assert learner.losses.steps == {"pair_loss": 7, "shot_loss": 4}
 
 
 def test_without_a_cloud_its_settings_change_nothing(small_task: FewShotTask) -> None:
     training = TrainingConfig(steps=5)
-    plain = EdgeLearner(small_task, RunConfig(local_only=True, training=training), etf_seed=0)
+    plain = EdgeLearner(small_task, RunConfig(transfer=None, training=training), etf_seed=0)
     other = RunConfig(
-        local_only=True,
+        transfer=None,
         training=training,
-        transfer=TRANSFERS["mse"],
         cloud=CloudConfig("elsewhere.safetensors", "published", 3, 50_000, "png"),
     )
     unlike = EdgeLearner(small_task, other, etf_seed=0)
     assert train(plain) == train(unlike)
-    assert plain.losses.means()["pair_loss"] is None
+    assert plain.losses.mean("pair_loss") is None
     assert all(torch.equal(a, b) for a, b in zip(plain.state().values(), unlike.state().values(), strict=True))
 
 
 def test_no_pairs_beside_the_shots_is_training_without_them(small_task: FewShotTask, pairs: ImageVectorPairs) -> None:
-    training, transfer = TrainingConfig(steps=4), TransferConfig(warmup_steps=0, joint_batch=0)
-    alone = EdgeLearner(small_task, RunConfig(local_only=True, training=training), etf_seed=0)
+    training, transfer = TrainingConfig(steps=4), TRANSFERS.choose("image-vector", warmup_steps=0, joint_batch=0)
+    alone = EdgeLearner(small_task, RunConfig(transfer=None, training=training), etf_seed=0)
     helped = EdgeLearner(small_task, RunConfig(training=training, transfer=transfer), etf_seed=0)
     helped.receive(pairs)
     assert train(helped) == train(alone)
     assert all(torch.equal(copied_weights(helped)[name], tensor) for name, tensor in copied_weights(alone).items())
-    assert helped.losses.means()["pair_loss"] is None
+    assert helped.losses.mean("pair_loss") is None
 
 
 def test_the_warm_up_changes_the_extractor_and_not_the_classifier(
     small_task: FewShotTask, pairs: ImageVectorPairs
 ) -> None:
-    config = RunConfig(training=TrainingConfig(steps=1), transfer=TransferConfig(warmup_steps=6))
+    config = RunConfig(training=TrainingConfig(steps=1), transfer=TRANSFERS.choose("image-vector", warmup_steps=6))
     learner = EdgeLearner(small_task, config, etf_seed=0)
     learner.receive(pairs)
     before = copied_weights(learner)
@@ -144,7 +153,7 @@ def test_the_pairs_loss_beside_the_shots_sends_no_gradient_to_the_classifier(
     small_task: FewShotTask, pairs: ImageVectorPairs, task: str
 ) -> None:
     def gradients(weight: float) -> tuple[Tensor, Tensor]:
-        transfer = replace(TRANSFERS[task], warmup_steps=0, weight=weight)
+        transfer = TRANSFERS.choose(task, warmup_steps=0, weight=weight)
         training = TrainingConfig(steps=2, gradient_norm=1e9)
         learner = EdgeLearner(small_task, RunConfig(training=training, transfer=transfer), etf_seed=0)
         learner.receive(pairs)
@@ -175,7 +184,7 @@ def test_prototypes_are_unit_vectors_with_the_counts_of_the_shots(small_task: Fe
 def test_a_restored_learner_goes_on_to_the_same_bits(
     small_task: FewShotTask, pairs: ImageVectorPairs, task: str, stop_after: int
 ) -> None:
-    transfer = replace(TRANSFERS[task], warmup_steps=6)
+    transfer = TRANSFERS.choose(task, warmup_steps=6)
     config = RunConfig(training=TrainingConfig(steps=8), transfer=transfer)
 
     def start() -> EdgeLearner:
@@ -199,7 +208,7 @@ def test_pairs_of_earlier_rounds_are_kept_unless_the_task_starts_anew(
     small_task: FewShotTask, pairs: ImageVectorPairs
 ) -> None:
     def batches(anew: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        transfer = TransferConfig(warmup_steps=0, anew_each_round=anew)
+        transfer = TRANSFERS.choose("image-vector", warmup_steps=0, anew_each_round=anew)
         learner = EdgeLearner(small_task, RunConfig(transfer=transfer), etf_seed=0)
         learner.receive(pairs)
         train(learner, stop_after=2)
@@ -216,7 +225,7 @@ def test_pairs_of_earlier_rounds_are_kept_unless_the_task_starts_anew(
 
 
 def test_weights_of_another_model_are_refused(small_task: FewShotTask) -> None:
-    learner = EdgeLearner(small_task, RunConfig(local_only=True), etf_seed=0)
+    learner = EdgeLearner(small_task, RunConfig(transfer=None), etf_seed=0)
     tensors = learner.state()
     tensors["model/classifier.projection.bias"] = torch.zeros(5)
     with pytest.raises(CheckpointError, match=r"weights do not fit model cnn4: .*projection\.bias"):
@@ -226,7 +235,10 @@ def test_weights_of_another_model_are_refused(small_task: FewShotTask) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: replace(c, training=replace(c.training, optimizer="adam")), "unknown optimizer 'adam'.*adamw, sgd"),
+        (
+            lambda c: replace(c, training=replace(c.training, optimizer="adam")),
+            "optimizer is 'adam': give one of adamw, sgd",
+        ),
         (lambda c: replace(c, model="cnn5"), "unknown model 'cnn5': choose one of cnn4"),
         (lambda c: replace(c, rounds=9, training=TrainingConfig(steps=8)), "8 steps over 9 rounds"),
     ],

@@ -7,16 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from ktl.config import RunConfig, TrainingConfig, TransferConfig
 from ktl.data.fewshot import FewShotTask
+from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.pace import fit_to_time
+from ktl.learning.settings import TrainingConfig
+from ktl.objectives import TRANSFERS
 
 LONG = RunConfig(
     rounds=2,
     training=TrainingConfig(steps=40_000),
-    transfer=TransferConfig(warmup_steps=80_000, warmup_batch=32, joint_batch=8),
+    transfer=TRANSFERS.choose("image-vector", warmup_steps=80_000, warmup_batch=32, joint_batch=8),
     threads=1,
 )
 
@@ -34,8 +36,9 @@ def test_both_stages_are_cut_in_one_proportion(small_task: FewShotTask) -> None:
     assert replace(cut, training=LONG.training, transfer=LONG.transfer) == LONG
 
 
+@pytest.mark.timing
 def test_the_cut_training_takes_about_the_time_that_was_given(small_task: FewShotTask) -> None:
-    config = replace(LONG, rounds=1, local_only=True)
+    config = replace(LONG, rounds=1, transfer=None)
     cut = fit_to_time(config, small_task, 3.0)
     started = time.perf_counter()
     EdgeLearner(small_task, cut, etf_seed=0).train_round(lambda *step: None, lambda: False)

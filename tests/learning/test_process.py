@@ -29,6 +29,7 @@ def page_faults() -> int:
     return int(subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.timing
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
 def test_memory_that_a_step_freed_is_there_for_the_next_one() -> None:
     assert page_faults() < 1_000  # of 4 KiB; glibc left to itself: 290,000

@@ -23,8 +23,8 @@ from support.plain_clients import (
 )
 from torch import Tensor
 
-from ktl.config import FederationConfig
 from ktl.data.partition import FederatedData
+from ktl.federation.settings import FederationConfig
 from ktl.methods import fedgen
 from ktl.methods.base import Problem
 from ktl.methods.fedkd import compress, decompress

@@ -6,27 +6,46 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from ktl.methods.fedkd import AdaptiveMutualDistillation
-from ktl.methods.fml import MutualLearning
+from ktl.methods.fml import MutualLearning, MutualSettings
+from ktl.models.classifiers import LinearClassifier
 from ktl.models.edge_model import EdgeModel, build_model
-from ktl.objectives.guidance import Guidance, ShotBatch
+from ktl.models.settings import ClassifierSettings
+from ktl.objectives.base import Objective, Step
 
 
-@pytest.mark.parametrize("kind", [MutualLearning, AdaptiveMutualDistillation])
+def small_model(seed: int) -> EdgeModel:
+    settings = ClassifierSettings(smoothing=0.0)
+    return build_model(
+        "cnn4",
+        channels=1,
+        image_size=16,
+        classes=3,
+        seed=seed,
+        etf_seed=0,
+        settings=settings,
+        classifier=LinearClassifier,
+    )
+
+
+@pytest.mark.parametrize(
+    "make", [lambda beside: MutualLearning(beside, MutualSettings()), AdaptiveMutualDistillation], ids=["fml", "fedkd"]
+)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_a_model_beside_the_private_one_computes_in_the_same_precision(
-    kind: Callable[[EdgeModel, float], Guidance], dtype: torch.dtype
+    make: Callable[[EdgeModel], Objective], dtype: torch.dtype
 ) -> None:
-    beside = build_model("cnn4", channels=1, image_size=16, classes=3, seed=0, etf_seed=0, head="linear")
-    features, outputs = torch.rand(4, 512), torch.rand(4, 3)
-    labels = torch.tensor([0, 1, 2, 0])
-    loss = F.cross_entropy(outputs, labels)
-    rng = torch.Generator()
-    batch = ShotBatch(torch.rand(4, 1, 16, 16), labels, features, outputs, loss, rng, dtype)
+    private, beside = small_model(seed=0), small_model(seed=1)
+    shots = torch.rand(4, 1, 16, 16), torch.tensor([0, 1, 2, 0])
+
+    def no_pairs(views: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+        raise AssertionError("neither method asks for pairs")
+
+    step = Step(private, torch.Generator(), dtype, lambda: shots, no_pairs, keeps_statistics=True)
     computed: list[torch.dtype] = []
-    beside.extractor.register_forward_hook(lambda _module, _inputs, found: computed.append(found.dtype))
-    guided = kind(beside, 0.0)(batch)
-    assert computed == [dtype]
-    assert guided.dtype == torch.float32
+    for model in (private, beside):
+        model.extractor.register_forward_hook(lambda _module, _inputs, features: computed.append(features.dtype))
+    loss = make(beside)(step)
+    assert computed == [dtype, dtype]
+    assert loss.dtype == torch.float32

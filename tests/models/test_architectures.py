@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ktl.config import RunConfig, TrainingConfig
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
 from ktl.edge.export.onnx import ModelFacts, PictureClassifier, export_onnx
+from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
+from ktl.learning.settings import TrainingConfig
 from ktl.models import GROUPS, MODELS, client_model, model_group
 from ktl.models.backbone import pooling_matrix
 from ktl.models.edge_model import build_model
@@ -173,7 +174,7 @@ def fashion() -> FewShotTask:
 )
 def test_an_edge_learns_with_batch_normalisation(fashion: FewShotTask, name: str, precision: str) -> None:
     training = TrainingConfig(steps=16, batch=10, schedule="constant")
-    config = RunConfig(model=name, local_only=True, training=training, precision=precision)
+    config = RunConfig(model=name, transfer=None, training=training, precision=precision)
     learner = EdgeLearner(fashion, config, etf_seed=0)
     losses: list[float] = []
     learner.train_round(lambda stage, step, loss: losses.append(loss), lambda: False)
@@ -185,7 +186,7 @@ def test_an_edge_learns_with_batch_normalisation(fashion: FewShotTask, name: str
 
 
 def test_a_restored_edge_with_batch_normalisation_goes_on_to_the_same_bits(fashion: FewShotTask) -> None:
-    config = RunConfig(model="resnet6", local_only=True, training=TrainingConfig(steps=6, batch=8))
+    config = RunConfig(model="resnet6", transfer=None, training=TrainingConfig(steps=6, batch=8))
     whole, stopped, resumed = (EdgeLearner(fashion, config, etf_seed=0) for _ in range(3))
     whole.train_round(lambda *_: None, lambda: False)
     stopped.train_round(lambda *_: None, lambda: stopped.round_step == 3)
@@ -199,7 +200,7 @@ def test_a_restored_edge_with_batch_normalisation_goes_on_to_the_same_bits(fashi
 
 def test_a_batch_of_one_image_trains_in_spite_of_batch_normalisation(fashion: FewShotTask) -> None:
     one = replace(fashion, shot_images=fashion.shot_images[:1], shot_labels=fashion.shot_labels[:1])
-    config = RunConfig(model="resnet18", local_only=True, training=TrainingConfig(steps=2), precision="float32")
+    config = RunConfig(model="resnet18", transfer=None, training=TrainingConfig(steps=2), precision="float32")
     learner = EdgeLearner(one, config, etf_seed=0)
     assert learner.train_round(lambda *_: None, lambda: False)
     assert all(torch.isfinite(tensor).all() for tensor in learner.state().values())

@@ -5,18 +5,17 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from ktl.config import TRANSFERS
 from ktl.errors import UsageError
-from ktl.objectives import TRANSFERS as TASKS
+from ktl.objectives import TRANSFERS
+from ktl.objectives.pairs import PairObjective
 from ktl.seeds import initialising, stream
 
 
-def make_task(name: str, vectors: torch.Tensor, feature_dim: int = 16) -> nn.Module:
-    with initialising(0, "task"):
-        task: nn.Module = TASKS.load(name)(feature_dim, vectors, TRANSFERS[name])
-    return task
+def make_objective(name: str, vectors: torch.Tensor, feature_dim: int = 16) -> PairObjective:
+    with initialising(0, "objective"):
+        objective: PairObjective = TRANSFERS.load(name)(feature_dim, vectors, TRANSFERS.choose(name).settings)
+    return objective
 
 
 @pytest.fixture
@@ -30,25 +29,25 @@ def vectors() -> torch.Tensor:
 
 
 def test_mse_is_the_squared_error_of_a_linear_map(features: torch.Tensor, vectors: torch.Tensor) -> None:
-    task = make_task("mse", vectors)
-    expected = F.mse_loss(features @ task.head.weight.T + task.head.bias, vectors)
-    torch.testing.assert_close(task([features], vectors), expected)
+    objective = make_objective("mse", vectors)
+    expected = F.mse_loss(features @ objective.head.weight.T + objective.head.bias, vectors)
+    torch.testing.assert_close(objective.loss([features], vectors), expected)
 
 
 def test_contrast_is_log_batch_size_when_nothing_is_told_apart(vectors: torch.Tensor) -> None:
-    task = make_task("image-vector", vectors)
+    objective = make_objective("image-vector", vectors)
     same = torch.ones(12, 16)
-    logits_over_images = task([same], vectors[:1].expand(12, -1))
+    logits_over_images = objective.loss([same], vectors[:1].expand(12, -1))
     assert logits_over_images.item() == pytest.approx(math.log(12), abs=1e-4)
 
 
 def test_contrast_falls_to_nothing_when_pairs_are_learnt(features: torch.Tensor, vectors: torch.Tensor) -> None:
-    task = make_task("image-vector", vectors)
-    optimizer = torch.optim.Adam(task.parameters(), lr=0.02)
-    start = task([features], vectors).item()
+    objective = make_objective("image-vector", vectors)
+    optimizer = torch.optim.Adam(objective.parameters(), lr=0.02)
+    start = objective.loss([features], vectors).item()
     for _ in range(150):
         optimizer.zero_grad()
-        loss = task([features], vectors)
+        loss = objective.loss([features], vectors)
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.3 < 1.5 < start
@@ -57,22 +56,22 @@ def test_contrast_falls_to_nothing_when_pairs_are_learnt(features: torch.Tensor,
 def test_contrast_does_not_depend_on_the_latents_scale_or_offset(features: torch.Tensor, vectors: torch.Tensor) -> None:
     far = 1e3 * vectors - 7e4
     torch.testing.assert_close(
-        make_task("image-vector", far)([features], far),
-        make_task("image-vector", vectors)([features], vectors),
+        make_objective("image-vector", far).loss([features], far),
+        make_objective("image-vector", vectors).loss([features], vectors),
         atol=1e-3,
         rtol=1e-3,
     )
 
 
 def test_contrast_is_symmetric_under_reordering_the_pairs(features: torch.Tensor, vectors: torch.Tensor) -> None:
-    task = make_task("image-vector", vectors)
+    objective = make_objective("image-vector", vectors)
     order = torch.randperm(12, generator=stream(0, "order"))
-    torch.testing.assert_close(task([features[order]], vectors[order]), task([features], vectors))
+    torch.testing.assert_close(objective.loss([features[order]], vectors[order]), objective.loss([features], vectors))
 
 
 def test_a_latent_that_never_varies_is_harmless(features: torch.Tensor, vectors: torch.Tensor) -> None:
     vectors[:, 3] = 2.0
-    loss = make_task("image-vector", vectors)([features], vectors)
+    loss = make_objective("image-vector", vectors).loss([features], vectors)
     assert torch.isfinite(loss)
 
 
@@ -89,38 +88,40 @@ def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> fl
 def test_view_contrast_is_the_published_loss_of_the_heads_outputs(
     features: torch.Tensor, vectors: torch.Tensor
 ) -> None:
-    task = make_task("contrastive", vectors)
+    objective = make_objective("contrastive", vectors)
     other = features + 0.3 * torch.randn(features.shape, generator=stream(1, "other view"))
     with torch.no_grad():
-        expected = nt_xent(task.head(features), task.head(other), temperature=0.2)
-        assert task([features, other], vectors).item() == pytest.approx(expected, rel=1e-5)
-        assert task([features, other], 0 * vectors).item() == pytest.approx(expected, rel=1e-5)
+        expected = nt_xent(objective.head(features), objective.head(other), temperature=0.2)
+        assert objective.loss([features, other], vectors).item() == pytest.approx(expected, rel=1e-5)
+        assert objective.loss([features, other], 0 * vectors).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_both_contrasts_add_up(features: torch.Tensor, vectors: torch.Tensor) -> None:
-    task = make_task("image-vector+contrastive", vectors)
+    objective = make_objective("image-vector+contrastive", vectors)
     views = [features, features.flip(1)]
-    expected = task.image_vector(views[:1], vectors) + task.contrastive(views, vectors)
-    torch.testing.assert_close(task(views, vectors), expected)
-    assert task.contrastive(views, vectors) > 0.1
+    expected = objective.image_vector.loss(views[:1], vectors) + objective.contrastive.loss(views, vectors)
+    torch.testing.assert_close(objective.loss(views, vectors), expected)
+    assert objective.contrastive.loss(views, vectors) > 0.1
 
 
-@pytest.mark.parametrize("name", TASKS.names())
-def test_every_task_has_its_settings_and_says_how_many_views_it_takes(
+@pytest.mark.parametrize("name", TRANSFERS.names())
+def test_every_objective_has_its_settings_and_says_how_many_views_it_takes(
     name: str, features: torch.Tensor, vectors: torch.Tensor
 ) -> None:
-    task = make_task(name, vectors)
-    assert TRANSFERS[name].task == name
-    assert task([features] * task.views, vectors).shape == ()
+    objective = make_objective(name, vectors)
+    assert isinstance(TRANSFERS.choose(name).settings, objective.Settings)
+    assert objective.loss([features] * objective.views, vectors).shape == ()
 
 
 def test_an_unknown_task_lists_the_choices() -> None:
     with pytest.raises(
         UsageError, match="unknown transfer 'magic': choose one of image-vector, contrastive, image-vector"
     ):
-        TASKS.load("magic")
+        TRANSFERS.load("magic")
 
 
-def test_every_task_has_its_settings() -> None:
-    assert set(TRANSFERS) == set(TASKS.names())
-    assert all(config.task == name for name, config in TRANSFERS.items())
+def test_the_published_objective_has_the_papers_settings() -> None:
+    published = TRANSFERS.choose("mse").settings
+    assert (published.warmup_steps, published.joint_batch, published.weight) == (0, 10, 50.0)
+    assert published.anew_each_round
+    assert not TRANSFERS.choose("image-vector").settings.anew_each_round

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.config import CloudConfig, DataConfig, RunConfig, TrainingConfig, TransferConfig
+from ktl.data.settings import DataConfig
 from ktl.edge.compare import train_beside_local
 from ktl.edge.record import add_valid_latents, read_record, write_record
+from ktl.edge.settings import RunConfig
 from ktl.generators.base import sample_latents
 from ktl.generators.stylegan import StyleGANGenerator
+from ktl.learning.settings import TrainingConfig
+from ktl.loop.settings import CloudConfig
+from ktl.objectives import TRANSFERS
 from ktl.seeds import stream
 
 
@@ -30,7 +34,7 @@ def run(
         data=DataConfig(str(small_bundle), shots=4),
         rounds=2,
         training=TrainingConfig(steps=40),
-        transfer=TransferConfig(warmup_steps=20),
+        transfer=TRANSFERS.choose("image-vector", warmup_steps=20),
         cloud=CloudConfig(str(tiny_generator_file), pairs_per_class=8),
         threads=1,
     )

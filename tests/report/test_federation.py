@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ktl.config import FederationConfig, PartitionConfig, save_config
+from ktl.data.settings import PartitionConfig
 from ktl.errors import CheckpointError, UsageError
+from ktl.federation.settings import FederationConfig
+from ktl.loop.folder import save_config
 from ktl.report.page import write_report
 
 from .test_report import Page

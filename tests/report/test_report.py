@@ -8,13 +8,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser
 
 from ktl.edge.record import read_record, write_record
 from ktl.errors import CheckpointError, UsageError
@@ -165,6 +164,7 @@ def test_several_runs_stand_side_by_side(run: Path, hundred: Path, tmp_path: Pat
     assert "Settings in colour differ between the runs." in text
 
 
+@pytest.mark.timing
 def test_a_report_of_a_hundred_classes_is_small_and_quick(hundred: Path, tmp_path: Path) -> None:
     start = time.process_time()
     write_report([hundred], tmp_path / "report.html")
@@ -218,23 +218,10 @@ def test_reliability_counts_each_image_once(run: Path, tmp_path: Path) -> None:
     assert measured.error == pytest.approx((4 * 0.05 + abs(5.75 - 4)) / 10, abs=1e-6)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A Chromium that is installed on this machine."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if executable is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_opens_in_a_browser_without_a_request_or_an_error(
-    browser: Any, html: str, tmp_path: Path, scheme: str, width: int
+    browser: Browser, html: str, tmp_path: Path, scheme: str, width: int
 ) -> None:
     (tmp_path / "report.html").write_text(html, encoding="utf-8")
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})

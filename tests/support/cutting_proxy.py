@@ -9,7 +9,7 @@ import struct
 import threading
 from types import TracebackType
 
-MOST_BYTES = 8_000  # a cut comes before so many, both directions together; small ones as likely as large ones
+MAX_BYTES = 8_000  # a cut comes before so many, both directions together; small ones as likely as large ones
 SILENT_SECONDS = 2.0  # a connection without a byte for so long is dropped, as a router's table does
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close is a reset
 
@@ -46,7 +46,7 @@ class CuttingProxy:
         except OSError:
             _reset(writer)
             return
-        left = int(MOST_BYTES ** self._rng.random()) if self._rng.random() < self.share else None
+        left = int(MAX_BYTES ** self._rng.random()) if self._rng.random() < self.share else None
         passing = _Passing(left, self._loop.time())
         ways = [passing.run(reader, there_writer), passing.run(there_reader, writer)]
         tasks = [asyncio.ensure_future(way) for way in ways]

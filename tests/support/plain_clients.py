@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ktl.config import FederationConfig
 from ktl.data.partition import FederatedData
+from ktl.federation.settings import FederationConfig
 from ktl.loop.edges import Edges
 from ktl.methods import METHODS
 from ktl.methods.base import Message, Method, Problem

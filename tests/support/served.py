@@ -6,6 +6,7 @@ the seconds that importing torch takes.
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -14,9 +15,10 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -32,15 +34,27 @@ START_SECONDS = 60.0
 
 
 class Command:
-    """`ktl ARGUMENTS` in a process of its own; what it prints is kept in `log`."""
+    """`ktl ARGUMENTS` in a process of its own, in `folder` if given; what it prints is kept in `log`.
 
-    def __init__(self, arguments: Sequence[object], log: Path, environment: dict[str, str] | None = None) -> None:
+    `constants` are values of modules that differ in this process: {"ktl.edge.run.CHECKPOINT_SECONDS": 0.0}.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[object],
+        log: Path,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        folder: Path | None = None,
+        constants: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         self.log = log
         self._from = log.stat().st_size if log.exists() else 0  # what earlier processes printed
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         self.process: ForkServerProcess = context.Process(
-            target=_run, args=([str(each) for each in arguments], str(log), environment or {}), daemon=True
+            target=_run,
+            args=([str(each) for each in arguments], str(log), dict(environment), folder, dict(constants)),
+            daemon=True,
         )
         self.process.start()
 
@@ -133,7 +147,9 @@ class ServedCloud:
                 yield record
 
 
-def _run(arguments: list[str], log: str, environment: dict[str, str]) -> None:
+def _run(
+    arguments: list[str], log: str, environment: dict[str, str], folder: Path | None, constants: dict[str, object]
+) -> None:
     os.environ.update(environment)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -141,6 +157,11 @@ def _run(arguments: list[str], log: str, environment: dict[str, str]) -> None:
     os.dup2(file, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     sys.argv = ["ktl", *arguments]
+    if folder is not None:
+        os.chdir(folder)
+    for name, value in constants.items():
+        module, _, constant = name.rpartition(".")
+        setattr(importlib.import_module(module), constant, value)
     from ktl_cli.main import main
 
     main()

@@ -105,6 +105,7 @@ class SessionOpening(BaseModel):
     alignment: str
     image_format: Literal["webp", "png"]
     seed: int = Field(ge=0, le=2**63 - 1)
+    alignment_settings: dict[str, bool | int | float | str | None] = Field({}, description="Those not by default.")
 
 
 class SessionOpened(BaseModel):

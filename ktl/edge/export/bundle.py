@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from ktl.config import RunConfig
 from ktl.data.images import Images
 from ktl.edge.export.card import model_card
 from ktl.edge.export.measure import Measured, measure, run_model
@@ -117,11 +116,11 @@ class _Export:
         self.run = run
         self.record = record
         self.learner = learner
-        self.config: RunConfig = learner.config
+        self.config = learner.config
         channels, size = learner.task.shot_images.shape[1:3]
         self.facts = ModelFacts(record.class_names, size, channels, record.temperature)
         model = learner.model.cpu().eval()
-        self.classifier = PictureClassifier(model, self.config.training.scale, record.temperature).eval()
+        self.classifier = PictureClassifier(model, record.temperature).eval()
         images = learner.task.test_images.permute(0, 2, 3, 1)
         self.test_pictures: Images = images.expand(-1, -1, -1, 3).contiguous().numpy()
         self.test_labels: NDArray[np.int64] = learner.task.test_labels.numpy()

@@ -35,16 +35,16 @@ class ModelFacts:
 class PictureClassifier(nn.Module):
     """uint8 images (n, channels, size, size) -> probabilities (n, classes), float32.
 
-    The softmax of the model's logits times ArcFace's scale, divided by the temperature.
+    The softmax of the model's logits, divided by the temperature.
     """
 
-    def __init__(self, model: nn.Module, scale: float, temperature: float = 1.0) -> None:
+    def __init__(self, model: nn.Module, temperature: float = 1.0) -> None:
         super().__init__()
         self.model = model
-        self.scale = scale / temperature
+        self.temperature = temperature
 
     def forward(self, images: Tensor) -> Tensor:
-        probabilities: Tensor = (self.model(to_network(images)) * self.scale).softmax(dim=1)
+        probabilities: Tensor = (self.model(to_network(images)) / self.temperature).softmax(dim=1)
         return probabilities
 
 

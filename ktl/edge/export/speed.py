@@ -98,7 +98,7 @@ def _torch_call(run: Path, threads: int, batch: int) -> tuple[Callable[[], objec
     learner, temperature = load_run(run), read_record(run).temperature
     torch.set_num_threads(threads)
     channels, size = learner.task.shot_images.shape[1:3]
-    classifier = PictureClassifier(learner.model.cpu().eval(), learner.config.training.scale, temperature).eval()
+    classifier = PictureClassifier(learner.model.cpu().eval(), temperature).eval()
     pictures = torch.from_numpy(_pictures(batch, size))
 
     @torch.inference_mode()

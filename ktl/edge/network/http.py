@@ -1,21 +1,22 @@
-"""An edge's session with a cloud over HTTP: docs/protocol.md, from the edge's side."""
+"""A session of one or more edges with a cloud over HTTP: docs/protocol.md, from the edges' side."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from ktl.edge.network.transport import MOST_ANSWER_BYTES, Access, Passing, Refusal, Transport
-from ktl.errors import CheckpointError, CloudError
-from ktl.files import write_atomically
+from ktl.errors import CheckpointError, CloudError, UsageError
+from ktl.files import write_json
 from ktl.protocol import JSON, NAME, SAFETENSORS, SESSION_ID, digest_field
 from ktl.wire import MOST_PAIR_BYTES, VERSION
 
@@ -29,47 +30,47 @@ class SessionFile:
 
     url: str
     key: str  # makes the opening idempotent
-    request: str  # SHA-256 of the request that the key stands for
+    request: str  # SHA-256 of what the key stands for: the request, and the quorum if it is not 1
     session: str | None = None
 
     @classmethod
     def load(cls, path: Path) -> SessionFile | None:
         """The session in `path`, or None where there is none. Raises CheckpointError for a damaged file."""
         try:
-            return cls(**json.loads(path.read_text()))
+            return msgspec.json.decode(path.read_bytes(), type=cls)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, msgspec.DecodeError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); delete it to go on in a new session") from error
 
     def save(self, path: Path) -> None:
-        write_atomically(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        """Replaces the file `path`, as a whole. Raises CheckpointError when it cannot be written."""
+        write_json(path, asdict(self))
 
 
 class HttpCloud:
     """A cloud on another machine. Implements `ktl.loop.connection.CloudConnection`.
 
     `run` is the run directory: session.json in it is written before the session is opened, so that an edge that was
-    killed at any moment finds its session again. Every method raises CloudUnreachable when the cloud did not answer
-    for `access.patience` seconds, and CloudError when it refused.
+    killed at any moment finds its session again. One token speaks for all `clients`, and every one of them takes part
+    in every round. Every method raises CloudUnreachable when the cloud did not answer for `access.patience` seconds,
+    CloudError when it refused, and UsageError for a round in which a client is missing.
     """
 
-    def __init__(self, access: Access, run: Path) -> None:
+    def __init__(self, access: Access, run: Path, clients: int = 1) -> None:
         self.run = run
+        self.clients = clients
         self._transport = Transport(access)
         self._path = ""  # of the session
-        self._edge = ""
+        self._edges: list[str] = []  # the clients' names in the session, by client number
         self._round = 0  # the last one that was answered
 
-    def open(self, request: bytes, answered: Sequence[bytes]) -> bytes:
+    def open(self, request: bytes, answered: Sequence[Mapping[int, bytes]]) -> bytes:
         """Starts a session, or takes one up again after the rounds whose uploads are in `answered`.
 
         A session that the cloud no longer has is started anew, and those uploads are sent again.
         """
-        about = ping(self._transport)
-        self._edge = str(about["token"]["name"])
-        if not re.fullmatch(NAME, self._edge):
-            raise CloudError(f"the cloud calls this edge {self._edge[:80]!r}: is it a ktl cloud?")
+        self._edges = _edge_names(str(ping(self._transport)["token"]["name"]), self.clients)
         kept = self._session_file(request)
         reply, session = self._opened(request, kept.key)
         SessionFile(kept.url, kept.key, kept.request, session).save(self._file)
@@ -80,14 +81,18 @@ class HttpCloud:
         self._round = len(answered)
         return reply
 
-    def exchange(self, prototypes: bytes) -> bytes:
-        """One round: prototypes up, pairs down, checked against the digest that the cloud sent along."""
+    def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
+        """One round: every client's prototypes up, pairs down, checked against the digest that the cloud sent along."""
         if not self._path:
             raise CloudError("the session is not open: call open() before exchange()")
-        self._upload(self._round + 1, prototypes)
+        self._upload(self._round + 1, uploads)
         pairs = self._download(self._round + 1)
         self._round += 1
         return pairs
+
+    @property
+    def _query(self) -> str:
+        return "" if self.clients == 1 else f"?quorum={self.clients}"
 
     @property
     def _file(self) -> Path:
@@ -95,7 +100,7 @@ class HttpCloud:
 
     def _session_file(self, request: bytes) -> SessionFile:
         """What session.json holds if it is of this request to this cloud; else a new key, saved before it is used."""
-        url, digest = self._transport.access.url, hashlib.sha256(request).hexdigest()
+        url, digest = self._transport.access.url, hashlib.sha256(self._query.encode() + request).hexdigest()
         kept = SessionFile.load(self._file)
         if kept is None or (kept.url, kept.request) != (url, digest):
             kept = SessionFile(url, secrets.token_hex(16), digest)
@@ -104,10 +109,11 @@ class HttpCloud:
         return kept
 
     def _opened(self, request: bytes, key: str) -> tuple[bytes, str]:
+        path = f"/v1/sessions{self._query}"
         headers = {"Content-Type": JSON, "Accept": JSON, "Idempotency-Key": key}
 
         def attempt(progress: Callable[[], None]) -> tuple[bytes, str]:
-            with self._transport.request("POST", "/v1/sessions", headers=headers, content=request) as answer:
+            with self._transport.request("POST", path, headers=headers, content=request) as answer:
                 session = urlsplit(answer.headers.get("location", "")).path.rpartition("/")[2]
                 reply = b"".join(answer.body(MOST_ANSWER_BYTES))
             if not re.fullmatch(SESSION_ID, session):
@@ -117,8 +123,17 @@ class HttpCloud:
         opened: tuple[bytes, str] = self._transport.retried(attempt)
         return opened
 
-    def _upload(self, round_number: int, prototypes: bytes) -> None:
-        path = f"{self._path}/rounds/{round_number}/prototypes/{self._edge}"
+    def _upload(self, round_number: int, uploads: Mapping[int, bytes]) -> None:
+        if sorted(uploads) != list(range(self.clients)):
+            raise UsageError(
+                f"round {round_number} has uploads of {len(uploads)} of {self.clients} clients: over a service every "
+                "client takes part in every round; use join ratio 1 and no drop-outs"
+            )
+        for client, prototypes in sorted(uploads.items()):
+            self._upload_of(self._edges[client], round_number, prototypes)
+
+    def _upload_of(self, edge: str, round_number: int, prototypes: bytes) -> None:
+        path = f"{self._path}/rounds/{round_number}/prototypes/{edge}"
         headers = {
             "Content-Type": SAFETENSORS,
             "Accept": JSON,
@@ -203,6 +218,20 @@ class _Download:
                 f"round {state.get('round')} still waits for {state.get('edges_missing')} other edges, and nothing has "
                 f"changed for {STANDSTILL_SECONDS:.0f} s; go on later with --resume"
             )
+
+
+def _edge_names(token_name: str, clients: int) -> list[str]:
+    """The token's own name for one client, else NAME-0, NAME-1, ... Raises CloudError for one that is no name.
+
+    The cloud pools in the order of the names: numbers of equal length put them in the order of the clients.
+    """
+    width = len(str(clients - 1))
+    names = [token_name] if clients == 1 else [f"{token_name}-{client:0{width}}" for client in range(clients)]
+    if not re.fullmatch(NAME, token_name):
+        raise CloudError(f"the cloud calls this edge {token_name[:80]!r}: is it a ktl cloud?")
+    if not re.fullmatch(NAME, names[-1]):
+        raise UsageError(f"{names[-1]!r} is too long a name for an edge: use a token with a shorter name")
+    return names
 
 
 def ping(transport: Transport) -> dict[str, Any]:

@@ -18,17 +18,25 @@ from torch import Tensor
 
 from ktl.errors import UsageError
 from ktl.generators.diffusion.pipeline_files import find_pipeline, fingerprint, licence_of, load_pipeline
-from ktl.generators.diffusion.source import PRESETS, SCHEDULERS, DiffusionSource, Preset, parse_source
+from ktl.generators.diffusion.source import (
+    PRESETS,
+    SCHEDULERS,
+    DiffusionSettings,
+    DiffusionSource,
+    Preset,
+    parse_source,
+)
 from ktl.wire import MOST_LATENT_DIM
 
 CPU_BATCH_PIXELS = 4 * 512 * 512  # of the images drawn at a time
-CUDA_BYTES_A_PIXEL = 4096  # of such an image: float16 activations with guidance, reckoned generously
-MOST_AT_ONCE = 32
+CUDA_BYTES_PER_PIXEL = 4096  # of the images drawn at a time: float16 activations with guidance, a generous estimate
+MAX_AT_ONCE = 32
 
 
 class DiffusionGenerator:
     """Implements `ktl.generators.base.ImageGenerator`: noise and latents are both (n, c * h * w), in that order."""
 
+    Settings = DiffusionSettings
     family = "diffusion"
 
     def __init__(
@@ -36,11 +44,11 @@ class DiffusionGenerator:
     ) -> None:
         self.pipeline = pipeline
         self.settings = settings
-        self.prompt = source.prompt
+        self.prompt = source.settings.prompt
         self.name = Path(source.location).name
         self.licence = licence
         self.fingerprint = fingerprint
-        self._shape = latent_shape(pipeline, source.size)
+        self._shape = latent_shape(pipeline, source.settings.size)
         self._pixels: tuple[int, ...] = tuple(side * pipeline.vae_scale_factor for side in self._shape[1:])
         self.noise_dim = self.latent_dim = math.prod(self._shape)
         if self.latent_dim > MOST_LATENT_DIM:
@@ -87,7 +95,7 @@ class DiffusionGenerator:
         if self.pipeline.device.type != "cuda":
             return max(1, CPU_BATCH_PIXELS // pixels)
         free, _ = torch.cuda.mem_get_info(self.pipeline.device)
-        return max(1, min(MOST_AT_ONCE, free // (CUDA_BYTES_A_PIXEL * pixels)))
+        return max(1, min(MAX_AT_ONCE, free // (CUDA_BYTES_PER_PIXEL * pixels)))
 
 
 def load_diffusion(source: str) -> DiffusionGenerator:
@@ -96,14 +104,15 @@ def load_diffusion(source: str) -> DiffusionGenerator:
     Raises UsageError for an option or a pipeline that cannot be used, CheckpointError for files that cannot be read.
     """
     wanted = parse_source(source)
-    folder = find_pipeline(wanted.location, wanted.variant)
-    pipeline = load_pipeline(folder, wanted.variant, _dtype())
+    options = wanted.settings
+    folder = find_pipeline(wanted.location, options.variant)
+    pipeline = load_pipeline(folder, options.variant, _dtype())
     settings = _settings(pipeline, wanted)
-    _set_scheduler(pipeline, settings, asked=wanted.scheduler is not None)
+    _set_scheduler(pipeline, settings, asked=options.scheduler is not None)
     _place(pipeline)
     scheduler = [type(pipeline.scheduler).__name__, pipeline.scheduler.config.get("timestep_spacing")]
-    how = [wanted.prompt, settings.steps, settings.guidance, scheduler, latent_shape(pipeline, wanted.size)]
-    digest = fingerprint(folder, wanted.variant, how)
+    how = [options.prompt, settings.steps, settings.guidance, scheduler, latent_shape(pipeline, options.size)]
+    digest = fingerprint(folder, options.variant, how)
     licence = licence_of(folder, wanted.location)
     return DiffusionGenerator(pipeline, wanted, settings, licence=licence, fingerprint=digest)
 
@@ -123,7 +132,8 @@ def latent_shape(pipeline: Any, size: int | None) -> tuple[int, int, int]:
 def _settings(pipeline: Any, wanted: DiffusionSource) -> Preset:
     """The preset that was asked for or that the pipeline calls for, with the options that were given in its place."""
     distilled = _denoiser(pipeline).config.get("time_cond_proj_dim") is not None  # takes guidance as an input
-    name = wanted.preset
+    options = wanted.settings
+    name: str | None = options.preset
     if name is None:
         consistent = distilled or type(pipeline.scheduler).__name__ == "LCMScheduler"
         few = "turbo" if "turbo" in Path(wanted.location).name.lower() else "standard"
@@ -131,13 +141,13 @@ def _settings(pipeline: Any, wanted: DiffusionSource) -> Preset:
     preset = PRESETS[name]
     guidance = 8.0 if name == "lcm" and distilled else preset.guidance  # as such models were distilled for
     settings = Preset(
-        steps=wanted.steps or preset.steps,
-        guidance=guidance if wanted.guidance is None else wanted.guidance,
-        scheduler=wanted.scheduler or preset.scheduler,
+        steps=options.steps or preset.steps,
+        guidance=guidance if options.guidance is None else options.guidance,
+        scheduler=options.scheduler or preset.scheduler,
     )
-    most = pipeline.scheduler.config.get("num_train_timesteps", settings.steps)
-    if settings.steps > most:
-        raise UsageError(f"steps is {settings.steps}: this pipeline was trained with {most}")
+    trained_steps = pipeline.scheduler.config.get("num_train_timesteps", settings.steps)
+    if settings.steps > trained_steps:
+        raise UsageError(f"steps is {settings.steps}: this pipeline was trained with {trained_steps}")
     return settings
 
 

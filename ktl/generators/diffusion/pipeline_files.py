@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from reprlib import repr as shown
+from reprlib import repr as shortened
 from typing import Any
 
 import torch
@@ -108,14 +108,14 @@ def _index(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{folder} is no diffusers pipeline: it has no readable model_index.json") from error
     if not isinstance(kind, str):
-        raise CheckpointError(f"{folder} is a pipeline with code of its own, {shown(kind)}: ktl runs none")
+        raise CheckpointError(f"{folder} is a pipeline with code of its own, {shortened(kind)}: ktl runs none")
     for name, described in index.items():
         if not isinstance(described, list) or name in UNUSED:
             continue
         library = described[0] if described else ""
         if library is not None and library not in LIBRARIES:
             raise CheckpointError(
-                f"the component {shown(name)} of {folder} comes from {shown(library)}: only those of "
+                f"the component {shortened(name)} of {folder} comes from {shortened(library)}: only those of "
                 f"{' and '.join(LIBRARIES)} are loaded"
             )
     return {str(name): described for name, described in index.items()}
@@ -134,8 +134,8 @@ def _draws_from_noise(pipeline: Any) -> bool:
 
 def _not_text_to_image(folder: Path, index: dict[str, Any]) -> str:
     return (
-        f"{folder} is a {shown(index['_class_name'])}, which does not draw an image from a prompt and unpacked noise: "
-        "give a text-to-image pipeline such as Stable Diffusion"
+        f"{folder} is a {shortened(index['_class_name'])}, which does not draw an image from a prompt and "
+        "unpacked noise: give a text-to-image pipeline such as Stable Diffusion"
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Annotated, Literal
 from urllib.parse import parse_qsl
 
+import msgspec
+from msgspec import Meta
+
 from ktl.errors import UsageError
+from ktl.settings import Settings, describe
 
 PREFIX = "diffusers:"
-OPTIONS = ("prompt", "preset", "steps", "guidance", "scheduler", "size", "variant")
 
 
 @dataclass(frozen=True)
@@ -42,63 +45,49 @@ SCHEDULERS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 @dataclass(frozen=True)
+class DiffusionSettings(Settings):
+    """How a pipeline draws. None is by the preset, and the preset by the pipeline."""
+
+    prompt: Annotated[str, Meta(description="One for all images; the default is FedKTL's.")] = "a cat"
+    preset: Annotated[
+        Literal["published", "standard", "lcm", "turbo"] | None,
+        Meta(description="Steps, guidance and scheduler that belong together."),
+    ] = None
+    steps: Annotated[int, Meta(ge=1, le=1000, description="Steps of denoising.")] | None = None
+    guidance: Annotated[float, Meta(ge=0, le=100, description="How strongly the prompt guides.")] | None = None
+    scheduler: Annotated[
+        Literal["ddim", "dpm", "euler", "euler-trailing", "euler-ancestral", "lcm", "pndm", "unipc"] | None,
+        Meta(description="How noise is taken away step by step."),
+    ] = None
+    size: Annotated[int, Meta(ge=8, le=2048, description="Pixels of the square images.")] | None = None
+    variant: Annotated[str | None, Meta(description="Of the weight files, such as fp16.")] = None
+
+
+@dataclass(frozen=True)
 class DiffusionSource:
-    """What a source string says; None: by the preset, and the preset by the pipeline."""
+    """What a source string says."""
 
     location: str  # a folder, or an id on the Hugging Face hub
-    prompt: str = "a cat"  # FedKTL's
-    preset: str | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    scheduler: str | None = None
-    size: int | None = None  # pixels, square
-    variant: str | None = None  # of the weight files, such as fp16
+    settings: DiffusionSettings
 
 
 def parse_source(source: str) -> DiffusionSource:
     """Reads `diffusers:PATH_OR_ID?prompt=a dog&steps=4`. Raises UsageError that names the option and the choices."""
     location, _, query = source.removeprefix(PREFIX).partition("?")
-    if not location:
+    if not location or location == source:
         raise UsageError(f"{source!r} names no pipeline: give diffusers:FOLDER or diffusers:OWNER/NAME")
     given = parse_qsl(query, keep_blank_values=True)
     values = dict(given)
+    options = {option.name: option for option in describe(DiffusionSettings)}
     for name in values:
-        if name not in OPTIONS:
-            raise UsageError(f"unknown option {name!r} of a diffusers generator: choose from {', '.join(OPTIONS)}")
+        if name not in options:
+            raise UsageError(f"unknown option {name!r} of a diffusers generator: choose from {', '.join(options)}")
         if sum(name == other for other, _ in given) > 1:
             raise UsageError(f"the option {name!r} of a diffusers generator is given twice: give it once")
-    for name, choices in (("preset", PRESETS), ("scheduler", SCHEDULERS)):
-        if name in values and values[name] not in choices:
-            raise UsageError(f"unknown {name} {values[name]!r}: choose one of {', '.join(choices)}")
-    return DiffusionSource(
-        location=location,
-        prompt=values.get("prompt", DiffusionSource.prompt),
-        preset=values.get("preset"),
-        steps=_whole(values, "steps", 1, 1000),
-        guidance=_guidance(values),
-        scheduler=values.get("scheduler"),
-        size=_whole(values, "size", 8, 2048),
-        variant=values.get("variant"),
-    )
-
-
-def _whole(values: dict[str, str], name: str, least: int, most: int) -> int | None:
-    text = values.get(name)
-    if text is None:
-        return None
-    if not text.isdecimal() or not least <= int(text) <= most:
-        raise UsageError(f"{name} is {text!r}: give a whole number from {least} to {most}")
-    return int(text)
-
-
-def _guidance(values: dict[str, str]) -> float | None:
-    text = values.get("guidance")
-    if text is None:
-        return None
     try:
-        guidance = float(text)
-    except ValueError:
-        guidance = math.nan
-    if not 0.0 <= guidance <= 100.0:  # nan too
-        raise UsageError(f"guidance is {text!r}: give a number from 0 to 100")
-    return guidance
+        settings = msgspec.convert(values, DiffusionSettings, strict=False)  # numbers come as texts
+    except msgspec.ValidationError as error:
+        name = str(error).rpartition("$.")[2].rstrip("`")
+        wanted = options[name].expected.removesuffix(" or none")  # an option that is left out is none
+        raise UsageError(f"{name} is {values[name]!r}: give {wanted}") from error
+    return DiffusionSource(location, settings)

@@ -7,10 +7,15 @@ al. (NeurIPS 2020, arXiv 2006.06676). Parameter names are those of the official 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:  # they import this module
+    from ktl.generators.networks.stylegan2 import StyleGAN2Config
+    from ktl.generators.networks.stylegan3_layers import StyleGAN3Config
 
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)  # keeps the second moment of a leaky ReLU's input
@@ -45,6 +50,14 @@ def normalise(x: Tensor) -> Tensor:
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
+def add_dense_layers(network: nn.Module, config: StyleGAN2Config | StyleGAN3Config, inputs: int) -> None:
+    """Gives a mapping network its layers fc0, fc1, ..., from `inputs` numbers to w."""
+    sizes = [inputs] + [config.w_dim] * config.mapping_layers
+    for i in range(config.mapping_layers):
+        layer = Dense(sizes[i], sizes[i + 1], lr_multiplier=config.mapping_lr_multiplier, activate=True)
+        network.add_module(f"fc{i}", layer)
+
+
 class MappingNetwork(nn.Module):
     """z (n, z_dim) ~ N(0, I), one-hot labels (n, c_dim) if conditional  ->  w (n, w_dim).
 
@@ -53,15 +66,13 @@ class MappingNetwork(nn.Module):
 
     w_avg: Tensor
 
-    def __init__(self, *, z_dim: int, c_dim: int, w_dim: int, layers: int, lr_multiplier: float) -> None:
+    def __init__(self, config: StyleGAN2Config | StyleGAN3Config) -> None:
         super().__init__()
-        self.layers = layers
-        self.c_dim = c_dim
-        if c_dim > 0:
-            self.embed = Dense(c_dim, w_dim)
-        sizes = [z_dim + (w_dim if c_dim > 0 else 0)] + [w_dim] * layers
-        for i in range(layers):
-            self.add_module(f"fc{i}", Dense(sizes[i], sizes[i + 1], lr_multiplier=lr_multiplier, activate=True))
+        self.layers = config.mapping_layers
+        self.c_dim, w_dim = config.c_dim, config.w_dim
+        if self.c_dim > 0:
+            self.embed = Dense(self.c_dim, w_dim)
+        add_dense_layers(self, config, config.z_dim + (w_dim if self.c_dim > 0 else 0))
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:

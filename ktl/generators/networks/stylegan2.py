@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ktl.generators.networks.bounds import ChannelBase, Classes, Layers, Number, Resolution, Width
 from ktl.generators.networks.convolution import added, bounded, scaled_convolution
 from ktl.generators.networks.mapping import ACTIVATION_GAIN, LEAKY_SLOPE, Dense, MappingNetwork
+from ktl.generators.networks.style_based import StyleBasedGenerator
 
 Architecture = Literal["orig", "skip", "resnet"]
-ARCHITECTURES = get_args(Architecture)
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,15 @@ class StyleGAN2Config:
     joined: `skip` sums up-sampled RGB images, `resnet` adds a shortcut round each block, `orig` does neither.
     """
 
-    z_dim: int = 128
-    w_dim: int = 128
-    resolution: int = 32
-    channel_base: int = 768
-    channel_max: int = 128
-    mapping_layers: int = 2
-    mapping_lr_multiplier: float = 0.05
-    c_dim: int = 0
-    conv_clamp: float | None = None  # bound on activations; networks trained in float16 have 256
+    z_dim: Width = 128
+    w_dim: Width = 128
+    resolution: Resolution = 32
+    channel_base: ChannelBase = 768
+    channel_max: Width = 128
+    mapping_layers: Layers = 2
+    mapping_lr_multiplier: Number = 0.05
+    c_dim: Classes = 0
+    conv_clamp: Number | None = None  # bound on activations; networks trained in float16 have 256
     architecture: Architecture = "skip"
 
     def channels(self, resolution: int) -> int:
@@ -200,12 +201,12 @@ class SynthesisBlock(nn.Module):
 
     def modulations(self, ws: tuple[Tensor, ...]) -> Modulations:
         """One w (n, w_dim) for each layer and one for torgb  ->  what each part's `modulation` makes of its own."""
-        found = {"conv1": self.conv1.modulation(ws[-2])}
+        modulations = {"conv1": self.conv1.modulation(ws[-2])}
         if not self.is_first:
-            found["conv0"] = self.conv0.modulation(ws[0])
+            modulations["conv0"] = self.conv0.modulation(ws[0])
         if self.draws:
-            found["torgb"] = self.torgb.modulation(ws[-1])
-        return found
+            modulations["torgb"] = self.torgb.modulation(ws[-1])
+        return modulations
 
     def forward(self, x: Tensor | None, image: Tensor | None, modulations: Modulations) -> tuple[Tensor, Tensor | None]:
         """x (n, c_in, r/2, r/2) and the image so far (n, 3, r/2, r/2)  ->  (n, c_out, r, r) and (n, 3, r, r)."""
@@ -260,36 +261,22 @@ def drawn(steps: list[Step], x: Tensor | None, image: Tensor | None, cache: int 
         assert image is not None
         return [image]
     (block, modulations), *rest = steps
-    if x is None or cache is None or (most := max(1, cache // block.map_bytes)) >= len(x):
+    if x is None or cache is None or (at_once := max(1, cache // block.map_bytes)) >= len(x):
         x, image = block(x, image, modulations)
         return drawn(rest, x, image, cache)
     images: list[Tensor] = []
-    for start in range(0, len(x), most):
-        part = slice(start, start + most)
+    for start in range(0, len(x), at_once):
+        part = slice(start, start + at_once)
         ours = [(each, {name: [value[part] for value in its[name]] for name in its}) for each, its in steps]
         images += drawn(ours, x[part], None if image is None else image[part], cache)
     return images
 
 
-class StyleGAN2(nn.Module):
-    """The two networks together; `forward` takes z (n, z_dim) to images (n, 3, resolution, resolution)."""
+class StyleGAN2(StyleBasedGenerator):
+    """StyleGAN2's mapping and synthesis network."""
+
+    synthesis: SynthesisNetwork
 
     def __init__(self, config: StyleGAN2Config) -> None:
-        super().__init__()
+        super().__init__(MappingNetwork(config), SynthesisNetwork(config))
         self.config = config
-        self.mapping = MappingNetwork(
-            z_dim=config.z_dim,
-            c_dim=config.c_dim,
-            w_dim=config.w_dim,
-            layers=config.mapping_layers,
-            lr_multiplier=config.mapping_lr_multiplier,
-        )
-        self.synthesis = SynthesisNetwork(config)
-
-    def broadcast(self, w: Tensor) -> Tensor:
-        """One w (n, w_dim) for every layer: (n, layers, w_dim)."""
-        return w[:, None, :].expand(-1, self.synthesis.num_ws, -1)
-
-    def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.synthesis(self.broadcast(self.mapping(z, truncation, labels)))
-        return images

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ktl.generators.networks.convolution import bounded, scaled_convolution
 from ktl.generators.networks.filters import downsample, lowpass_filter, upsample
 from ktl.generators.networks.mapping import ACTIVATION_GAIN, LEAKY_SLOPE, Dense, MappingNetwork, normalise
+from ktl.generators.networks.style_based import StyleBasedGenerator
 from ktl.generators.networks.stylegan3_layers import Band, LayerPlan, StyleGAN3Config, layer_plans
 
 
@@ -148,9 +149,9 @@ class SynthesisNetwork(nn.Module):
 
     def forward(self, ws: Tensor, cache: int | None = None) -> Tensor:
         """`cache`: bytes that a feature map should fit; so many images are drawn at a time, all if None."""
-        most = len(ws) if cache is None else max(1, cache // self.map_bytes)
-        if len(ws) > most:
-            return torch.cat([self(part) for part in ws.split(most)])
+        at_once = len(ws) if cache is None else max(1, cache // self.map_bytes)
+        if len(ws) > at_once:
+            return torch.cat([self(part) for part in ws.split(at_once)])
         first, *rest = ws.unbind(dim=1)
         x: Tensor = self.input(first)
         for name, w in zip(self.layer_names, rest, strict=True):
@@ -158,30 +159,11 @@ class SynthesisNetwork(nn.Module):
         return x * self.output_scale
 
 
-def mapping_network(config: StyleGAN3Config) -> MappingNetwork:
-    """The mapping network of `config`."""
-    return MappingNetwork(
-        z_dim=config.z_dim,
-        c_dim=config.c_dim,
-        w_dim=config.w_dim,
-        layers=config.mapping_layers,
-        lr_multiplier=config.mapping_lr_multiplier,
-    )
+class StyleGAN3(StyleBasedGenerator):
+    """StyleGAN3's mapping and synthesis network."""
 
-
-class StyleGAN3(nn.Module):
-    """The two networks together; `forward` takes z (n, z_dim) to images (n, 3, resolution, resolution)."""
+    synthesis: SynthesisNetwork
 
     def __init__(self, config: StyleGAN3Config) -> None:
-        super().__init__()
+        super().__init__(MappingNetwork(config), SynthesisNetwork(config))
         self.config = config
-        self.mapping = mapping_network(config)
-        self.synthesis = SynthesisNetwork(config)
-
-    def broadcast(self, w: Tensor) -> Tensor:
-        """One w (n, w_dim) for every layer: (n, layers, w_dim)."""
-        return w[:, None, :].expand(-1, self.synthesis.num_ws, -1)
-
-    def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.synthesis(self.broadcast(self.mapping(z, truncation, labels)))
-        return images

@@ -7,9 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
+
+from ktl.generators.networks.bounds import (
+    MAX_LAYERS,
+    ChannelBase,
+    Classes,
+    CriticalLayers,
+    Kernel,
+    LayerIndex,
+    Layers,
+    MapSize,
+    Margin,
+    Number,
+    Resolution,
+    Taps,
+    Upsampling,
+    Width,
+)
 
 RGB = 3
 
@@ -18,11 +36,11 @@ RGB = 3
 class Band:
     """How a feature map is sampled: frequencies in cycles per image width, of which the map covers a bit more."""
 
-    channels: int
-    size: int  # pixels, margins included
-    sampling_rate: int
-    cutoff: float
-    half_width: float  # of the transition band above the cutoff
+    channels: Width
+    size: MapSize  # pixels, margins included
+    sampling_rate: MapSize
+    cutoff: Number
+    half_width: Number  # of the transition band above the cutoff
 
     @property
     def stopband(self) -> float:
@@ -34,12 +52,12 @@ class Band:
 class LayerPlan:
     """One synthesis layer: from which band to which, and how."""
 
-    index: int
+    index: LayerIndex
     source: Band
     target: Band
     is_critical: bool  # lets the full band of its sampling rate through
     is_rgb: bool
-    kernel: int  # of the convolution, in each direction
+    kernel: Kernel  # of the convolution, in each direction
     is_radial: bool  # the second low-pass filter is symmetric about the centre, not about the axes
 
     @property
@@ -80,27 +98,29 @@ class LayerPlan:
 class StyleGAN3Config:
     """Sizes of a StyleGAN3; the layers' bands follow from them (paper, section 3.2). Defaults are the official ones."""
 
-    z_dim: int = 512
-    c_dim: int = 0
-    w_dim: int = 512
-    resolution: int = 256
-    channel_base: int = 32768  # a layer of cutoff f has min(channel_base / 2 f, channel_max) channels
-    channel_max: int = 512
-    mapping_layers: int = 2
-    mapping_lr_multiplier: float = 0.01
-    num_layers: int = 14  # without the one to RGB
-    num_critical: int = 2  # of these, how many at the end let the full band of the image through
-    first_cutoff: float = 2.0
-    first_stopband: float = 2.0**2.1
-    last_stopband_rel: float = 2.0**0.3  # to the last cutoff
-    margin_size: int = 10  # pixels beyond each edge, so that it is no reference for positions
-    output_scale: float = 0.25
-    conv_kernel: int = 3
-    filter_size: int = 6  # coefficients per sample of the coarser grid
-    lrelu_upsampling: int = 2
+    z_dim: Width = 512
+    c_dim: Classes = 0
+    w_dim: Width = 512
+    resolution: Resolution = 256
+    channel_base: ChannelBase = 32768  # a layer of cutoff f has min(channel_base / 2 f, channel_max) channels
+    channel_max: Width = 512
+    mapping_layers: Layers = 2
+    mapping_lr_multiplier: Number = 0.01
+    num_layers: Layers = 14  # without the one to RGB
+    num_critical: CriticalLayers = 2  # of these, how many at the end let the full band of the image through
+    first_cutoff: Number = 2.0
+    first_stopband: Number = 2.0**2.1
+    last_stopband_rel: Number = 2.0**0.3  # to the last cutoff
+    margin_size: Margin = 10  # pixels beyond each edge, so that it is no reference for positions
+    output_scale: Number = 0.25
+    conv_kernel: Kernel = 3
+    filter_size: Taps = 6  # coefficients per sample of the coarser grid
+    lrelu_upsampling: Upsampling = 2
     use_radial_filters: bool = False
-    conv_clamp: float | None = 256.0
-    layers: tuple[LayerPlan, ...] = ()  # where they do not follow from the sizes above, or a file lists them
+    conv_clamp: Number | None = 256.0
+    layers: Annotated[
+        tuple[LayerPlan, ...], Meta(max_length=MAX_LAYERS)
+    ] = ()  # where they do not follow from the sizes above, or a file lists them
 
 
 def bands(config: StyleGAN3Config) -> list[Band]:

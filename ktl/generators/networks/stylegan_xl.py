@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ktl.generators.networks.mapping import Dense, normalise
-from ktl.generators.networks.stylegan3 import SynthesisNetwork, mapping_network
+from ktl.generators.networks.bounds import Classes, Layers, Resolution, UpFactor, Width
+from ktl.generators.networks.mapping import Dense, MappingNetwork, add_dense_layers, normalise
+from ktl.generators.networks.style_based import StyleBasedGenerator
+from ktl.generators.networks.stylegan3 import SynthesisNetwork
 from ktl.generators.networks.stylegan3_layers import StyleGAN3Config, layer_plans
 
 
@@ -22,18 +24,18 @@ from ktl.generators.networks.stylegan3_layers import StyleGAN3Config, layer_plan
 class Head:
     """A super-resolution stage: `layers`, without the one to RGB, that enlarge the image `up_factor` times."""
 
-    layers: int = 7
-    up_factor: int = 2
+    layers: Layers = 7
+    up_factor: UpFactor = 2
 
 
 @dataclass(frozen=True)
 class StyleGANXLConfig(StyleGAN3Config):
     """Sizes of a StyleGAN-XL: a StyleGAN3 with c_dim classes, each embedded in `embed_dim` numbers."""
 
-    z_dim: int = 64
-    c_dim: int = 1000
-    resolution: int = 16
-    embed_dim: int = 320
+    z_dim: Width = 64
+    c_dim: Classes = 1000
+    resolution: Resolution = 16
+    embed_dim: Width = 320
 
 
 class ClassMapping(nn.Module):
@@ -46,10 +48,7 @@ class ClassMapping(nn.Module):
         self.layers = config.mapping_layers
         self.embed = nn.Embedding(config.c_dim, config.embed_dim)
         self.embed_proj = Dense(config.embed_dim, config.z_dim, activate=True)
-        sizes = [2 * config.z_dim] + [config.w_dim] * self.layers
-        for i in range(self.layers):
-            layer = Dense(sizes[i], sizes[i + 1], lr_multiplier=config.mapping_lr_multiplier, activate=True)
-            self.add_module(f"fc{i}", layer)
+        add_dense_layers(self, config, 2 * config.z_dim)
         self.register_buffer("w_avg", torch.zeros(config.c_dim, config.w_dim))
 
     def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
@@ -85,22 +84,12 @@ def grown(stem: StyleGANXLConfig, heads: Sequence[Head]) -> StyleGANXLConfig:
     return replace(stem, resolution=resolution, layers=tuple(plans))
 
 
-class StyleGANXL(nn.Module):
-    """The two networks together: z (n, z_dim) and one-hot labels (n, c_dim) to images (n, 3, resolution, resolution).
+class StyleGANXL(StyleBasedGenerator):
+    """StyleGAN-XL's mapping network, without classes (c_dim = 0) StyleGAN3's, and StyleGAN3's synthesis network."""
 
-    Without classes (c_dim = 0) the mapping network is StyleGAN3's.
-    """
+    synthesis: SynthesisNetwork
 
     def __init__(self, config: StyleGANXLConfig) -> None:
-        super().__init__()
+        mapping = ClassMapping(config) if config.c_dim > 0 else MappingNetwork(config)
+        super().__init__(mapping, SynthesisNetwork(config))
         self.config = config
-        self.mapping = ClassMapping(config) if config.c_dim > 0 else mapping_network(config)
-        self.synthesis = SynthesisNetwork(config)
-
-    def broadcast(self, w: Tensor) -> Tensor:
-        """One w (n, w_dim) for every layer: (n, layers, w_dim)."""
-        return w[:, None, :].expand(-1, self.synthesis.num_ws, -1)
-
-    def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.synthesis(self.broadcast(self.mapping(z, truncation, labels)))
-        return images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from reprlib import repr as shown
+from reprlib import repr as shortened
 
 from ktl.errors import CheckpointError
 from ktl.generators.limits import check_shape
@@ -63,8 +63,8 @@ def _designed(official: OfficialNetwork) -> Network:
             return StyleGAN3(stylegan3_config(official))
     synthesis = official.classes.get("synthesis", "no synthesis network")
     raise CheckpointError(
-        f"it is a {shown(official.class_name)} with {shown(synthesis)}: expected a generator of StyleGAN2, StyleGAN3 "
-        "or StyleGAN-XL"
+        f"it is a {shortened(official.class_name)} with {shortened(synthesis)}: expected a generator "
+        "of StyleGAN2, StyleGAN3 or StyleGAN-XL"
     )
 
 
@@ -74,7 +74,7 @@ def _filled(network: Network, official: OfficialNetwork) -> Network:
     if set(expected) != set(official.state):
         odd = sorted(set(expected) ^ set(official.state))
         raise CheckpointError(
-            f"its tensors {shown(odd)} are missing or unknown: expected a plain {type(network).__name__}"
+            f"its tensors {shortened(odd)} are missing or unknown: expected a plain {type(network).__name__}"
         )
     for name, tensor in expected.items():
         check_shape(name, official.shapes, tuple(tensor.shape))

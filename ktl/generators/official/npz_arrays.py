@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from reprlib import repr as shown
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from ktl.errors import CheckpointError
 from ktl.generators.official.pickles import OfficialNetwork
 
 STATE = "state/"
-MOST_EXPANSION = 4  # of compressed weights: numbers hardly compress
-MOST_EXTRA_BYTES = 2**24
+MAX_EXPANSION = 4  # of compressed weights: numbers hardly compress
+MAX_EXTRA_BYTES = 2**24
 
 
 def read_arrays(path: Path) -> OfficialNetwork:
@@ -30,7 +30,7 @@ def read_arrays(path: Path) -> OfficialNetwork:
     try:
         with zipfile.ZipFile(path) as packed:
             claimed = sum(member.file_size for member in packed.infolist())
-        if claimed > MOST_EXPANSION * path.stat().st_size + MOST_EXTRA_BYTES:
+        if claimed > MAX_EXPANSION * path.stat().st_size + MAX_EXTRA_BYTES:
             raise CheckpointError(f"its arrays claim {claimed:,} bytes, more than weights ever expand to")
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(file["meta_json"].tobytes())
@@ -42,10 +42,10 @@ def read_arrays(path: Path) -> OfficialNetwork:
 
 def _network(about: Any, state: dict[str, torch.Tensor]) -> OfficialNetwork:
     if type(about) is not dict or type(about.get("config")) is not dict:
-        raise CheckpointError(f"its meta_json is {shown(about)}: expected a table with a config")
+        raise CheckpointError(f"its meta_json is {shortened(about)}: expected a table with a config")
     attributes: Any = about.get("attributes", {})
     if type(attributes) is not dict or not all(type(values) is dict for values in attributes.values()):
-        raise CheckpointError(f"its attributes are {shown(attributes)}: expected a table of tables")
+        raise CheckpointError(f"its attributes are {shortened(attributes)}: expected a table of tables")
     config = about["config"]
     modules = {"": "SuperresGenerator" if "superres" in config else "Generator"}
     for name in state:

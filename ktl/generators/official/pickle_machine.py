@@ -12,16 +12,16 @@ import pickletools
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from reprlib import repr as shown  # a stranger's value in an error text stays short
+from reprlib import repr as shortened  # a stranger's value in an error text stays short
 from typing import Any, ClassVar
 
 from ktl.errors import CheckpointError
 
-MOST_OPERATIONS = 1_000_000  # each makes at most about 130 bytes, texts aside; real files take a tenth
-MOST_TEXT_BYTES = 16 * 2**20  # of all texts; a StyleGAN file repeats a few sources of 30 KB by reference
-MOST_NAME_BYTES = 512
-MOST_ARGUMENTS = 16
-MOST_KEY = 2**31
+MAX_OPERATIONS = 1_000_000  # each makes at most about 130 bytes, texts aside; real files take a tenth
+MAX_TEXT_BYTES = 16 * 2**20  # of all texts; a StyleGAN file repeats a few sources of 30 KB by reference
+MAX_NAME_BYTES = 512
+MAX_ARGUMENTS = 16
+MAX_KEY = 2**31
 COUNTED_TEXT = {"SHORT_BINUNICODE": "<B", "BINUNICODE": "<I", "BINUNICODE8": "<Q"}
 COUNTED_BYTES = {"SHORT_BINBYTES": "<B", "BINBYTES": "<I", "BINBYTES8": "<Q", "BYTEARRAY8": "<Q"}
 NUMBERS = {"BININT": "<i", "BININT1": "<B", "BININT2": "<H", "BINFLOAT": ">d", "PROTO": "<B", "FRAME": "<Q"}
@@ -70,15 +70,15 @@ class Admitted:
 class Budget:
     """What may still be read, shared by a file and the pickles inside it."""
 
-    operations: int = MOST_OPERATIONS
-    text_bytes: int = MOST_TEXT_BYTES
+    operations: int = MAX_OPERATIONS
+    text_bytes: int = MAX_TEXT_BYTES
 
     def spend(self, text_bytes: int = 0) -> None:
         """Counts one operation. Raises CheckpointError if it is one too many."""
         self.operations -= 1
         self.text_bytes -= text_bytes
         if self.operations < 0 or self.text_bytes < 0:
-            what = f"{MOST_OPERATIONS:,} operations" if self.operations < 0 else f"{MOST_TEXT_BYTES:,} bytes of text"
+            what = f"{MAX_OPERATIONS:,} operations" if self.operations < 0 else f"{MAX_TEXT_BYTES:,} bytes of text"
             raise CheckpointError(f"the file takes more than {what} to read")
 
 
@@ -110,7 +110,7 @@ class PickleMachine:
         except CheckpointError:
             raise
         except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, struct.error) as error:
-            raise CheckpointError(f"the pickle is damaged or cut short ({shown(str(error))})") from error
+            raise CheckpointError(f"the pickle is damaged or cut short ({shortened(str(error))})") from error
         return self._stack.pop()
 
     def _step(self) -> bool:
@@ -156,7 +156,7 @@ class PickleMachine:
         return number
 
     def _two_lines(self) -> str:
-        module, name, _ = bytes(self._view[self.position : self.position + MOST_NAME_BYTES]).split(b"\n", 2)
+        module, name, _ = bytes(self._view[self.position : self.position + MAX_NAME_BYTES]).split(b"\n", 2)
         self.position += len(module) + len(name) + 2
         return f"{module.decode()}.{name.decode()}"
 
@@ -209,7 +209,7 @@ class PickleMachine:
     def _set(self, pairs: list[Any]) -> None:
         table = _of_type(dict, self._stack[-1])
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            if type(key) is not str and not (type(key) is int and abs(key) < MOST_KEY):
+            if type(key) is not str and not (type(key) is int and abs(key) < MAX_KEY):
                 raise CheckpointError(f"a table's key is a {type(key).__name__}: expected text or a small integer")
             table[key] = value
 
@@ -225,7 +225,7 @@ class PickleMachine:
         if not isinstance(target, Admitted) or target.call is None:
             what = target.name if isinstance(target, Admitted) else f"a {type(target).__name__}"
             raise CheckpointError(f"the file calls {what}, which is not admitted")
-        if len(_of_type(tuple, arguments)) > MOST_ARGUMENTS:
+        if len(_of_type(tuple, arguments)) > MAX_ARGUMENTS:
             raise CheckpointError(f"the file calls {target.name} with {len(arguments)} arguments")
         self._stack.append(target.call(*arguments))
 

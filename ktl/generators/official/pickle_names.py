@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from reprlib import repr as shown
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,8 @@ INERT = ("torch.nn.", "timm.", "torchvision.", "torch_utils.", "dnnlib.", "train
 MAGIC = 0x1950A86A20F9469CFC6C  # opens the files of torch.save before its zip format
 PROTOCOL = 1001
 NOTHING = memoryview(b"")
-MOST_DIMENSIONS = 8
-MOST_NAMES = 1000  # different ones
+MAX_DIMENSIONS = 8
+MAX_NAMES = 1000  # different ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +96,14 @@ class ArrayRecord:
         """Takes numpy's state tuples: a dtype's byte order or an array's shape, dtype and bytes."""
         if self.dtype:
             if type(state) is not tuple or state[1] not in ("<", "|", "="):
-                raise CheckpointError(f"numpy's type {self.dtype} with state {shown(state)} is not admitted")
+                raise CheckpointError(f"numpy's type {self.dtype} with state {shortened(state)} is not admitted")
             return
         _, shape, dtype, fortran, data = state
         if type(dtype) is not ArrayRecord or not dtype.dtype or type(data) is not memoryview or fortran:
             raise CheckpointError("a numpy array that is no plain row-major one is not admitted")
         self.shape, self.data = _sizes("a numpy array's shape", shape), data
         if math.prod(self.shape) * np.dtype(dtype.dtype).itemsize != len(data):
-            raise CheckpointError(f"a numpy array of shape {shown(shape)} claims other bytes than its {len(data)}")
+            raise CheckpointError(f"a numpy array of shape {shortened(shape)} claims other bytes than its {len(data)}")
         self.dtype = dtype.dtype
 
     def values(self) -> NDArray[Any]:
@@ -146,10 +146,10 @@ class Names:
         if name in CONSTANTS:
             return name
         plain = name.startswith(INERT) and re.fullmatch(r"[\w.]+", name)
-        if plain and name not in self._admitted and len(self._admitted) < MOST_NAMES:
+        if plain and name not in self._admitted and len(self._admitted) < MAX_NAMES:
             self._admitted[name] = Admitted(name, lambda *_: Record(name))
         if name not in self._admitted:
-            raise CheckpointError(f"the file names {shown(name)}, which is not admitted")
+            raise CheckpointError(f"the file names {shortened(name)}, which is not admitted")
         return self._admitted[name]
 
     def _storage(self, payload: Any) -> Storage:
@@ -164,7 +164,7 @@ def _read_storage(payload: memoryview, budget: Budget) -> Storage:
     def resolve(name: str) -> Any:
         kind = name.removeprefix("torch.")
         if kind not in DTYPES:
-            raise CheckpointError(f"a tensor's storage names {shown(name)}, which is not admitted")
+            raise CheckpointError(f"a tensor's storage names {shortened(name)}, which is not admitted")
         return DTYPES[kind]
 
     values: list[Any] = []
@@ -177,12 +177,12 @@ def _read_storage(payload: memoryview, budget: Budget) -> Storage:
     if magic != MAGIC or protocol != PROTOCOL or type(system) is not dict or system.get("little_endian") is not True:
         raise CheckpointError("a tensor's storage is not in torch's old little-endian format")
     if type(reference) is not tuple or len(reference) != 6 or reference[0] != "storage" or reference[5] is not None:
-        raise CheckpointError(f"a tensor's storage is {shown(reference)}: expected a plain one")
+        raise CheckpointError(f"a tensor's storage is {shortened(reference)}: expected a plain one")
     dtype, length = reference[1], reference[4]
     data = payload[position + 8 :]
     counted = int.from_bytes(payload[position : position + 8], "little")
     if type(dtype) is not torch.dtype or counted != length or length * dtype.itemsize != len(data):
-        raise CheckpointError(f"a tensor's storage claims {shown(length)} numbers, but {len(data):,} bytes came")
+        raise CheckpointError(f"a tensor's storage claims {shortened(length)} numbers, but {len(data):,} bytes came")
     return Storage(data, dtype)
 
 
@@ -191,23 +191,27 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) 
     size, stride = _sizes("a tensor's size", size), _sizes("a tensor's stride", stride)
     (offset,) = _sizes("a tensor's offset", (offset,))
     if type(storage) is not Storage or len(size) != len(stride):
-        raise CheckpointError(f"a tensor of size {shown(size)} and stride {shown(stride)} has no storage that fits")
+        raise CheckpointError(
+            f"a tensor of size {shortened(size)} and stride {shortened(stride)} has no storage that fits"
+        )
     numbers = math.prod(size)
     span = 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if numbers else 0
-    held = len(storage.data) // storage.dtype.itemsize
-    if span != numbers or offset + numbers > held:
-        raise CheckpointError(f"a tensor of size {shown(size)}, stride {shown(stride)} does not fit its {held} numbers")
+    numbers_stored = len(storage.data) // storage.dtype.itemsize
+    if span != numbers or offset + numbers > numbers_stored:
+        raise CheckpointError(
+            f"a tensor of size {shortened(size)}, stride {shortened(stride)} does not fit its {numbers_stored} numbers"
+        )
     return Claim(storage, offset, size, stride)
 
 
 def _persistent_object(meta: Any) -> Record:
     """An object of `torch_utils.persistence`; its source text is left unread."""
     if type(meta) is not dict or meta.get("type") != "class" or type(meta.get("class_name")) is not str:
-        raise CheckpointError(f"a persistent object is {shown(meta)}: expected a class")
+        raise CheckpointError(f"a persistent object is {shortened(meta)}: expected a class")
     version = meta.get("version")
     if type(version) is not int or version not in VERSIONS:
         raise CheckpointError(
-            f"persistence version {shown(version)} is not supported: ktl reads {VERSIONS[0]} to {VERSIONS[-1]}"
+            f"persistence version {shortened(version)} is not supported: ktl reads {VERSIONS[0]} to {VERSIONS[-1]}"
         )
     record = Record(meta["class_name"])
     record.build(meta.get("state"))
@@ -221,9 +225,9 @@ def _claim(value: Any) -> Claim:
 
 
 def _sizes(what: str, values: Any) -> tuple[int, ...]:
-    fits = type(values) is tuple and len(values) <= MOST_DIMENSIONS
+    fits = type(values) is tuple and len(values) <= MAX_DIMENSIONS
     if not fits or not all(type(n) is int and 0 <= n < 2**48 for n in values):
-        raise CheckpointError(f"{what} is {shown(values)}: expected at most {MOST_DIMENSIONS} counts")
+        raise CheckpointError(f"{what} is {shortened(values)}: expected at most {MAX_DIMENSIONS} counts")
     return tuple(values)
 
 
@@ -242,19 +246,19 @@ def _members(values: Any = ()) -> list[Any]:
 def _latin(text: Any, encoding: Any) -> memoryview:
     """Bytes, as the pickler writes them in protocol 2."""
     if type(text) is not str or encoding != "latin1":
-        raise CheckpointError(f"text in the encoding {shown(encoding)} is not admitted: expected latin1")
+        raise CheckpointError(f"text in the encoding {shortened(encoding)} is not admitted: expected latin1")
     return memoryview(text.encode("latin1"))
 
 
 def _device(kind: Any, _: Any = None) -> str:
     if type(kind) is not str:
-        raise CheckpointError(f"a device is {shown(kind)}: expected text")
+        raise CheckpointError(f"a device is {shortened(kind)}: expected text")
     return kind
 
 
 def _numpy_dtype(code: Any, *_: Any) -> ArrayRecord:
     if type(code) is not str or not re.fullmatch(r"[iu][1248]|f[248]|b1", code):
-        raise CheckpointError(f"numpy's type {shown(code)} is not admitted")
+        raise CheckpointError(f"numpy's type {shortened(code)} is not admitted")
     return ArrayRecord(code)
 
 

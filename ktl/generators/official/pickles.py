@@ -10,7 +10,7 @@ import mmap
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from reprlib import repr as shown
+from reprlib import repr as shortened
 from typing import Any
 
 from torch import Tensor
@@ -19,9 +19,9 @@ from ktl.errors import CheckpointError
 from ktl.generators.official.pickle_machine import Admitted, Budget, PickleMachine, Record
 from ktl.generators.official.pickle_names import ArrayRecord, Claim, Names
 
-MOST_DEPTH = 32  # of modules in modules, and of lists in lists
-MOST_VALUES = 200_000  # attributes and their members, numbers of arrays too
-MOST_NAME = 256  # characters of a module's, tensor's or attribute's name
+MAX_DEPTH = 32  # of modules in modules, and of lists in lists
+MAX_VALUES = 200_000  # attributes and their members, numbers of arrays too
+MAX_NAME = 256  # characters of a module's, tensor's or attribute's name
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _choose(contents: Any, which: str) -> Record:
     network = contents.get(which)
     if type(network) is not Record:
         networks = [name for name, value in contents.items() if type(value) is Record]
-        raise CheckpointError(f"it holds no network {which!r}: choose one of {shown(networks)}")
+        raise CheckpointError(f"it holds no network {which!r}: choose one of {shortened(networks)}")
     return network
 
 
@@ -81,7 +81,7 @@ class _Reader:
 
     def __init__(self, file_bytes: int) -> None:
         self._bytes = file_bytes
-        self._values = MOST_VALUES
+        self._values = MAX_VALUES
         self._state: dict[str, Tensor] = {}
         self._attributes: dict[str, dict[str, Any]] = {}
         self._classes: dict[str, str] = {}
@@ -97,7 +97,7 @@ class _Reader:
     def _module(self, name: str, record: Any, depth: int) -> None:
         self._spend(name, depth)
         if type(record) is not Record:
-            raise CheckpointError(f"the module {shown(name)} is a {type(record).__name__}: expected a module")
+            raise CheckpointError(f"the module {shortened(name)} is a {type(record).__name__}: expected a module")
         self._classes[name] = record.name
         for kind in ("_parameters", "_buffers"):
             for key, tensor in self._table(name, record, kind):
@@ -113,13 +113,13 @@ class _Reader:
     def _table(self, name: str, record: Record, kind: str) -> list[tuple[str, Any]]:
         table = record.state.get(kind, {})
         if type(table) is not dict or not all(type(key) is str for key in table):
-            raise CheckpointError(f"{kind} of the module {shown(name)} is {shown(table)}: expected a table")
+            raise CheckpointError(f"{kind} of the module {shortened(name)} is {shortened(table)}: expected a table")
         return list(table.items())
 
     def _tensor(self, name: str, claim: Any) -> None:
         self._spend(name, 0)
         if type(claim) is not Claim:
-            raise CheckpointError(f"{shown(name)} is a {type(claim).__name__}: expected a tensor")
+            raise CheckpointError(f"{shortened(name)} is a {type(claim).__name__}: expected a tensor")
         self._bytes -= claim.nbytes  # a claim made a thousand times over would else fill the memory
         if self._bytes < 0:
             raise CheckpointError("its tensors take more bytes than the file has")
@@ -144,17 +144,17 @@ class _Reader:
             return f"an object of {value.name}"
         if isinstance(value, Admitted):
             return f"the function {value.name}"
-        raise CheckpointError(f"the attribute {shown(name)} is a {type(value).__name__}, which is not admitted")
+        raise CheckpointError(f"the attribute {shortened(name)} is a {type(value).__name__}, which is not admitted")
 
     def _spend(self, name: str, depth: int, values: int = 1) -> None:
         self._values -= values
-        if depth > MOST_DEPTH:
-            raise CheckpointError(f"{shown(name)} is nested more than {MOST_DEPTH} deep")
+        if depth > MAX_DEPTH:
+            raise CheckpointError(f"{shortened(name)} is nested more than {MAX_DEPTH} deep")
         if self._values < 0:
-            raise CheckpointError(f"the network holds more than {MOST_VALUES:,} values")
+            raise CheckpointError(f"the network holds more than {MAX_VALUES:,} values")
 
 
 def _join(prefix: str, name: str) -> str:
-    if len(prefix) + len(name) >= MOST_NAME:
-        raise CheckpointError(f"the name {shown(name)} in {shown(prefix)} is longer than {MOST_NAME} characters")
+    if len(prefix) + len(name) >= MAX_NAME:
+        raise CheckpointError(f"the name {shortened(name)} in {shortened(prefix)} is longer than {MAX_NAME} characters")
     return f"{prefix}.{name}" if prefix else name

@@ -6,12 +6,14 @@ arguments or attributes of a module. The tensors and their names tell what is le
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from reprlib import repr as shown
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from reprlib import repr as shortened
 from typing import Any, TypeVar
 
 from ktl.errors import CheckpointError
-from ktl.generators.limits import check_config, check_fields
+from ktl.generators.decoding import decoded
+from ktl.generators.limits import check_config
 from ktl.generators.networks.stylegan2 import StyleGAN2Config
 from ktl.generators.networks.stylegan3_layers import LayerPlan, StyleGAN3Config
 from ktl.generators.networks.stylegan_xl import Head, StyleGANXLConfig, grown
@@ -19,7 +21,7 @@ from ktl.generators.official.pickles import OfficialNetwork
 
 POSITIONAL = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping_kwargs", "synthesis_kwargs")
 SUPPORTED = {"img_channels": 3, "activation": "lrelu", "use_noise": True}
-MOST_STAGES = 8
+MAX_STAGES = 8
 
 Kind = TypeVar("Kind", StyleGAN2Config, StyleGAN3Config, StyleGANXLConfig)
 
@@ -72,8 +74,7 @@ def superres_config(official: OfficialNetwork) -> StyleGANXLConfig:
         layers = [_listed_layer(name, official) for name in names]
     else:
         layers = _designed_layers(heads, stem, names)
-    config = _config(StyleGANXLConfig, stem | {"img_resolution": layers[-1].target.size})
-    config = replace(config, layers=tuple(layers))
+    config = _config(StyleGANXLConfig, stem | {"img_resolution": layers[-1].target.size}, layers)
     check_config(config, official.shapes)
     return config
 
@@ -83,14 +84,14 @@ def layer_names(official: OfficialNetwork) -> list[str]:
     modules = [name.removeprefix("synthesis.") for name in official.classes if name.startswith("synthesis.L")]
     names = {name: name[1:].split("_") for name in modules if "." not in name}
     if not names or not all(len(parts) == 3 and all(map(str.isdecimal, parts)) for parts in names.values()):
-        raise CheckpointError(f"its synthesis layers are {shown(list(names))}: expected names such as L3_36_512")
+        raise CheckpointError(f"its synthesis layers are {shortened(list(names))}: expected names such as L3_36_512")
     return sorted(names, key=lambda name: int(names[name][0]))
 
 
 def _stages(arguments: dict[str, Any]) -> tuple[list[Head], dict[str, Any]]:
     """The stages of a grown network, the last one last, and the arguments of their stem as far as they are known."""
     heads: list[Head] = []
-    while "superres" in arguments and len(heads) < MOST_STAGES:
+    while "superres" in arguments and len(heads) < MAX_STAGES:
         heads.insert(0, _head(_table("superres", arguments)))
         arguments = _table("stem", arguments)
     if heads:
@@ -98,21 +99,20 @@ def _stages(arguments: dict[str, Any]) -> tuple[list[Head], dict[str, Any]]:
     head = _head(arguments)
     resolution = arguments.get("img_resolution")
     if type(resolution) is not int:
-        raise CheckpointError(f"its img_resolution is {shown(resolution)}: expected a count")
+        raise CheckpointError(f"its img_resolution is {shortened(resolution)}: expected a count")
     return [head], {"img_resolution": resolution // head.up_factor}
 
 
 def _head(arguments: dict[str, Any]) -> Head:
-    head = Head(arguments.get("head_layers", Head.layers), arguments.get("up_factor", Head.up_factor))
-    check_fields(head)
-    return head
+    official_names = {"layers": "head_layers", "up_factor": "up_factor"}
+    return decoded(Head, {ours: arguments[name] for ours, name in official_names.items() if name in arguments})
 
 
 def _listed_layer(name: str, official: OfficialNetwork) -> LayerPlan:
     try:
         return LayerPlan.from_attributes(name, official.attributes[f"synthesis.{name}"])
     except (LookupError, ValueError, TypeError, OverflowError) as error:
-        raise CheckpointError(f"its layer {name} does not tell its bands: {shown(str(error))}") from error
+        raise CheckpointError(f"its layer {name} does not tell its bands: {shortened(str(error))}") from error
 
 
 def _designed_layers(heads: list[Head], stem: dict[str, Any], names: list[str]) -> list[LayerPlan]:
@@ -121,13 +121,12 @@ def _designed_layers(heads: list[Head], stem: dict[str, Any], names: list[str]) 
     kept = next((i for i, (number, *_) in enumerate(parts) if number != i), len(names))  # a stage skips a number
     sizes = {"num_layers": kept + StyleGAN3Config.num_critical} | stem
     config = _config(StyleGANXLConfig, sizes)
-    check_fields(config)
     try:
         plans = grown(config, heads).layers
     except (ArithmeticError, ValueError) as error:
         raise CheckpointError(f"its layers' bands cannot be computed: {error}") from error
     if [plan.index for plan in plans] != [number for number, *_ in parts]:
-        raise CheckpointError(f"its layers are {shown(names)}: expected {shown([plan.name for plan in plans])}")
+        raise CheckpointError(f"its layers are {shortened(names)}: expected {shortened([plan.name for plan in plans])}")
     layers = []
     _, size, channels = parts[0]
     target = replace(plans[0].source, size=size, channels=channels)
@@ -146,7 +145,7 @@ def _arguments(official: OfficialNetwork) -> dict[str, Any]:
 def _table(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     table = arguments.get(name, {})
     if type(table) is not dict:
-        raise CheckpointError(f"its {name} is {shown(table)}: expected a table")
+        raise CheckpointError(f"its {name} is {shortened(table)}: expected a table")
     return table
 
 
@@ -177,13 +176,14 @@ def _matrix(name: str, official: OfficialNetwork) -> tuple[int, ...]:
 def _check_supported(arguments: dict[str, Any]) -> None:
     for name, value in SUPPORTED.items():
         if arguments.get(name, value) != value:
-            raise CheckpointError(f"its {name} is {shown(arguments[name])}: only {value!r} is converted")
+            raise CheckpointError(f"its {name} is {shortened(arguments[name])}: only {value!r} is converted")
 
 
-def _config(kind: type[Kind], arguments: dict[str, Any]) -> Kind:
-    """The configuration that `arguments` give, with the defaults of `kind`; nothing of it is checked yet."""
+def _config(kind: type[Kind], arguments: dict[str, Any], layers: Sequence[LayerPlan] = ()) -> Kind:
+    """The configuration that `arguments` and `layers` give, with the defaults of `kind`. Raises CheckpointError."""
     _check_supported(arguments)
     if "img_resolution" in arguments:
         arguments = arguments | {"resolution": arguments["img_resolution"]}
     names = {field.name for field in fields(kind)} - {"layers"}
-    return kind(**{name: value for name, value in arguments.items() if name in names})
+    table = {name: value for name, value in arguments.items() if name in names}
+    return decoded(kind, table | ({"layers": [asdict(plan) for plan in layers]} if layers else {}))

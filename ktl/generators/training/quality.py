@@ -16,8 +16,8 @@ from ktl.errors import DataError
 from ktl.generators.base import ImageGenerator, sample_latents
 from ktl.seeds import initialising, stream
 
-MOST_IMAGES = 2_000
-LEAST_IMAGES = 64
+MAX_IMAGES = 2_000
+MIN_IMAGES = 64
 NEIGHBOURS = 3
 
 
@@ -38,9 +38,9 @@ def measure_quality(generator: ImageGenerator, images: Tensor, seed: int = 0) ->
 
     Raises DataError for fewer than 64 images or another size.
     """
-    real = images[:MOST_IMAGES]
-    if len(real) < LEAST_IMAGES:
-        raise DataError(f"{len(real)} images to compare with: at least {LEAST_IMAGES} are needed")
+    real = images[:MAX_IMAGES]
+    if len(real) < MIN_IMAGES:
+        raise DataError(f"{len(real)} images to compare with: at least {MIN_IMAGES} are needed")
     if real.shape[2] != generator.image_size:
         raise DataError(f"images of {real.shape[2]} pixels for a generator of {generator.image_size}: scale them first")
     generated = generator.images(sample_latents(generator, len(real), stream(seed, "quality")))

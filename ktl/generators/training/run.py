@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,17 +11,19 @@ import torch
 from torch import Tensor
 
 from ktl.checkpoint import load_checkpoint, save_checkpoint
-from ktl.config import GeneratorTrainingConfig
 from ktl.data.collection import read_collection
 from ktl.data.images import Images
 from ktl.errors import UsageError
-from ktl.files import write_atomically
+from ktl.files import write_json, write_rows
 from ktl.generators.samples import sample_grid
 from ktl.generators.stylegan import StyleGANGenerator, load_stylegan, save_stylegan
-from ktl.generators.training.quality import LEAST_IMAGES, MOST_IMAGES, measure_quality
+from ktl.generators.training.quality import MAX_IMAGES, MIN_IMAGES, measure_quality
+from ktl.generators.training.settings import GeneratorTrainingConfig
 from ktl.generators.training.trainer import GeneratorTrainer, Row
 from ktl.seeds import stream
+from ktl.settings import as_table
 
+CHECKPOINT = "checkpoint.safetensors"
 SIZES = (8, 16, 32, 64, 128)  # pixels
 
 
@@ -40,51 +41,71 @@ def train_generator(
 ) -> Path:
     """Trains on the images of a folder or tar file and returns the path of the weights, `out/generator.safetensors`.
 
-    Beside them: config.json, metrics.jsonl (a row every `config.log_every` steps), samples.png (64 images) and
+    Beside them: config.json, metrics.jsonl (one row per `config.log_every` steps), samples.png (64 images) and
     checkpoint.safetensors, from which `resume` goes on. A twentieth of the images (2,000 at most) is held out; where
     that makes 64 or more, rows of steps at which all is saved also tell `quality.Quality` against them. Raises
     UsageError if `out` already holds a training that was not to be resumed, DataError if an image cannot be read.
     """
-    checkpoint = out / "checkpoint.safetensors"
-    if checkpoint.exists() and not resume:
+    if (out / CHECKPOINT).exists() and not resume:
         raise UsageError(f"{out} already holds a training; go on with --resume or name another --out")
     if size not in SIZES:
         raise UsageError(f"--size is {size}: choose one of {', '.join(map(str, SIZES))}")
     images, held_out = _split(read_collection(source, size), config.seed)
     trainer = GeneratorTrainer(images, config, device)
-    out.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
-    if checkpoint.exists():
-        state, metadata = load_checkpoint(checkpoint)
-        trainer.restore(state)
-        rows = metadata["rows"]
-    write_atomically(out / "config.json", json.dumps(asdict(config) | {"size": size}, indent=2).encode())
+    folder = _TrainingFolder(out, trainer, held_out, licence)
+    folder.open()
+    trainer.train(lambda row: folder.keep(row, on_row), should_stop)
+    return folder.save()
 
-    def save() -> None:
-        save_checkpoint(checkpoint, trainer.state(), {"rows": rows})
-        write_atomically(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-        save_stylegan(out / "generator.safetensors", trainer.average, licence=licence)
-        generator = load_stylegan(out / "generator.safetensors", name=out.name)
-        sample_grid(generator, rows=8, columns=8, seed=config.seed).save(out / "samples.png")
 
-    def keep(row: Row) -> None:
-        saving = trainer.step % config.save_every == 0
-        if saving and len(held_out) >= LEAST_IMAGES:
-            network = copy.deepcopy(trainer.average).cpu()
-            average = StyleGANGenerator(network, name=out.name, licence=licence, fingerprint="")
-            row |= asdict(measure_quality(average, held_out))
-        rows.append(row)
+class _TrainingFolder:
+    """The files of one training, and its rows of figures so far."""
+
+    def __init__(self, path: Path, trainer: GeneratorTrainer, held_out: Tensor, licence: str) -> None:
+        self.path = path
+        self.trainer = trainer
+        self.held_out = held_out
+        self.licence = licence
+        self.rows: list[Row] = []
+
+    def open(self) -> None:
+        """Makes the folder, or lets the trainer go on from the state in it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if (self.path / CHECKPOINT).exists():
+            state, metadata = load_checkpoint(self.path / CHECKPOINT)
+            self.trainer.restore(state)
+            self.rows = metadata["rows"]
+        size = self.trainer.images.shape[2]
+        write_json(self.path / "config.json", as_table(self.trainer.config) | {"size": size})
+
+    def keep(self, row: Row, on_row: Callable[[Row], None]) -> None:
+        """Adds a row of figures, with the quality of the images if it is time to save all."""
+        saving = self.trainer.step % self.trainer.config.save_every == 0
+        if saving and len(self.held_out) >= MIN_IMAGES:
+            row |= self._quality()
+        self.rows.append(row)
         on_row(row)
         if saving:
-            save()
+            self.save()
 
-    trainer.train(keep, should_stop)
-    save()
-    return out / "generator.safetensors"
+    def save(self) -> Path:
+        """Writes all and returns the path of the weights."""
+        weights = self.path / "generator.safetensors"
+        save_checkpoint(self.path / CHECKPOINT, self.trainer.state(), {"rows": self.rows})
+        write_rows(self.path / "metrics.jsonl", self.rows)
+        save_stylegan(weights, self.trainer.average, licence=self.licence)
+        generator = load_stylegan(weights, name=self.path.name)
+        sample_grid(generator, rows=8, columns=8, seed=self.trainer.config.seed).save(self.path / "samples.png")
+        return weights
+
+    def _quality(self) -> Row:
+        network = copy.deepcopy(self.trainer.average).cpu()
+        average = StyleGANGenerator(network, name=self.path.name, licence=self.licence, fingerprint="")
+        return asdict(measure_quality(average, self.held_out))
 
 
 def _split(images: Images, seed: int) -> tuple[Images, Tensor]:
     """Images to train on, and as uint8 (n, 3, size, size) those to measure with."""
     order = torch.randperm(len(images), generator=stream(seed, "held out")).numpy()
-    count = min(len(images) // 20, MOST_IMAGES)
+    count = min(len(images) // 20, MAX_IMAGES)
     return images[order[count:]], torch.from_numpy(images[order[:count]]).permute(0, 3, 1, 2)

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
-from ktl.config import GeneratorTrainingConfig
 from ktl.generators.networks.discriminator import Discriminator
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
+from ktl.generators.training.settings import GeneratorTrainingConfig
 from ktl.seeds import initialising, stream
 
 Row = dict[str, float]
@@ -54,8 +54,8 @@ class GeneratorTrainer:
         return self.step * self.config.batch
 
     def train(self, on_row: Callable[[Row], None], should_stop: Callable[[], bool] = lambda: False) -> None:
-        """Trains until `config.images` have been shown or `should_stop()`; `on_row` gets figures every
-        `log_every` steps.
+        """Trains until `config.images` have been shown or `should_stop()`; `on_row` gets a row of figures every
+        `config.log_every` steps.
 
         A row holds: images; discriminator_loss and generator_loss; r1 and r2 (mean squared gradient norms: near 0 with
         both losses at ln 2, the discriminator is dead); diversity (pixel standard deviation over a generated batch

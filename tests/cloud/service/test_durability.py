@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from support.served import START_SECONDS, Command
 from torch import Tensor
 
 from ktl.cloud.embedded import EmbeddedCloud
@@ -26,14 +25,12 @@ from ktl.wire import encode_message
 
 from .conftest import REQUEST, Client, Start, prototypes
 
-COMMAND = [sys.executable, "-c", "from ktl_cli.main import main; main()", "cloud"]
-
 
 @dataclass
 class Process:
     """`ktl cloud serve` in a process of its own."""
 
-    popen: subprocess.Popen[str]
+    command: Command
     url: str
     tokens: dict[str, str]
 
@@ -44,21 +41,18 @@ class Process:
 @contextmanager
 def process(folder: Path, generator: Path, *options: str) -> Iterator[Process]:
     """The server in `folder`, which is where its default database is; ended at the end of the block."""
-    command = [*COMMAND, "serve", "--port", "0", "--generator", str(generator), "--threads", "1", *options]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as popen:
-        tokens, url = {}, ""
-        assert popen.stdout is not None
-        for line in popen.stdout:
-            if found := re.match(r"(\w+) token, shown this once: (\S+)", line):
-                tokens[found[1]] = found[2]
-            if found := re.match(r"listening on (\S+)", line):
-                url = found[1]
-                break
-        assert url, "the server did not start"
-        try:
-            yield Process(popen, url, tokens)
-        finally:
-            popen.kill()
+    arguments = ["cloud", "serve", "--port", "0", "--generator", generator, "--threads", "1", *options]
+    command = Command(arguments, folder / "cloud.log", folder=folder)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while (found := re.search(r"^listening on (\S+)\n", command.output(), re.MULTILINE)) is None:
+            assert command.process.is_alive(), command.output()
+            assert time.monotonic() < deadline, command.output()
+            time.sleep(0.01)
+        tokens = dict(re.findall(r"^(\w+) token, shown this once: (\S+)", command.output(), re.MULTILINE))
+        yield Process(command, found[1], tokens)
+    finally:
+        command.kill()
 
 
 def test_killed_while_it_draws_the_server_goes_on_and_asked_to_stop_it_ends_well(
@@ -72,22 +66,21 @@ def test_killed_while_it_draws_the_server_goes_on_and_asked_to_stop_it_ends_well
         client = server.client(token)
         session = client.opened(request)
         assert client.put(session, prototypes(1), 1).status_code == 201
-        assert client.pairs(session, 1).content == embedded.exchange(prototypes(1))
+        assert client.pairs(session, 1).content == embedded.exchange({0: prototypes(1)})
         assert client.put(session, prototypes(2), 2).status_code == 201
         time.sleep(0.1)
-        server.popen.send_signal(signal.SIGKILL)
-        server.popen.wait()
+        server.command.kill()
     with process(tmp_path, tiny_generator_file) as server:
         assert server.tokens == {}  # made once only
         client = server.client(token)
         assert client.put(session, prototypes(2), 2).status_code == 200  # acknowledged, so it is there
-        assert client.pairs(session, 2).content == embedded.exchange(prototypes(2))
+        assert client.pairs(session, 2).content == embedded.exchange({0: prototypes(2)})
         with client.http.stream("GET", f"{session}/events") as stream:
             lines = stream.iter_lines()
             assert next(lines) == "event: round"
-            server.popen.send_signal(signal.SIGTERM)
+            os.kill(server.command.process.pid, signal.SIGTERM)
             assert [line for line in lines if line.startswith("event")] == []  # it ends, and is not broken off
-        assert server.popen.wait(timeout=10) == 0
+        assert server.command.wait(10) == 0
     database = sqlite3.connect(tmp_path / "ktl-cloud.db")
     assert database.execute("SELECT count(*) FROM uploads").fetchone() == (2,)
     assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from selenium import webdriver
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+from playwright.sync_api import Browser, Page, expect
 
 from .conftest import Running, prototypes
 
-SECONDS = 60  # that a busy machine may need
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Debian's Chromium without a window, as wide as a phone."""
-    if BROWSER is None or DRIVER is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    profile = tmp_path_factory.mktemp("browser")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--user-data-dir={profile}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    os.environ["NO_PROXY"] = "127.0.0.1,localhost"
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    driver.set_window_size(400, 900)
-    yield driver
-    driver.quit()
+MILLISECONDS = 60_000  # that a busy machine may need
+expect.set_options(timeout=MILLISECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -50,68 +28,68 @@ def page(cloud: Running, admin_token: str) -> Iterator[httpx.Client]:
         yield client
 
 
-def text_of(browser: webdriver.Chrome, part: str) -> str:
-    return shown(browser, f"[data-part={part}]")
+@pytest.fixture
+def phone(browser: Browser) -> Iterator[Page]:
+    """A tab as wide as a phone."""
+    context = browser.new_context(viewport={"width": 400, "height": 900})
+    tab = context.new_page()
+    tab.set_default_timeout(MILLISECONDS)
+    yield tab
+    context.close()
 
 
-def shown(browser: webdriver.Chrome, selector: str) -> str:
-    """The text of an element, read in one step: the page may replace it at any moment."""
-    return str(browser.execute_script("return document.querySelector(arguments[0]).innerText", selector))
-
-
-def cell(browser: webdriver.Chrome, label: str) -> str:
+def cell(page: Page, label: str) -> str:
     """Of the first session's row."""
-    return " ".join(shown(browser, f"td[data-label='{label}']").split())
+    return " ".join(page.locator(f"td[data-label='{label}']").first.inner_text().split())
 
 
-def wait_for_text(browser: webdriver.Chrome, part: str, text: str) -> None:
-    WebDriverWait(browser, SECONDS).until(lambda b: text in text_of(b, part))
+def log_in(page: Page, cloud: Running, token: str) -> None:
+    page.goto(cloud.url + "/")
+    page.fill("#token", token)
+    page.click("button[type=submit]")
 
 
-def log_in(browser: webdriver.Chrome, cloud: Running, token: str) -> None:
-    browser.get(cloud.url + "/")
-    browser.find_element(By.ID, "token").send_keys(token)
-    browser.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
-
-
-def test_the_page_follows_a_run_in_a_browser(browser: webdriver.Chrome, cloud: Running, admin_token: str) -> None:
-    log_in(browser, cloud, "ktl_wrong")
-    wrong = WebDriverWait(browser, SECONDS).until(lambda b: b.find_element(By.ID, "wrong"))
-    assert "no valid token of scope admin" in wrong.text
-    assert [e["message"] for e in browser.get_log("browser") if "401" not in e["message"]] == []
-    log_in(browser, cloud, admin_token)
-    connection = WebDriverWait(browser, SECONDS).until(lambda b: b.find_element(By.ID, "connection"))
-    WebDriverWait(browser, SECONDS).until(lambda b: connection.text == "live")
-    browser.execute_script("window.sameDocument = true")
+def test_the_page_follows_a_run_in_a_browser(phone: Page, cloud: Running, admin_token: str) -> None:
+    complaints: list[str] = []
+    phone.on("console", lambda message: complaints.append(message.text))
+    phone.on("pageerror", lambda error: complaints.append(str(error)))
+    log_in(phone, cloud, "ktl_wrong")
+    expect(phone.locator("#wrong")).to_contain_text("no valid token of scope admin")
+    assert [complaint for complaint in complaints if "401" not in complaint] == []
+    complaints.clear()
+    log_in(phone, cloud, admin_token)
+    expect(phone.locator("#connection")).to_have_text("live")
+    phone.evaluate("window.sameDocument = true")
 
     edge = cloud.client("cam-7")
     session = edge.opened()
-    wait_for_text(browser, "sessions", session.rpartition("/")[2][:8])
-    assert cell(browser, "Round") == "none yet"
+    expect(phone.locator("[data-part=sessions]")).to_contain_text(session.rpartition("/")[2][:8])
+    assert cell(phone, "Round") == "none yet"
     for round_ in (1, 2):
         edge.put(session, prototypes(round_), round_, edge="cam-7")
         edge.pairs(session, round_)
-        wait_for_text(browser, "pictures", f"round {round_}.")
-        assert (cell(browser, "Round"), cell(browser, "State")) == (str(round_), "done 12 pairs")
-    assert (cell(browser, "Edges in"), cell(browser, "Late")) == ("1 of 1 cam-7", "none")
+        expect(phone.locator("[data-part=pictures]")).to_contain_text(f"round {round_}.")
+        assert (cell(phone, "Round"), cell(phone, "State")) == (str(round_), "done 12 pairs")
+    assert (cell(phone, "Edges in"), cell(phone, "Late")) == ("1 of 1 cam-7", "none")
 
-    images = browser.find_elements(By.CSS_SELECTOR, ".grid img")
-    assert [image.get_attribute("alt") for image in images[:5]] == [
+    alternatives = phone.evaluate("[...document.querySelectorAll('.grid img')].map(i => i.alt)")
+    assert alternatives[:5] == [
         *[f"generated image {n} for class 0" for n in (1, 2, 3, 4)],
         "generated image 1 for class 1",
     ]
-    assert len(images) == 12
-    drawn = "return [...document.querySelectorAll('.grid img')].every(i => i.complete && i.naturalWidth === 16)"
-    browser.execute_script("document.querySelectorAll('.grid img').forEach(i => i.loading = 'eager')")
-    WebDriverWait(browser, SECONDS).until(lambda b: b.execute_script(drawn))
-    assert browser.execute_script("return window.sameDocument"), "the page was loaded again instead of kept live"
-    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-    assert browser.get_log("browser") == []
+    assert len(alternatives) == 12
+    phone.evaluate("document.querySelectorAll('.grid img').forEach(i => i.loading = 'eager')")
+    phone.wait_for_function(
+        "[...document.querySelectorAll('.grid img')].every(i => i.complete && i.naturalWidth === 16)"
+    )
+    assert phone.evaluate("window.sameDocument"), "the page was loaded again instead of kept live"
+    assert phone.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert complaints == []
 
-    browser.find_element(By.CSS_SELECTOR, "header button").click()
-    WebDriverWait(browser, SECONDS).until(lambda b: b.current_url.endswith("/login"))
-    browser.get(cloud.url + "/")
-    assert browser.current_url.endswith("/login")
+    phone.click("header button")
+    phone.wait_for_url("**/login")
+    phone.goto(cloud.url + "/")
+    assert phone.url.endswith("/login")
 
 
 def test_an_edge_that_missed_the_deadline_is_shown_as_late(cloud: Running, page: httpx.Client) -> None:

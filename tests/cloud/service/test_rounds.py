@@ -28,7 +28,7 @@ def test_every_byte_is_the_embedded_clouds(cloud: Running, tiny_generator: Style
     session = opened.headers["location"]
     for round_ in (1, 2):
         assert client.put(session, prototypes(round_), round_).status_code == 201
-        assert client.pairs(session, round_).content == embedded.exchange(prototypes(round_))
+        assert client.pairs(session, round_).content == embedded.exchange({0: prototypes(round_)})
 
 
 def replace_name(generator: StyleGANGenerator, cloud: Running) -> StyleGANGenerator:
@@ -191,4 +191,4 @@ def test_two_sessions_that_are_drawn_together_get_the_bits_they_get_alone(
     alone = EmbeddedCloud(tiny_generator)
     for seed, payload in enumerate(together):
         alone.open(encode_message(replace(request, seed=seed)), [])
-        assert alone.exchange(prototypes()) == payload
+        assert alone.exchange({0: prototypes()}) == payload

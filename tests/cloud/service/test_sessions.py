@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,18 +36,54 @@ def test_an_opening_needs_an_idempotency_key(cloud: Running) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"num_classes": 1}, "num_classes is 1: must be between 2 and 1000"),
+        ({"num_classes": 1}, "num_classes is 1: expected a whole number of at least 2 and at most 1000"),
         ({"alignment": "perfect"}, "unknown alignment 'perfect': choose one of robust, random, published"),
+        ({"alignment_settings": {"spread": 1.5}}, "spread is 1.5: expected `float` <= 1.0"),
+        ({"alignment_settings": {"spread": "wide"}}, "spread is 'wide': expected `float`, got `str`"),
+        ({"alignment_settings": {"colour": 1}}, "'colour' is no setting of Settings"),
+        ({"alignment_settings": {"name": 1}}, "'name' is no setting of Settings"),
+        (
+            {"alignment": "published", "alignment_settings": {"epochs": 10**9}},
+            "epochs is 1000000000: expected `int` <=",
+        ),
+        ({"alignment": "random", "alignment_settings": {"spread": 0.5}}, "'spread' is no setting of NoSettings"),
         ({"image_size": 512}, "image_size is 512: this server grants at most 256"),
         ({"download_bytes": 100_000_000}, "download_bytes is 100,000,000: this server grants at most 67,108,864"),
     ],
 )
-def test_an_opening_that_cannot_be_met_is_refused_by_name(
-    cloud: Running, change: dict[str, int | str], reason: str
-) -> None:
-    refused = cloud.client().open(replace(REQUEST, **change))  # type: ignore[arg-type]
-    assert refused.status_code == 422
+def test_an_opening_that_cannot_be_met_is_refused_by_name(cloud: Running, change: dict[str, Any], reason: str) -> None:
+    refused = cloud.client().open(replace(REQUEST, **change))
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:ktl:error:invalid")
     assert refused.json()["detail"].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "name", ["os:system", "never_imported:Alignment", "builtins:eval", "../x:y", "ktl.alignment.robust:RobustAlignment"]
+)
+def test_a_name_from_a_stranger_never_imports_code(
+    cloud: Running, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "never_imported.py").write_text("raise SystemExit\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    refused = cloud.client().open(replace(REQUEST, alignment=name))
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:ktl:error:invalid")
+    assert refused.json()["detail"].startswith(f"unknown alignment '{name}': choose one of robust")
+    assert "never_imported" not in set(sys.modules) - before
+
+
+def test_settings_of_the_alignment_reach_it_and_are_shown(cloud: Running) -> None:
+    client = cloud.client()
+    payloads = {}
+    for spread in (0.8, 0.2):
+        session = client.opened(replace(REQUEST, alignment_settings={"spread": spread}))
+        assert client.http.get(session).json()["request"]["alignment_settings"] == {"spread": spread}
+        client.put(session, prototypes())
+        payloads[spread] = client.pairs(session).content
+    plain = client.opened()
+    assert "alignment_settings" not in client.http.get(plain).json()["request"]
+    client.put(plain, prototypes())
+    assert client.pairs(plain).content == payloads[0.8] != payloads[0.2]
 
 
 @pytest.mark.parametrize("parameters", [{"quorum": 0}, {"quorum": 1001}, {"deadline": 0}, {"deadline": "nan"}])

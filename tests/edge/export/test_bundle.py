@@ -61,6 +61,7 @@ def test_the_script_gives_the_classes_of_torch_for_all_embedded_test_images(
     assert len(set(names)) > 3
 
 
+@pytest.mark.timing
 def test_the_first_prediction_comes_within_six_tenths_of_a_second(
     bundle: Bundle, device_python: Path, tmp_path: Path, processor_seconds: Callable[..., float]
 ) -> None:

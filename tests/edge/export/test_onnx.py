@@ -13,13 +13,13 @@ from onnx import ModelProto, TensorProto, helper
 from PIL import Image
 
 from ktl.checkpoint import load_checkpoint
-from ktl.config import RunConfig
 from ktl.data.fewshot import FewShotTask
 from ktl.data.images import fit_image
 from ktl.data.transforms import to_network
 from ktl.edge.compare import Comparison
 from ktl.edge.export.preprocessing import with_preprocessing
 from ktl.edge.record import read_record
+from ktl.edge.settings import RunConfig
 from ktl.learning.learner import EdgeLearner
 
 

@@ -16,11 +16,11 @@ from support.gateway import Fault, Gateway
 from support.served import Command, ServedCloud
 
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.config import RunConfig
 from ktl.edge.compare import Comparison
 from ktl.edge.network.http import HttpCloud
 from ktl.edge.network.transport import Access
-from ktl.errors import CheckpointError, CloudError, CloudUnreachable
+from ktl.edge.settings import RunConfig
+from ktl.errors import CheckpointError, CloudError, CloudUnreachable, UsageError
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
@@ -60,17 +60,19 @@ def gateway(served: ServedCloud) -> Iterator[Gateway]:
 
 
 @pytest.fixture(scope="module")
-def expected(tiny_generator: StyleGANGenerator) -> list[bytes]:
-    """The reply and the pairs of two rounds, from an embedded cloud.
-
-    With one thread, as a service's jobs align: the published alignment magnifies the rounding of another order of sums.
-    """
+def one_thread() -> Iterator[None]:
+    """As a service's jobs align: the published alignment magnifies the rounding of another order of sums."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    cloud = EmbeddedCloud(tiny_generator)
-    answers = [cloud.open(encode_message(REQUEST), []), cloud.exchange(upload(1)), cloud.exchange(upload(2))]
+    yield
     torch.set_num_threads(threads)
-    return answers
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_generator: StyleGANGenerator, one_thread: None) -> list[bytes]:
+    """The reply and the pairs of two rounds, from an embedded cloud."""
+    cloud = EmbeddedCloud(tiny_generator)
+    return [cloud.open(encode_message(REQUEST), []), cloud.exchange({0: upload(1)}), cloud.exchange({0: upload(2)})]
 
 
 def connected(served: ServedCloud, run: Path, url: str = "", patience: float = 20.0) -> HttpCloud:
@@ -116,7 +118,7 @@ def test_passing_faults_are_waited_out(
     began = time.monotonic()
     assert cloud.open(encode_message(REQUEST), []) == expected[0]
     assert time.monotonic() - began >= 1.0
-    assert [cloud.exchange(upload(1)), cloud.exchange(upload(2))] == expected[1:]
+    assert [cloud.exchange({0: upload(1)}), cloud.exchange({0: upload(2)})] == expected[1:]
     assert gateway.faults == []
     keys = [headers["idempotency-key"] for method, _, headers in gateway.seen if method == "POST"]
     assert len(keys) == 2
@@ -129,7 +131,7 @@ def test_a_cut_download_is_gone_on_with(
     cloud = connected(served, tmp_path, gateway.url)
     cloud.open(encode_message(REQUEST), [])
     gateway.faults = [Fault("GET", "/pairs", cut_after=1000), Fault("GET", "/pairs", cut_after=500)]
-    assert cloud.exchange(upload(1)) == expected[1]
+    assert cloud.exchange({0: upload(1)}) == expected[1]
     ranges = [headers.get("range") for method, path, headers in gateway.seen if path.endswith("/pairs")]
     assert ranges == [None, "bytes=1000-", "bytes=1500-"]
 
@@ -140,7 +142,7 @@ def test_a_damaged_download_is_thrown_away(
     cloud = connected(served, tmp_path, gateway.url)
     cloud.open(encode_message(REQUEST), [])
     gateway.faults = [Fault("GET", "/pairs", damage=lambda body: body[:-1] + bytes([body[-1] ^ 1]))]
-    assert cloud.exchange(upload(1)) == expected[1]
+    assert cloud.exchange({0: upload(1)}) == expected[1]
     assert gateway.faults == []
 
 
@@ -154,7 +156,7 @@ def test_an_answer_with_another_part_than_asked_for_is_not_put_together(
         Fault("GET", "/pairs", cut_after=1000),
         Fault("GET", "/pairs", status=206, headers=wrong, body=b"abc"),
     ]
-    assert cloud.exchange(upload(1)) == expected[1]
+    assert cloud.exchange({0: upload(1)}) == expected[1]
     assert gateway.faults == []
 
 
@@ -162,10 +164,10 @@ def test_an_edge_started_again_finds_its_session(served: ServedCloud, expected: 
     before = len(sessions(served))
     killed = connected(served, tmp_path)
     killed.open(encode_message(REQUEST), [])
-    killed.exchange(upload(1))
+    killed.exchange({0: upload(1)})
     again = connected(served, tmp_path)
-    assert again.open(encode_message(REQUEST), [upload(1)]) == expected[0]
-    assert again.exchange(upload(2)) == expected[2]
+    assert again.open(encode_message(REQUEST), [{0: upload(1)}]) == expected[0]
+    assert again.exchange({0: upload(2)}) == expected[2]
     assert len(sessions(served)) == before + 1
 
 
@@ -174,18 +176,59 @@ def test_a_session_that_the_cloud_lost_is_told_to_it_again(
 ) -> None:
     first = connected(served, tmp_path)
     first.open(encode_message(REQUEST), [])
-    first.exchange(upload(1))
+    first.exchange({0: upload(1)})
     lost = json.loads((tmp_path / "session.json").read_text())["session"]
     deleted = httpx.delete(
         f"{served.url}/v1/sessions/{lost}", headers={"Authorization": f"Bearer {served.tokens['edge']}"}
     )
     assert deleted.status_code == 204
     with pytest.raises(CloudError, match=r"there is no session .* \(404\)"):
-        first.exchange(upload(2))
+        first.exchange({0: upload(2)})
     again = connected(served, tmp_path)
-    again.open(encode_message(REQUEST), [upload(1)])
-    assert again.exchange(upload(2)) == expected[2]
+    again.open(encode_message(REQUEST), [{0: upload(1)}])
+    assert again.exchange({0: upload(2)}) == expected[2]
     assert json.loads((tmp_path / "session.json").read_text())["session"] != lost
+
+
+@pytest.mark.parametrize("clients", [3, 12])
+def test_several_clients_in_one_session_get_the_embedded_clouds_bytes_after_a_kill_too(
+    served: ServedCloud, tiny_generator: StyleGANGenerator, one_thread: None, tmp_path: Path, clients: int
+) -> None:
+    rounds = [{client: upload(100 * number + client) for client in range(clients)} for number in (1, 2)]
+    embedded = EmbeddedCloud(tiny_generator)
+    reply = embedded.open(encode_message(REQUEST), [])
+    pairs = [embedded.exchange(uploads) for uploads in rounds]
+    access = Access(served.url, served.tokens["edge"], patience=20.0)
+    before = len(sessions(served))
+    killed = HttpCloud(access, tmp_path, clients)
+    assert killed.open(encode_message(REQUEST), []) == reply
+    assert killed.exchange(rounds[0]) == pairs[0]
+    again = HttpCloud(access, tmp_path, clients)
+    assert again.open(encode_message(REQUEST), rounds[:1]) == reply
+    assert again.exchange(rounds[1]) == pairs[1]
+    assert len(sessions(served)) == before + 1
+    names = sessions(served)[0]["round"]["edges_in"]
+    assert (len(names), names[0], names[-1]) == (clients, f"edge-{0:0{clients // 10 + 1}}", f"edge-{clients - 1}")
+
+
+def test_a_round_in_which_a_client_is_missing_is_refused_before_anything_is_sent(
+    served: ServedCloud, gateway: Gateway, tmp_path: Path
+) -> None:
+    cloud = HttpCloud(Access(gateway.url, served.tokens["edge"]), tmp_path, clients=3)
+    cloud.open(encode_message(REQUEST), [])
+    sent = len(gateway.seen)
+    reason = "round 1 has uploads of 2 of 3 clients: over a service every client takes part in every round"
+    with pytest.raises(UsageError, match=reason):
+        cloud.exchange({0: upload(1), 2: upload(2)})
+    assert len(gateway.seen) == sent
+
+
+def test_another_number_of_clients_is_another_session(served: ServedCloud, tmp_path: Path) -> None:
+    keys = set()
+    for clients in (1, 2, 3):
+        HttpCloud(Access(served.url, served.tokens["edge"]), tmp_path, clients).open(encode_message(REQUEST), [])
+        keys.add(json.loads((tmp_path / "session.json").read_text())["key"])
+    assert len(keys) == 3
 
 
 def test_other_settings_are_another_session(served: ServedCloud, tmp_path: Path) -> None:
@@ -202,6 +245,7 @@ def test_a_damaged_session_file_is_named(served: ServedCloud, tmp_path: Path) ->
         connected(served, tmp_path).open(encode_message(REQUEST), [])
 
 
+@pytest.mark.timing
 def test_a_refusal_is_passed_on_at_once(served: ServedCloud, tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(CloudError, match=r"unknown alignment 'perfect': choose one of .* \(422\)"):
@@ -211,9 +255,10 @@ def test_a_refusal_is_passed_on_at_once(served: ServedCloud, tmp_path: Path) -> 
     with pytest.raises(CloudError, match="does not accept the token: check --token-file or KTL_TOKEN"):
         HttpCloud(wrong, tmp_path).open(encode_message(REQUEST), [])
     with pytest.raises(CloudError, match=r"call open\(\) before exchange\(\)"):
-        connected(served, tmp_path).exchange(upload(1))
+        connected(served, tmp_path).exchange({0: upload(1)})
 
 
+@pytest.mark.timing
 def test_a_cloud_that_does_not_answer_is_given_up_with_what_to_check(served: ServedCloud, tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(CloudUnreachable, match=r"could not be reached for 1 s .*: check the address, the network"):

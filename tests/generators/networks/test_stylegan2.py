@@ -10,7 +10,7 @@ import torch
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config, SynthesisLayer
 from ktl.seeds import initialising, stream
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 
 
 def read(name: str) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from ktl.generators.networks.stylegan3 import StyleGAN3
 from ktl.generators.networks.stylegan3_layers import LayerPlan, StyleGAN3Config, layer_plans
 from ktl.seeds import initialising, stream
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 NAMES = ["stylegan3-t-32.npz", "stylegan3-r-32.npz"]
 
 

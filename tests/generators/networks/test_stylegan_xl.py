@@ -11,7 +11,7 @@ import torch
 from ktl.generators.networks.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
 from ktl.seeds import initialising, stream
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 NAMES = ["stylegan-xl-stem-16.npz", "stylegan-xl-superres-32.npz"]
 
 

@@ -157,6 +157,7 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.timing
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
 def test_bombs_are_refused_at_little_memory(tmp_path: Path, writer: OfficialWriter, canary: Path) -> None:
     laugh: Any = "ha"

@@ -115,15 +115,16 @@ def test_harmless_helpers_of_old_files_stand_inert(
     ("change", "message"),
     [
         ({"c_dim": 5}, r"its mapping\.embed\.weight is missing"),
-        ({"c_dim": -1}, "its c_dim is -1: expected a count from 0"),
+        ({"c_dim": -1}, "its c_dim is -1: expected a whole number of at least 0 and at most 100000"),
         ({"architecture": "resnet"}, "are missing or unknown: expected a plain StyleGAN2"),
         ({"architecture": "rest"}, "its architecture is 'rest': expected one of orig, skip, resnet"),
+        ({"architecture": "\ud800"}, "surrogates not allowed"),
         ({"img_resolution": 2**40}, "its resolution is 1099511627776"),
         ({"img_resolution": 64}, r"its synthesis\.b64\.conv1\.weight is missing"),
         ({"channel_max": 4000}, r"its synthesis\.b4\.conv1\.weight is of shape \(16, 16, 3, 3\)"),
         ({"w_dim": 4000}, r"its mapping\.fc0\.weight is of shape \(32, 32\)"),
         ({"mapping_kwargs": 3}, "its mapping_kwargs is 3: expected a table"),
-        ({"conv_clamp": -1}, "its conv_clamp is -1: expected a positive number"),
+        ({"conv_clamp": -1}, "its conv_clamp is -1: expected a positive number below 1,000,000"),
     ],
 )
 def test_another_network_is_refused_by_what_differs(

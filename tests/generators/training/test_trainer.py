@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from ktl.checkpoint import load_checkpoint
-from ktl.config import GeneratorTrainingConfig
 from ktl.errors import DataError, UsageError
 from ktl.generators import load_generator
 from ktl.generators.networks.discriminator import Discriminator
 from ktl.generators.networks.stylegan2 import StyleGAN2Config
 from ktl.generators.training.run import train_generator
+from ktl.generators.training.settings import GeneratorTrainingConfig
 from ktl.seeds import initialising, stream
 
 CONFIG = GeneratorTrainingConfig(images=48, batch=8, log_every=2, save_every=2, average_half_life=16)
@@ -73,6 +73,23 @@ def test_a_stopped_training_goes_on_to_the_same_weights(photographs: Path, tmp_p
     assert int(partial["step"]) == 3
     parts = train_generator(photographs, tmp_path / "parts", CONFIG, size=16, resume=True)
     assert parts.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("images", 0, "images is 0: give a whole number of at least 1"),
+        ("batch", 2.5, "batch is 2.5: give a whole number of at least 1"),
+        ("generator_rate", 0.0, "generator_rate is 0.0: give a number above 0 and at most 1"),
+        ("gamma", float("nan"), "gamma is nan: give a number of at least 0"),
+        ("log_every", -1, "log_every is -1: give a whole number of at least 1"),
+        ("seed", 2**31, "seed is 2147483648: give a whole number of at least 0 and below 2147483648"),
+    ],
+)
+def test_a_setting_out_of_its_bounds_is_refused(name: str, value: float, message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        replace(CONFIG, **{name: value})
+    assert str(refused.value) == message
 
 
 def test_a_training_is_not_overwritten(photographs: Path, tmp_path: Path) -> None:

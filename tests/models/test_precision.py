@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ktl.config import RunConfig, TrainingConfig
 from ktl.data.fewshot import FewShotTask
+from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
-from ktl.learning.precision import training_dtype
+from ktl.learning.settings import TrainingConfig
+from ktl.models.precision import training_dtype
 
 CPU = torch.device("cpu")
 
@@ -46,7 +47,7 @@ def test_an_unknown_precision_is_refused_with_the_choices() -> None:
 
 
 def trained(task: FewShotTask, precision: str) -> tuple[dict[str, torch.Tensor], float]:
-    config = RunConfig(local_only=True, precision=precision, training=TrainingConfig(steps=60))
+    config = RunConfig(transfer=None, precision=precision, training=TrainingConfig(steps=60))
     learner = EdgeLearner(task, replace(config, threads=1), etf_seed=0)
     learner.train_round(lambda *step: None, lambda: False)
     return learner.model.state_dict(), learner.evaluate().accuracy

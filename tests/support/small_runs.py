@@ -1,4 +1,4 @@
-"""One small task, one finished run of it beside its local-only twin, and what two equal runs must have in common."""
+"""Fixtures: one small task, one finished run of it beside its local-only twin, what two equal runs have in common."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ import pytest
 
 from ktl.checkpoint import load_checkpoint
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.config import CloudConfig, DataConfig, RunConfig, TrainingConfig, TransferConfig
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
+from ktl.data.settings import DataConfig
 from ktl.edge.compare import Comparison, train_beside_local
+from ktl.edge.settings import RunConfig
 from ktl.generators import load_generator
 from ktl.generators.stylegan import StyleGANGenerator
+from ktl.learning.settings import TrainingConfig
+from ktl.loop.settings import CloudConfig
+from ktl.objectives import TRANSFERS
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +31,7 @@ def small_config(small_bundle: Path, tiny_generator_file: Path) -> RunConfig:
         data=DataConfig(str(small_bundle), shots=4),
         rounds=3,
         training=TrainingConfig(steps=45),
-        transfer=TransferConfig(warmup_steps=15),
+        transfer=TRANSFERS.choose("image-vector", warmup_steps=15),
         cloud=CloudConfig(str(tiny_generator_file), pairs_per_class=8),
         threads=1,
     )
@@ -84,7 +88,7 @@ def embedded_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the embedded data, short: 40 steps after 10 on 60 pairs."""
     config = RunConfig(
         training=TrainingConfig(steps=40),
-        transfer=TransferConfig(warmup_steps=10),
+        transfer=TRANSFERS.choose("image-vector", warmup_steps=10),
         cloud=CloudConfig(pairs_per_class=6),
         threads=1,
     )

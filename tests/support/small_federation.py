@@ -1,4 +1,4 @@
-"""A federation of two clients small enough that one round takes a moment."""
+"""Fixtures: a federation of two clients so small that one round takes a moment."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ktl.config import RECIPES, CloudConfig, FederationConfig, PartitionConfig, TransferConfig
 from ktl.data import load_dataset
 from ktl.data.partition import FederatedData, share_out
+from ktl.data.settings import PartitionConfig
+from ktl.federation.settings import FederationConfig
+from ktl.learning.settings import RECIPES
+from ktl.loop.settings import CloudConfig
 from ktl.methods.base import Problem
+from ktl.objectives import TRANSFERS
 
 # one step a round on all images of a client at once, plain SGD: what a few lines of torch can follow
 PLAIN = replace(RECIPES["published"], learning_rate=0.05, batch=1000)
@@ -24,7 +28,7 @@ def plain(small_bundle: Path, tiny_generator_file: Path) -> FederationConfig:
         partition=PartitionConfig("dirichlet", clients=2, beta=1.0),
         rounds=2,
         training=PLAIN,
-        transfer=TransferConfig(warmup_steps=4, warmup_batch=16, joint_batch=8),
+        transfer=TRANSFERS.choose("image-vector", warmup_steps=4, warmup_batch=16, joint_batch=8),
         cloud=CloudConfig(str(tiny_generator_file), pairs_per_class=8),
         precision="float32",
     )

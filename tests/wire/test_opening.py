@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -45,25 +45,27 @@ def test_session_messages_survive_exactly() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("num_classes", "10", "num_classes is '10': expected int"),
-        ("num_classes", True, "num_classes is True: expected int"),
-        ("num_classes", 10.0, "num_classes is 10.0: expected int"),
-        ("num_classes", None, "num_classes is None: expected int"),
-        ("num_classes", [10], "num_classes is [10]: expected int"),
-        ("num_classes", float("nan"), "num_classes is nan: expected int"),
-        ("num_classes", 1, "num_classes is 1: must be between 2 and 1000"),
-        ("num_classes", 10**30, "num_classes is 1000000000000000000000000000000: must be between 2 and 1000"),
-        ("image_size", 3, "image_size is 3: must be between 4 and 1024"),
-        ("image_size", 1025, "image_size is 1025: must be between 4 and 1024"),
-        ("pairs_per_class", 0, "pairs_per_class is 0: must be between 1 and 1000"),
-        ("pairs_per_class", -1, "pairs_per_class is -1: must be between 1 and 1000"),
-        ("seed", -1, "seed is -1: must be between 0 and 9223372036854775807"),
-        ("seed", 2**63, "seed is 9223372036854775808: must be between"),
-        ("channels", 2, "channels is 2: choose one of 1, 3"),
-        ("image_format", "jpeg", "image_format is 'jpeg': choose one of webp, png"),
-        ("alignment", 7, "alignment is 7: expected str"),
+        ("num_classes", "10", "num_classes is '10': expected a whole number of at least 2 and at most 1000"),
+        ("num_classes", True, "num_classes is True: expected a whole number of at least 2 and at most 1000"),
+        ("num_classes", 10.0, "num_classes is 10.0: expected a whole number of at least 2 and at most 1000"),
+        ("num_classes", None, "num_classes is None: expected a whole number of at least 2 and at most 1000"),
+        ("num_classes", [10], "num_classes is [10]: expected a whole number of at least 2 and at most 1000"),
+        ("num_classes", 1, "num_classes is 1: expected a whole number of at least 2 and at most 1000"),
+        (
+            "num_classes",
+            10**30,
+            "num_classes is 1000000000000000000000000000000: expected a whole number of at least 2 and at most 1000",
+        ),
+        ("image_size", 3, "image_size is 3: expected a whole number of at least 4 and at most 1024"),
+        ("image_size", 1025, "image_size is 1025: expected a whole number of at least 4 and at most 1024"),
+        ("pairs_per_class", 0, "pairs_per_class is 0: expected a whole number of at least 1 and at most 1000"),
+        ("pairs_per_class", -1, "pairs_per_class is -1: expected a whole number of at least 1 and at most 1000"),
+        ("seed", -1, "seed is -1: expected a whole number of at least 0 and at most 9223372036854775807"),
+        ("seed", 2**63, "seed is 9223372036854775808: expected a whole number"),
+        ("channels", 2, "channels is 2: expected one of 1, 3"),
+        ("image_format", "jpeg", "image_format is 'jpeg': expected one of webp, png"),
+        ("alignment", 7, "alignment is 7: expected text"),
         ("alignment", "robust\n\x1b[2J", r"alignment is 'robust\n\x1b[2J': expected printable text"),
-        ("alignment", "\ud800", r"alignment is '\ud800': expected printable text"),
         ("version", 2, "wire version 2 is not supported: this ktl speaks version 1"),
         ("version", None, "wire version None is not supported"),
         ("version", True, "wire version True is not supported"),
@@ -93,9 +95,47 @@ def test_a_reply_is_no_request() -> None:
     assert "missing or unknown" in refusal(encode_message(REPLY))
 
 
-@pytest.mark.parametrize("payload", [b"", b"{", b"\xff\xfe\xfd", b"\0" * 100, b'{"version":1', b"[" * 8_000])
+@pytest.mark.parametrize(
+    "value",
+    [[1], "deep", {"spread": [1]}, {"spread": {"a": 1}}, None],
+)
+def test_alignment_settings_that_are_no_table_of_plain_values_are_refused(value: Any) -> None:
+    reason = "expected a table of numbers, texts, true, false or null"
+    assert f"alignment_settings is {value!r}: {reason}" in refusal(request_with(alignment_settings=value))
+
+
+@pytest.mark.parametrize("value", [{"a\n": 1}, {"a": "\x1b[2J"}])
+def test_alignment_settings_are_printable(value: Any) -> None:
+    assert "expected printable text" in refusal(request_with(alignment_settings=value))
+
+
+def test_alignment_settings_travel_and_empty_ones_are_left_out() -> None:
+    settings = {"epochs": 5, "rate": 0.5, "text": "x", "on": True, "weight": None}
+    request = replace(REQUEST, alignment_settings=settings)
+    assert decode_message(encode_message(request), SessionRequest) == request
+    assert b"alignment_settings" not in encode_message(REQUEST)
+    assert decode_message(request_with(alignment_settings={}), SessionRequest) == REQUEST
+
+
+def test_the_bytes_are_those_of_every_release() -> None:
+    expected = (
+        b'{"version":1,"num_classes":10,"image_size":28,"channels":1,"pairs_per_class":70,"download_bytes":1000000,'
+        b'"alignment":"robust","image_format":"webp","seed":3}'
+    )
+    assert encode_message(REQUEST) == expected
+    assert encode_message(REPLY).endswith(b'"licence":"Apache-2.0 \\u00a9 Zo\\u00eb","fingerprint":"5f3a"}')
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"{", b"\xff\xfe\xfd", b"\0" * 100, b'{"version":1', b"[" * 8_000, b"9" * 5_000]
+)
 def test_what_is_no_json_is_refused_as_damaged(payload: bytes) -> None:
     assert "a damaged session message" in refusal(payload)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800"])
+def test_numbers_and_texts_that_json_does_not_have_are_refused_as_damaged(value: Any) -> None:
+    assert "a damaged session message" in refusal(request_with(alignment=value))
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"3", b'"text"'])

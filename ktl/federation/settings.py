@@ -1,0 +1,70 @@
+"""N edges and one cloud, whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
+
+from ktl.data.settings import PartitionConfig
+from ktl.learning.settings import EdgeConfig, TrainingConfig, check_device
+from ktl.loop.settings import MIN_DOWNLOAD, CloudConfig
+from ktl.methods import METHODS
+from ktl.models import model_group
+from ktl.objectives import TRANSFERS
+from ktl.registry import Choice, chosen
+from ktl.settings import Meta, Settings
+
+
+@dataclass(frozen=True)
+class FederationConfig(Settings):
+    """Who learns what, and how; `method`, `transfer` and the cloud's choices may be given by their names alone."""
+
+    method: Choice | str = "fedktl"
+    source: str = "fashion-mnist"
+    image_size: Annotated[int, Meta(ge=4, le=4096, description="Pixels, square.")] | None = None
+    partition: PartitionConfig = field(default_factory=PartitionConfig)
+    models: str = "cnn4"  # a group or a list: client i takes the model i mod its length
+    rounds: Annotated[int, Meta(ge=1, le=100_000, description="Times that all clients train and exchange.")] = 10
+    join_ratio: Annotated[float, Meta(gt=0, le=1, description="Share of clients that take part in a round.")] = 1.0
+    drop_ratio: Annotated[float, Meta(ge=0, lt=1, description="Share of those that fail, drawn by seed.")] = 0.0
+    deadline: Annotated[float, Meta(gt=0, description="Seconds a client may train in a round.")] | None = None
+    patience: Annotated[int, Meta(ge=1, description="Stop after so many rounds without a better mean.")] | None = None
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    transfer: Choice | str = "image-vector"  # of methods whose edges learn from pairs
+    cloud: CloudConfig = field(default_factory=CloudConfig)
+    download_budget: Annotated[
+        int, Meta(ge=MIN_DOWNLOAD, description="Bytes per round and client, in place of the cloud's.")
+    ] = 143_000  # a tenth of the published scheme's
+    seed: Annotated[int, Meta(ge=0, lt=2**31, description="Of every random choice.")] = 0
+    device: str = "cpu"
+    precision: Annotated[
+        Literal["auto", "bfloat16", "float32"], Meta(description="Of the extractors' arithmetic in training.")
+    ] = "auto"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "method", METHODS.resolve(self.method))
+        object.__setattr__(self, "transfer", TRANSFERS.resolve(self.transfer))
+        super().__post_init__()
+        model_group(self.models)
+        check_device(self.device)
+
+    def edge(self, model: str, training: TrainingConfig, *, uses_pairs: bool) -> EdgeConfig:
+        """What one client's learner is made of."""
+        return EdgeConfig(
+            model=model,
+            rounds=self.rounds,
+            training=training,
+            transfer=chosen(self.transfer) if uses_pairs else None,
+            seed=self.seed,
+            device=self.device,
+            precision=self.precision,
+            threads=1,
+        )
+
+
+def federated_transfer(name: str = "image-vector") -> Choice:
+    """What `ktl federate` and its benchmarks let edges learn from pairs by: the contrasts with a short warm-up."""
+    transfer = TRANSFERS.choose(name)
+    if transfer.settings.warmup_steps is None:
+        return replace(transfer, settings=replace(transfer.settings, warmup_steps=200))
+    return transfer

@@ -1,0 +1,91 @@
+"""A run as a folder: opened once, refused or gone on with, and saved so that a crash costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from ktl.checkpoint import load_checkpoint, save_checkpoint
+from ktl.errors import CheckpointError, UsageError
+from ktl.files import Row, write_json, write_rows
+from ktl.run_folder import CHECKPOINT, CONFIG, LAYOUT, METRICS, is_resumable, settings_table
+from ktl.settings import Settings, as_table, flat, from_table
+
+Config = TypeVar("Config", bound=Settings)
+
+
+class RunFolder:
+    """config.json, metrics.jsonl and checkpoint.safetensors of one run, and the folder that they are in."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def check(self, config: Settings, *, resume: bool) -> None:
+        """Makes sure that the folder is free, or that the run in it is the one to go on with; nothing is written.
+
+        Raises UsageError where a run is in it that was not to be resumed, or has other settings, naming them.
+        """
+        if not (self.path / CONFIG).exists():
+            return
+        if not resume:
+            raise UsageError(f"{self.path} already holds a run: go on with --resume, or name another --out")
+        if not is_resumable(self.path):
+            raise UsageError(
+                f"{self.path} holds a run of ktl 0.1.0, which cannot be gone on with: "
+                "it can be evaluated, exported and reported; train anew into another --out"
+            )
+        kept = load_config(self.path, type(config))
+        if kept != config:
+            raise UsageError(
+                f"{self.path} holds a run with other settings ({differences(kept, config)}): "
+                "resume it with its own, or name another --out"
+            )
+
+    def start(self, config: Settings) -> None:
+        """Makes the folder and says in it how the run is made. Raises UsageError where no folder can be made."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{self.path} cannot be a run directory ({error.strerror}): name another --out") from error
+        write_json(self.path / CONFIG, {"layout": LAYOUT} | as_table(config))
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that makes a run's progress count."""
+        return self.path / CHECKPOINT
+
+    def save(self, tensors: dict[str, Tensor], progress: Mapping[str, Any], rows: list[Row]) -> None:
+        """Replaces the checkpoint, then the metrics that are written from it. Raises CheckpointError."""
+        save_checkpoint(self.checkpoint, tensors, {"rows": rows, **progress})
+        self.write_metrics(rows)
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and progress (with its `rows`) as `save` got them. Raises CheckpointError."""
+        return load_checkpoint(self.checkpoint)
+
+    def write_metrics(self, rows: list[Row]) -> None:
+        """A kill may come after a checkpoint and before its metrics: whoever loads one writes these again."""
+        write_rows(self.path / METRICS, rows)
+
+    def misfit(self, error: Exception) -> CheckpointError:
+        """What to raise where a checkpoint turns out not to be this run's."""
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return CheckpointError(f"{self.checkpoint} does not fit this run ({reason}); start the run anew")
+
+
+def load_config(run: Path, kind: type[Config]) -> Config:
+    """A run's settings. Raises CheckpointError for a missing or damaged file, or one of another kind of run."""
+    try:
+        return from_table(kind, settings_table(run))
+    except UsageError as error:
+        raise CheckpointError(f"{run / CONFIG} is damaged or from another ktl ({error}); start the run anew") from error
+
+
+def differences(kept: Settings, wanted: Settings) -> str:
+    """The settings in which two configurations differ, as `name: kept value, not wanted value`."""
+    one, other = flat(as_table(kept)), flat(as_table(wanted))
+    names = [name for name in one | other if one.get(name) != other.get(name)]
+    return "; ".join(f"{name}: {one.get(name)}, not {other.get(name)}" for name in names)

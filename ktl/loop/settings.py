@@ -1,0 +1,41 @@
+"""What an edge asks of a cloud, and where that cloud is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from ktl.alignment import ALIGNMENTS
+from ktl.errors import UsageError
+from ktl.generators import BUILTIN, resolved
+from ktl.registry import Choice
+from ktl.settings import Meta, Settings
+
+MIN_DOWNLOAD = 20_000  # bytes per round: a session's opening and a few pairs
+
+
+@dataclass(frozen=True)
+class CloudConfig(Settings):
+    """What is asked of the cloud. `generator` and `alignment` may be given by their names alone."""
+
+    generator: Choice | str = BUILTIN
+    alignment: Choice | str = "robust"
+    pairs_per_class: (
+        Annotated[int, Meta(ge=1, le=1000, description="Most image-vector pairs per class and round.")] | None
+    ) = None  # by classes and colour if None
+    download_budget: Annotated[
+        int, Meta(ge=MIN_DOWNLOAD, description="Most bytes down, over all rounds; sets how many pairs come.")
+    ] = 1_430_000  # the published scheme's for 100 classes, as raw floats
+    image_format: Literal["webp", "png"] = "webp"
+    url: str | None = None  # of a cloud elsewhere, whose generator it is then; in this process if None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "generator", resolved(self.generator))
+        object.__setattr__(self, "alignment", ALIGNMENTS.resolve(self.alignment))
+        super().__post_init__()
+
+
+def check_budget(budget: int, rounds: int) -> None:
+    """Raises UsageError for a download budget that leaves a round too few bytes for its opening and a few pairs."""
+    if budget < MIN_DOWNLOAD * rounds:
+        raise UsageError(f"download_budget is {budget}: give at least {MIN_DOWNLOAD * rounds:,} bytes")

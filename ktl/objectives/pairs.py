@@ -1,0 +1,41 @@
+"""Objectives on image-vector pairs: what an edge's feature extractor learns from a cloud's generated images."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ktl.objectives.base import Objective, Step
+from ktl.objectives.settings import TransferSettings
+
+
+class PairObjective(Objective):
+    """Learns from random views of generated images and their vectors; its own heads sit on the edge's extractor.
+
+    A subclass gives `loss`, and `views` and `Settings` where they differ.
+    """
+
+    views: ClassVar[int] = 1  # random views of each image that `loss` takes
+    Settings: ClassVar[type[TransferSettings]] = TransferSettings
+
+    def __init__(self, feature_dim: int, vectors: Tensor, settings: Any) -> None:
+        """vectors (n, H): all that were downloaded, for their statistics; settings: an instance of `Settings`."""
+        super().__init__()
+
+    @abstractmethod
+    def loss(self, views: Sequence[Tensor], vectors: Tensor) -> Tensor:
+        """The features (n, feature_dim) of each view and the vectors (n, H), in the same order -> scalar."""
+
+    def forward(self, step: Step) -> Tensor:
+        """`loss` of the pairs that the step draws."""
+        return self.loss(*step.pairs(self.views))
+
+
+def checked(name: str, loaded: Any) -> Any:
+    """What a registry loaded for `name`. Raises UsageError unless it is a PairObjective class."""
+    from ktl.registry import subclass
+
+    return subclass(PairObjective, "transfer")(name, loaded)

@@ -1,0 +1,114 @@
+"""The two JSON messages that open a session: what an edge asks for, and what a cloud answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from reprlib import repr as shortened  # a stranger's value in an error text stays short
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from ktl.errors import WireError
+from ktl.settings import description, expected
+from ktl.wire.tensors import VERSION, check_version
+
+MOST_CLASSES = 1000
+MOST_LATENT_DIM = 65_536
+MOST_IMAGE_SIZE = 1024  # pixels
+MOST_PAIRS_PER_CLASS = 1000
+MOST_PAIR_BYTES = 256 * 2**20
+MOST_JSON_BYTES = 16 * 2**10
+
+if TYPE_CHECKING:  # a program passes what it measured; the choice is checked where the message is decoded
+    Channels = int
+    ImageFormat = str
+else:
+    Channels = Literal[1, 3]
+    ImageFormat = Literal["webp", "png"]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Setting = bool | int | float | str | None
+SettingsTable = Annotated[dict[str, Setting], Meta(description="a table of numbers, texts, true, false or null")]
+Opening = TypeVar("Opening", "SessionRequest", "SessionReply")
+
+
+@dataclass(frozen=True)
+class SessionRequest:
+    """What an edge asks of a cloud. `seed` makes the session's ETF, alignment and latents reproducible.
+
+    Constructing one checks nothing: `decode_message` does.
+    """
+
+    num_classes: Annotated[int, Meta(ge=2, le=MOST_CLASSES)]
+    image_size: Annotated[int, Meta(ge=4, le=MOST_IMAGE_SIZE)]  # pixels
+    channels: Channels
+    pairs_per_class: Annotated[int, Meta(ge=1, le=MOST_PAIRS_PER_CLASS)]  # at most, per round
+    download_bytes: Annotated[int, Meta(ge=1, le=MOST_PAIR_BYTES)]  # that a round's pairs may take at most
+    alignment: str
+    image_format: ImageFormat
+    seed: Seed
+    alignment_settings: SettingsTable = field(default_factory=dict)  # those that are not the alignment's defaults
+
+
+@dataclass(frozen=True)
+class SessionReply:
+    """What a cloud answers: the shared ETF's seed, and which generator will draw the pairs."""
+
+    etf_seed: Seed
+    latent_dim: Annotated[int, Meta(ge=1, le=MOST_LATENT_DIM)]
+    generator: str
+    licence: str
+    fingerprint: str
+
+
+def encode_message(message: SessionRequest | SessionReply) -> bytes:
+    """A session message as versioned JSON. Empty `alignment_settings` are left out."""
+    values = {name: value for name, value in asdict(message).items() if value != {}}
+    return json.dumps({"version": VERSION} | values, separators=(",", ":")).encode()
+
+
+def decode_message(payload: bytes, kind: type[Opening]) -> Opening:
+    """Reads what `encode_message` wrote. Raises WireError, in one short line, for anything else.
+
+    Size first, then JSON, version, names, and each value by the annotation of its field.
+    """
+    values = _table(payload)
+    check_version(values.pop("version", None))
+    hints = get_type_hints(kind, include_extras=True)
+    required = {f.name for f in fields(kind) if f.default_factory is MISSING}
+    if odd := sorted((required - values.keys()) | (values.keys() - hints.keys())):
+        raise WireError(f"{shortened(odd)} missing or unknown in a session message: expected {', '.join(hints)}")
+    return kind(**{name: _checked(name, value, hints[name]) for name, value in values.items()})
+
+
+def _table(payload: bytes) -> dict[str, Any]:
+    if len(payload) > MOST_JSON_BYTES:
+        raise WireError(f"a session message of {len(payload)} bytes: at most {MOST_JSON_BYTES} are read")
+    try:
+        values = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise WireError(f"a damaged session message ({error}); send it again") from error
+    if not isinstance(values, dict):
+        raise WireError(f"a session message is {shortened(values)}: expected a table; send it again")
+    return values
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    try:
+        checked = msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        words = description(hint) or expected(hint)
+        raise WireError(f"{name} is {shortened(value)}: expected {words}") from error
+    if not all(text.isprintable() for text in _texts(checked)):  # they go to terminals and logs
+        raise WireError(f"{name} is {shortened(value)}: expected printable text")
+    return checked
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from (key, *_texts(inner))

@@ -1,0 +1,34 @@
+"""Tests in several processes at once (pytest -n): one core each, and what is timed runs while no other test does."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One thread for each worker and for the processes that its tests start."""
+    if hasattr(config, "workerinput"):  # set by pytest-xdist
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests marked `timing` last, when other workers have little left that they would wait for."""
+    items.sort(key=_is_timed)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around the timeout: a wait for the lock is not the test's
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Any number of tests share the lock on this file; a test marked `timing` has it for itself."""
+    with open(__file__) as file:
+        fcntl.flock(file, fcntl.LOCK_EX if _is_timed(item) else fcntl.LOCK_SH)
+        return (yield)
+
+
+def _is_timed(item: pytest.Item) -> bool:
+    return item.get_closest_marker("timing") is not None
