@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="The cloud's image generator: show, sample, train, convert.")
 
-Source = Annotated[str, typer.Argument(help="'builtin', a .safetensors that ktl wrote, or an official .pkl or .npz.")]
+Source = Annotated[
+    str, typer.Argument(help="'builtin', a .safetensors that ktl wrote, an official .pkl or .npz, or module:Class.")
+]
 Seed = Annotated[int, typer.Option(help=help_for(GeneratorTrainingConfig, "seed"))]
 
 

@@ -88,7 +88,7 @@ class Registry:
         kind: type[Settings] = getattr(self.load(name), "Settings", NoSettings)
         return kind
 
-    def choose(self, name: str, **values: Any) -> Choice:
+    def choose(self, name: str, /, **values: Any) -> Choice:
         """The choice `name` with some settings, the others by default. Raises UsageError naming what is wrong."""
         return Choice(name, from_table(self.settings_of(name), values))
 

@@ -1,4 +1,4 @@
-"""Arrays in .npy files: the noise and classes that images are drawn from, checked, and the images."""
+"""Arrays in .npy files: reads the noise and classes to draw images from, and writes images."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def write_array(path: Path, images: Tensor) -> None:
 
 
 def _read(path: Path) -> NDArray[Any]:
-    """The array of a .npy file; a pickled one is refused unread."""
+    """The array of a .npy file; a pickled one is refused without reading it."""
     try:
         array = np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError, SyntaxError) as error:

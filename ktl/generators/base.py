@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from functools import cached_property
 from typing import Annotated, Any, Protocol, get_type_hints
 
@@ -16,7 +16,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from ktl.errors import UsageError
-from ktl.settings import NoSettings, Settings, as_table, expected
+from ktl.settings import NoSettings, Settings, expected
 
 
 class ImageGenerator(Protocol):
@@ -78,7 +78,8 @@ class BaseGenerator:
         Override it where anything else changes the images.
         """
         kind = type(self)
-        digest = hashlib.sha256(f"{kind.__module__}:{kind.__qualname__} {json.dumps(as_table(self.settings))}".encode())
+        digest = hashlib.sha256(f"{kind.__module__}:{kind.__qualname__}".encode())
+        digest.update(msgspec.json.encode(asdict(self.settings)))
         with suppress(OSError, TypeError):  # there may be no source
             digest.update(inspect.getsource(kind).encode())
         for module in self._modules():

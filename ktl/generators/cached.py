@@ -1,4 +1,4 @@
-"""Images that a slow generator has drawn once are kept on disk: the same latent never costs a second time.
+"""Images that a slow generator has drawn once are kept on disk: the same latent is never drawn twice.
 
 One file per image, named by a digest of the generator's fingerprint and the latent as it travels (float16), so a later
 round, another process or a restarted cloud finds it too. An image drawn in another batch may differ in its last bit;
@@ -27,7 +27,7 @@ DRAWN_AT_ONCE = 32  # images: what a stopped process loses at most
 
 
 class CachedGenerator:
-    """Implements `ImageGenerator` by another one and a folder of the images that it has drawn.
+    """An `ImageGenerator` that keeps the images of another one in a folder.
 
     `folder` is made when first needed and holds at most `max_bytes`: the images used longest ago go first. A damaged
     file is drawn anew; a folder that cannot be written costs the cache, not the images.
@@ -77,7 +77,7 @@ class CachedGenerator:
             with Image.open(file, formats=["PNG"]) as image:
                 pixels = torch.from_numpy(np.array(image))
             os.utime(file)  # used now
-        except Exception:  # absent, or cut short by a crash: Pillow's decoders raise anything
+        except Exception:  # it is absent or cut short; Pillow's decoders raise anything
             return None
         expected = (self.image_size, self.image_size, 3)
         return pixels.permute(2, 0, 1) if pixels.shape == expected else None
@@ -101,7 +101,7 @@ class CachedGenerator:
 
 
 def with_cache(generator: ImageGenerator) -> ImageGenerator:
-    """`generator` with the user's cache if it is slow, as it is if it is quick."""
+    """A slow `generator` with the user's cache, a quick one as it is."""
     if generator.family != "diffusion" and generator.image_size <= FAST_SIZE:
         return generator
     return CachedGenerator(generator, cache_folder())

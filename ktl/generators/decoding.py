@@ -1,4 +1,4 @@
-"""Tables of a file as dataclasses: every value is checked against its annotation, and refused by name."""
+"""Tables that come from files are turned into dataclasses: each value is checked against its field's annotation."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MISSING = re.compile(r"Object missing required field `(\w+)`")
 
 
 def decoded(kind: type[Kind], table: Mapping[str, Any]) -> Kind:
-    """The dataclass `kind` that a file's `table` describes, tables and lists in it included.
+    """The dataclass `kind` that a file's `table` describes; nested tables and lists become dataclasses too.
 
     Raises CheckpointError naming the first value that is missing, of another type or out of its bounds, with what it
     may be, and any name that `kind` does not have.
     """
     try:
         made = msgspec.convert(table, kind)
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # a text may hold half a surrogate pair
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # of half a surrogate pair in a text
         raise CheckpointError(_explained(str(error), kind, table)) from error
     unknown = _unknown(table, msgspec.to_builtins(made))
     if unknown:

@@ -17,7 +17,7 @@ from ktl.generators.networks.stylegan3_layers import LayerPlan, StyleGAN3Config,
 from ktl.generators.networks.stylegan_xl import StyleGANXLConfig
 
 Config = StyleGAN2Config | StyleGAN3Config
-Shapes = Mapping[str, tuple[int, ...]]  # of a file's tensors by their names
+Shapes = Mapping[str, tuple[int, ...]]  # name of a tensor in the file -> its shape
 
 
 def check_config(config: Config, shapes: Shapes) -> None:

@@ -18,7 +18,7 @@ def sample_grid(generator: ImageGenerator, *, rows: int, columns: int, seed: int
 
 
 def grid(images: Tensor, columns: int) -> Image.Image:
-    """uint8 images (n, 3, h, w) in rows of `columns`, fewer if there are fewer; the last row's rest stays black."""
+    """uint8 images (n, 3, h, w) in one picture of at most `columns` per row; the end of the last row may stay black."""
     count, _, height, width = images.shape
     columns = min(columns, count)
     rows = math.ceil(count / columns)

@@ -47,8 +47,8 @@ READING_ERRORS = (
     OSError,
 )
 BATCH = 64  # images at a time, at most
-COMPILED_BATCH = 8  # images at a time, always: for another number all would be compiled anew
-CACHE = 6 * 2**20  # bytes of a layer's feature maps at a time: what leaves the cache costs as much as the arithmetic
+COMPILED_BATCH = 8  # images at a time, always: another number would be compiled anew
+CACHE = 6 * 2**20  # bytes of feature maps at a time: what does not fit a processor's cache slows the arithmetic
 
 
 PRODUCTS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
@@ -61,7 +61,7 @@ FAMILIES: dict[str, tuple[Callable[[Any], Network], type[Config]]] = {
 
 @dataclass(frozen=True)
 class Description:
-    """What a file says of its network. Those from before there were other families than StyleGAN2 name none."""
+    """What a file says of its network. The oldest files, all of StyleGAN2, name no family."""
 
     format: Literal["ktl-stylegan-1", "ktl-stylegan2-1"]
     config: dict[str, Any]
@@ -70,7 +70,7 @@ class Description:
 
 
 def family_of(network: Network) -> str:
-    """The name of the network's family, as files tell it."""
+    """The name of the network's family, as it is written in files."""
     return next(family for family, (kind, _) in FAMILIES.items() if type(network) is kind)
 
 
@@ -94,11 +94,12 @@ class StyleGANGenerator:
         self._compiled: Callable[[Tensor], Tensor] | None = None
 
     def hasten(self, products: str = "float32", *, compiled: bool = False) -> None:
-        """Lets `images` draw faster: with `products` of convolutions in "bfloat16", a level or two off, or `compiled`.
+        """Lets `images` draw faster: with `products` of convolutions in "bfloat16", or `compiled`.
 
-        Compiling is torch.compile's, at the first images: it takes a minute or more and gives the same images to
-        rounding. The fingerprint becomes another one, so that images drawn otherwise are not taken for each other.
-        Raises UsageError for other products, and where compiling lacks a C++ compiler.
+        In bfloat16 a pixel is a level or two of 255 off. torch.compile compiles when the first images are drawn: it
+        takes a minute or more, and the images are the same up to rounding. The fingerprint changes, so that images
+        drawn in different ways are not taken for each other. Raises UsageError for other products, and if there is no
+        C++ compiler to compile with.
         """
         if products not in PRODUCTS:
             raise UsageError(f"products is {products!r}: choose one of {', '.join(PRODUCTS)}")
@@ -113,8 +114,8 @@ class StyleGANGenerator:
     def latents(self, noise: Tensor) -> Tensor:
         """noise (n, noise_dim), z and one number for each class if there are any  ->  w (n, w_dim), truncation 1."""
         z, scores = noise.split([self.z_dim, self.classes], dim=1)
-        # of independent N(0, 1) numbers each is as likely the greatest: classes are drawn uniformly, as StyleGAN-XL
-        # publishes its samples, and noise stays one Gaussian vector that alignments can move
+        # each of these numbers is equally likely to be the greatest, so classes are drawn uniformly, as in the samples
+        # that StyleGAN-XL published, and the noise is one Gaussian vector that alignments can move
         return self.mapped(z, scores.argmax(dim=1) if self.classes else None)
 
     def mapped(self, z: Tensor, classes: Tensor | None = None, truncation: float = 1.0) -> Tensor:
@@ -143,7 +144,7 @@ class StyleGANGenerator:
 
 
 def require_compiler() -> None:
-    """Raises UsageError where torch.compile would not find the C++ compiler that it takes."""
+    """Raises UsageError if the C++ compiler that torch.compile needs is not installed."""
     compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(compiler) is None:
         raise UsageError(
@@ -221,7 +222,7 @@ def _check_header(path: Path) -> None:
 
 
 def _network(about: Description, shapes: Shapes) -> Network:
-    """The network that a file tells about itself, its weights still to be loaded."""
+    """The network that a file describes, its weights still to be loaded."""
     kind, config_kind = FAMILIES[about.family]
     config = decoded(config_kind, about.config)
     check_config(config, shapes)

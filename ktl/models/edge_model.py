@@ -40,7 +40,7 @@ def build_model(
     classes: int,
     seed: int,
     etf_seed: int,
-    settings: ClassifierSettings,
+    settings: ClassifierSettings = ClassifierSettings(),
     classifier: ClassifierKind = EtfClassifier,
 ) -> EdgeModel:
     """The model `name` of the registry with initial weights from `seed`; edges with one `etf_seed` share the ETF."""

@@ -1,20 +1,69 @@
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from ktl.errors import CheckpointError, UsageError
 from ktl.generators import load_generator
-from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.generators.base import BaseGenerator, ImageGenerator, sample_latents
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
-from ktl.generators.samples import sample_grid
-from ktl.generators.stylegan import load_stylegan, save_stylegan
+from ktl.generators.stylegan import save_stylegan
 from ktl.seeds import initialising, stream
+from ktl.settings import NoSettings
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "generators.md"
+PLUGIN = """
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from msgspec import Meta
+
+from ktl.generators.base import BaseGenerator
+from ktl.settings import Settings as KtlSettings
+
+
+class Noise(BaseGenerator):
+    '''Projections of the latent.'''
+
+    noise_dim = latent_dim = 8
+    image_size = 16
+
+    @dataclass(frozen=True)
+    class Settings(KtlSettings):
+        contrast: Annotated[float, Meta(gt=0, description="Of the images.")] = 40.0
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.layer = torch.nn.Linear(8, 3 * 16 * 16)
+        torch.nn.init.constant_(self.layer.weight, 0.5)
+        torch.nn.init.zeros_(self.layer.bias)
+
+    def images(self, latents):
+        pixels = self.layer(latents) * self.settings.contrast + 128
+        return pixels.detach().clamp(0, 255).to(torch.uint8).unflatten(1, (3, 16, 16))
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """plugin(text) writes a module of this text and returns its name."""
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"plugin_{abs(hash(request.node.nodeid))}"  # a module is imported once in a process
+
+    def write(text: str) -> str:
+        (tmp_path / f"{name}.py").write_text(text)
+        return name
+
+    return write
 
 
 @pytest.fixture(scope="module")
@@ -62,52 +111,153 @@ def test_an_unknown_generator_is_refused_with_the_choices(source: str) -> None:
         load_generator(source)
 
 
+def test_a_class_of_another_package_is_a_generator(plugin: Callable[[str], str]) -> None:
+    source = f"{plugin(PLUGIN)}:Noise"
+    generator = load_generator(source)
+    assert (generator.name, generator.family, generator.licence) == ("Noise", "own", "not stated")
+    assert (generator.noise_dim, generator.latent_dim, generator.image_size) == (8, 8, 16)
+    assert generator.parameters == 8 * 768 + 768
+    latents = sample_latents(generator, 3, stream(0, "test"))
+    images = generator.images(latents)
+    assert (images.shape, images.dtype) == ((3, 3, 16, 16), torch.uint8)
+    expected = (latents.sum(dim=1) * 0.5 * 40.0 + 128).clamp(0, 255)
+    assert (images[:, 0, 0, 0].float() - expected).abs().max() <= 1
+
+
+def test_a_plug_in_is_told_its_settings_which_its_fingerprint_covers(plugin: Callable[[str], str]) -> None:
+    source = f"{plugin(PLUGIN)}:Noise"
+    plain, same, dull = (load_generator(source, values) for values in (None, {"contrast": 40.0}, {"contrast": 1}))
+    latents = sample_latents(plain, 3, stream(0, "test"))
+    assert dull.images(latents).float().std() < plain.images(latents).float().std() / 10
+    assert plain.fingerprint == same.fingerprint != dull.fingerprint
+    assert len(plain.fingerprint) == 64
+
+
+def test_the_documented_generator_works_as_it_stands(plugin: Callable[[str], str]) -> None:
+    example = re.search(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert example is not None
+    assert len(example[1].splitlines()) <= 30
+    generator = load_generator(f"{plugin(example[1])}:Stripes", {"contrast": 20.0})
+    latents = sample_latents(generator, 2, stream(0, "test"))
+    assert (generator.images(latents)[:, 1, 5].float() - (latents * 20 + 128).clamp(0, 255)).abs().max() <= 1
+
+
+def test_a_derived_generators_fingerprint_covers_its_weights() -> None:
+    class Linear(BaseGenerator):
+        def __init__(self, settings: NoSettings, seed: int) -> None:
+            super().__init__(settings)
+            with initialising(seed, "weights"):
+                self.layer = torch.nn.Linear(8, 8).half()
+
+    prints = [Linear(NoSettings(), seed).fingerprint for seed in (0, 0, 1)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"contrast": 0}, "contrast is 0: expected `float` > 0.0"),
+        ({"contrast": "much"}, "contrast is 'much': expected `float`, got `str`"),
+        ({"colour": 1}, "'colour' is no setting of Settings"),
+    ],
+)
+def test_a_setting_of_a_plug_in_that_does_not_fit_is_refused(
+    plugin: Callable[[str], str], settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_generator(f"{plugin(PLUGIN)}:Noise", settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("    def images", "    def pictures"),
+            "has no images: give it all that ImageGenerator in ktl.generators.base",
+        ),
+        (("noise_dim = latent_dim = 8", "noise_dim = 8"), "has no latent_dim: give it all"),
+        (
+            ("noise_dim = latent_dim = 8\n    image_size = 16", ""),
+            "has no noise_dim, latent_dim, image_size: give it all",
+        ),
+        (("image_size = 16", "image_size = '16'"), "image_size of .* is '16': give a whole number of at least 4"),
+        (("image_size = 16", "image_size = 0"), "image_size of .* is 0: give a whole number of at least 4"),
+        (("image_size = 16", "image_size = 16; licence = None"), "licence of generator .* is None: give text"),
+        (("image_size = 16", "image_size = 16; latents = 3"), "latents of generator .* is 3: give a method"),
+        (("class Settings(KtlSettings)", "class Settings"), "Settings of generator .*: derive it from ktl.settings"),
+        (("def __init__(self, settings):", "def __init__(self, settings, more):"), "cannot be made of its settings"),
+    ],
+)
+def test_a_plug_in_that_lacks_something_is_refused_by_name(
+    plugin: Callable[[str], str], change: tuple[str, str], message: str
+) -> None:
+    assert change[0] in PLUGIN
+    source = f"{plugin(PLUGIN.replace(*change))}:Noise"
+    with pytest.raises(UsageError, match=message) as refused:
+        load_generator(source)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "no_such_package:Noise",
+            r"cannot load generator 'no_such_package:Noise' \(No module named 'no_such_package'\)",
+        ),
+        ("math:Noise", "cannot load generator 'math:Noise' .*give an importable module:Class"),
+        ("math:floor", "generator 'math:floor' is a builtin_function_or_method: give a class"),
+        ("collections:ChainMap", "has no name, family, licence, fingerprint, noise_dim"),
+    ],
+)
+def test_what_is_no_generator_class_is_refused(source: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_generator(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("builtin", "generator 'builtin' takes no settings, but steps came: there is nothing to set"),
+        ("weights.safetensors", "takes no settings, but steps came: there is nothing to set"),
+        ("weights.pkl", "takes no settings, but steps came: there is nothing to set"),
+        (
+            "diffusers:folder",
+            "write prompt, preset, steps, guidance, scheduler, size, variant into the source, as diffusers:",
+        ),
+    ],
+)
+def test_settings_of_a_generator_that_has_none_are_refused(source: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_generator(source, {"steps": 4})
+
+
+def test_a_generator_that_a_package_registers_goes_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "noise_package.py").write_text(PLUGIN)
+    about = tmp_path / "noise_package-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: noise-package\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[ktl.generators]\nnoise = noise_package:Noise\n")
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from ktl.generators import GENERATORS, load_generator\n"
+        "print(GENERATORS.names(), GENERATORS.summary('noise'))\n"
+        "print(load_generator('noise', {'contrast': 2.0}).settings)\n"
+        "load_generator('nose')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    names, settings = ended.stdout.splitlines()
+    assert names == "['builtin', 'diffusers', 'noise'] Projections of the latent."
+    assert settings == "Noise.Settings(contrast=2.0)"
+    assert "StyleGAN's .pkl, diffusers:FOLDER_OR_ID, 'noise', or module:Class" in ended.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("suffix", ["safetensors", "pkl", "npz"])
 def test_a_missing_file_of_any_kind_is_named(suffix: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=rf"there is no .* file .*absent\.{suffix}"):
         load_generator(str(tmp_path / f"absent.{suffix}"))
 
 
-def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "other.safetensors"
-    save_file({"a": torch.zeros(2)}, path)
-    with pytest.raises(
-        CheckpointError,
-        match="is no generator that ktl can read: its format is missing: expected one of ktl-stylegan-1, ktl-",
-    ):
-        load_stylegan(path, "other")
-
-
-def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
-    with initialising(0, "test"):
-        network = StyleGAN2(StyleGAN2Config(z_dim=8, w_dim=8, resolution=8, channel_base=64, channel_max=8))
-    path = tmp_path / "cut.safetensors"
-    save_stylegan(path, network, licence="CC0")
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=r"cut\.safetensors is no generator"):
-        load_stylegan(path, "cut")
-
-
-def test_weights_of_another_shape_are_refused_in_one_line(tmp_path: Path) -> None:
-    with initialising(0, "test"):
-        network = StyleGAN2(StyleGAN2Config(z_dim=8, w_dim=8, resolution=8, channel_base=64, channel_max=8))
-    network.config = StyleGAN2Config(z_dim=8, w_dim=16, resolution=8, channel_base=64, channel_max=8)
-    path = tmp_path / "odd.safetensors"
-    save_stylegan(path, network, licence="CC0")
-    with pytest.raises(CheckpointError) as caught:
-        load_stylegan(path, "odd")
-    assert "\n" not in str(caught.value)
-
-
-def test_the_sample_grid_is_a_picture_of_rows_and_columns(builtin: ImageGenerator) -> None:
-    picture = sample_grid(builtin, rows=2, columns=3, seed=0)
-    assert picture.size == (96, 64)
-    first = builtin.images(sample_latents(builtin, 6, stream(0, "samples")))[0]
-    corner = torch.tensor(np.asarray(picture)[:32, :32]).permute(2, 0, 1)
-    assert torch.equal(corner, first)
-
-
-@pytest.mark.timing
 @pytest.mark.slow
 def test_the_built_in_generator_is_quick() -> None:
     started = time.perf_counter()

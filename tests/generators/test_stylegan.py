@@ -1,4 +1,4 @@
-"""Faster ways to draw: which images they give, and how they are told apart."""
+"""Files that are no generator, and faster ways to draw: which images they give, and how they are told apart."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from support.families import drawn, made
 
-from ktl.errors import UsageError
+from ktl.errors import CheckpointError, UsageError
 from ktl.generators import load_generator
 from ktl.generators.base import sample_latents
-from ktl.generators.stylegan import StyleGANGenerator, save_stylegan
-from ktl.seeds import stream
-
-from .test_families import drawn, made
+from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
+from ktl.generators.stylegan import StyleGANGenerator, load_stylegan, save_stylegan
+from ktl.seeds import initialising, stream
 
 
 def loaded_twice(name: str, tmp_path: Path, **options: Any) -> tuple[StyleGANGenerator, StyleGANGenerator]:
@@ -24,6 +25,37 @@ def loaded_twice(name: str, tmp_path: Path, **options: Any) -> tuple[StyleGANGen
     assert isinstance(exact, StyleGANGenerator)
     assert isinstance(hastened, StyleGANGenerator)
     return exact, hastened
+
+
+def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(
+        CheckpointError,
+        match="is no generator that ktl can read: its format is missing: expected one of ktl-stylegan-1, ktl-",
+    ):
+        load_stylegan(path, "other")
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    with initialising(0, "test"):
+        network = StyleGAN2(StyleGAN2Config(z_dim=8, w_dim=8, resolution=8, channel_base=64, channel_max=8))
+    path = tmp_path / "cut.safetensors"
+    save_stylegan(path, network, licence="CC0")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"cut\.safetensors is no generator"):
+        load_stylegan(path, "cut")
+
+
+def test_weights_of_another_shape_are_refused_in_one_line(tmp_path: Path) -> None:
+    with initialising(0, "test"):
+        network = StyleGAN2(StyleGAN2Config(z_dim=8, w_dim=8, resolution=8, channel_base=64, channel_max=8))
+    network.config = StyleGAN2Config(z_dim=8, w_dim=16, resolution=8, channel_base=64, channel_max=8)
+    path = tmp_path / "odd.safetensors"
+    save_stylegan(path, network, licence="CC0")
+    with pytest.raises(CheckpointError) as caught:
+        load_stylegan(path, "odd")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["StyleGAN2", "StyleGAN3", "StyleGAN-XL with heads"])

@@ -25,10 +25,11 @@ from torch import Tensor
 
 from ktl.data.partition import FederatedData
 from ktl.federation.settings import FederationConfig
-from ktl.methods import fedgen
+from ktl.methods import METHODS
 from ktl.methods.base import Problem
 from ktl.methods.fedkd import compress, decompress
-from ktl.methods.fedtgp import adaptive_margin
+from ktl.methods.fedtgp import largest_distance
+from ktl.methods.message import Message
 from ktl.seeds import stream  # the draws are all that both sides have in common
 
 
@@ -95,7 +96,7 @@ def test_fedgh_trains_one_head_on_the_means(plain: FederationConfig, shared: Fed
     assert torch.allclose(message["weight"], (weight - 0.01 * by_weight).detach(), atol=1e-5)
     assert torch.allclose(message["bias"], (bias - 0.01 * by_bias).detach(), atol=1e-5)
     for client in clients:
-        client.head.load_state_dict(message)
+        client.head.load_state_dict(dict(message.tensors))
         client.step()
     assert_same_weights(edges, clients)
 
@@ -125,7 +126,7 @@ def test_fml_trains_both_models_on_each_other(plain: FederationConfig, shared: F
     one_round(edges, cloud, 0)
     assert_same_weights(edges, clients)
     averaged = [sum(s * t for s, t in zip(shares(clients), each, strict=True)) for each in zip(*reports, strict=True)]
-    for found, expected in zip(cloud.answer(1, {}).values(), averaged, strict=True):
+    for found, expected in zip(cloud.answer(1, {}).tensors.values(), averaged, strict=True):
         assert torch.allclose(found, expected, atol=1e-5)
 
 
@@ -135,10 +136,10 @@ def test_fedkd_distils_by_the_sum_of_the_cross_entropies_and_sends_factors(
     edges, cloud, clients = start("fedkd", plain, shared, problem)
     message = cloud.answer(0, {})
     small = cloud.small_model()
-    small.load_state_dict(decompress(message))
+    small.load_state_dict(dict(decompress(message).tensors))
     edges.method.learn(edges.learners[0], message)
-    learnt_map = copy.deepcopy(edges.method._guidance.map)  # type: ignore[attr-defined]
-    edges.learners[0].guide(None)
+    learnt_map = copy.deepcopy(edges.method._distillation.map)  # type: ignore[attr-defined]
+    edges.learners[0].minimise()
     reports = []
     for client in clients:
         body, head, feature_map = (copy.deepcopy(m) for m in (small.extractor, small.classifier.projection, learnt_map))
@@ -155,7 +156,7 @@ def test_fedkd_distils_by_the_sum_of_the_cross_entropies_and_sends_factors(
     one_round(edges, cloud, 0)
     assert_same_weights(edges, clients)
     sent = decompress(cloud.answer(1, {}))
-    for name, tensor in sent.items():
+    for name, tensor in sent.tensors.items():
         parts = [kept(kept_once, 0.95) for kept_once in (report[name] for report in reports)]
         averaged = sum(share * part for share, part in zip(shares(clients), parts, strict=True))
         assert torch.allclose(tensor, kept(averaged, 0.98), atol=1e-4), name
@@ -177,18 +178,17 @@ def kept(matrix: Tensor, energy: float) -> Tensor:
 
 def test_a_compressed_matrix_of_low_rank_comes_back_from_fewer_numbers() -> None:
     matrix = torch.randn(40, 3) @ torch.randn(3, 60)
-    message = compress({"w": matrix, "b": torch.ones(4)}, energy=1 - 1e-6)
+    message = compress(Message({"w": matrix, "b": torch.ones(4)}), energy=1 - 1e-6)
     assert message["w/u"].shape == (40, 3)
     assert torch.allclose(decompress(message)["w"], matrix, atol=1e-3)
     assert torch.equal(decompress(message)["b"], torch.ones(4))
 
 
 def test_fedgen_trains_its_generator_until_the_heads_know_the_classes(
-    plain: FederationConfig, shared: FederatedData, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    plain: FederationConfig, shared: FederatedData, problem: Problem
 ) -> None:
     """The generator's training, followed step by step with the same draws; 3 steps, as Adam's rounding errors grow."""
-    monkeypatch.setattr(fedgen, "STEPS", 3)
-    edges, cloud, clients = start("fedgen", plain, shared, problem)
+    edges, cloud, clients = start(METHODS.choose("fedgen", steps=3), plain, shared, problem)
     generator = copy.deepcopy(cloud._generator())  # type: ignore[attr-defined]
     one_round(edges, cloud, 0)
     message = cloud.answer(1, {})
@@ -209,7 +209,7 @@ def test_fedgen_trains_its_generator_until_the_heads_know_the_classes(
         optimizer.zero_grad()
         F.cross_entropy(logits, labels).backward()
         optimizer.step()
-    found = {name.removeprefix("generator/"): t for name, t in message.items() if name.startswith("generator/")}
+    found = {name.removeprefix("generator/"): t for name, t in message.tensors.items() if name.startswith("generator/")}
     sent = copy.deepcopy(generator)
     sent.load_state_dict(found)
     inputs = torch.cat([torch.randn(20, 32), torch.eye(CLASSES)[torch.arange(20) % CLASSES]], dim=1)
@@ -222,9 +222,20 @@ def test_fedgen_trains_its_generator_until_the_heads_know_the_classes(
 
 def test_the_margin_of_fedtgp_is_the_largest_distance_of_class_centres() -> None:
     means = torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 3.0]])
-    assert adaptive_margin(means, torch.tensor([0, 0, 1]), 5) == pytest.approx(math.sqrt(18.0))
-    assert adaptive_margin(100 * means, torch.tensor([0, 0, 1]), 5) == 100.0
-    assert adaptive_margin(means[:1], torch.tensor([3]), 5) == 0.0
+    assert largest_distance(means, torch.tensor([0, 0, 1]), 5) == pytest.approx(math.sqrt(18.0))
+    assert largest_distance(means[:1], torch.tensor([3]), 5) == 0.0
+
+
+def test_the_margin_of_fedtgp_is_bounded(plain: FederationConfig, shared: FederatedData, problem: Problem) -> None:
+    """Means that lie far apart pull no further than means at the largest margin."""
+    far = {0: Message({"means": 1e4 * torch.eye(2, 512), "classes": torch.tensor([0, 1])})}
+    answers = []
+    for bound in (100.0, 50.0, 1e9):
+        choice = METHODS.choose("fedtgp", max_margin=bound, epochs=1)
+        _, cloud, _ = start(choice, plain, shared, problem)
+        cloud.collect(0, far)
+        answers.append(cloud.answer(1, {})["means"])
+    assert not torch.equal(answers[0], answers[1]) or not torch.equal(answers[0], answers[2])
 
 
 def test_fedtgp_trains_prototypes_by_the_contrast_with_a_margin(

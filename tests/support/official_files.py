@@ -17,15 +17,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ktl.generators.official.convert import read_network
+
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+
+
+def golden_arrays(name: str) -> dict[str, np.ndarray]:
+    """What the official code drew with a small network: z, c, ws_psi1, img_psi1, ..., beside its state."""
+    with np.load(GOLDEN / f"{name}.npz") as file:
+        return dict(file)
 
 
 def golden_network(name: str = "stylegan2-32") -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The constructor arguments and the state of a small official network."""
-    with np.load(GOLDEN / f"{name}.npz") as file:
-        config = json.loads(file["meta_json"].tobytes())["config"]
-        state = {name.removeprefix("state/"): torch.from_numpy(file[name]) for name in file if "state/" in name}
+    arrays = golden_arrays(name)
+    config = json.loads(arrays["meta_json"].tobytes())["config"]
+    state = {key.removeprefix("state/"): torch.from_numpy(arrays[key]) for key in arrays if "state/" in key}
     return config, state
+
+
+def golden_copy(name: str) -> Any:
+    """The same network as ktl's own."""
+    return read_network(GOLDEN / f"{name}.npz").eval()
 
 
 class Reduced:

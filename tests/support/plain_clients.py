@@ -12,10 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ktl.data.partition import FederatedData
+from ktl.federation.processes import federated_edges, make_method
 from ktl.federation.settings import FederationConfig
 from ktl.loop.edges import Edges
 from ktl.methods import METHODS
-from ktl.methods.base import Message, Method, Problem
+from ktl.methods.base import Method, Problem
+from ktl.methods.message import Message
+from ktl.registry import Choice, chosen
 
 CLIENTS = [0, 1]
 RATE = 0.05
@@ -57,21 +60,24 @@ def apply(module: nn.Module, gradients: Any, factor: float) -> None:
             parameter -= RATE * factor * gradient
 
 
-def start(name: str, config: FederationConfig, shared: FederatedData, problem: Problem) -> tuple[Edges, Method, Any]:
+def start(
+    method: str | Choice, config: FederationConfig, shared: FederatedData, problem: Problem
+) -> tuple[Edges, Method, Any]:
     """The edges and the cloud of a method, and two plain clients with the same initial weights."""
-    config = replace(config, method=name)
-    edges = Edges(config, problem, {client: shared.task(client) for client in CLIENTS})
+    config = replace(config, method=method)
+    problem = replace(problem, training=METHODS.load(chosen(config.method).name).recipe(config.training))
+    edges = federated_edges(config, problem, {client: shared.task(client) for client in CLIENTS})
     plain = []
     for client in CLIENTS:
         task = shared.task(client)
         plain.append(Plain(edges.learners[client].model, task.shot_images, task.shot_labels))
-    return edges, METHODS.load(name)(config, problem), plain
+    return edges, make_method(config, problem), plain
 
 
 def one_round(edges: Edges, cloud: Method, round_index: int) -> Message:
     asked = {c: a for c, a in edges.ask(CLIENTS, round_index).items() if not isinstance(a, str)}
     message = cloud.answer(round_index, asked)
-    outcomes = edges.train(CLIENTS, round_index, message)
+    outcomes = edges.learn(CLIENTS, round_index, message)
     assert [outcome.error for outcome in outcomes.values()] == [None, None]
     cloud.collect(round_index, {client: outcome.report for client, outcome in outcomes.items()})
     return message

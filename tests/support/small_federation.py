@@ -10,6 +10,7 @@ import pytest
 from ktl.data import load_dataset
 from ktl.data.partition import FederatedData, share_out
 from ktl.data.settings import PartitionConfig
+from ktl.federation.run import federated_problem
 from ktl.federation.settings import FederationConfig
 from ktl.learning.settings import RECIPES
 from ktl.loop.settings import CloudConfig
@@ -40,5 +41,5 @@ def shared(plain: FederationConfig) -> FederatedData:
 
 
 @pytest.fixture(scope="session")
-def problem(shared: FederatedData) -> Problem:
-    return Problem(shared.counts("train"), shared.images.shape[1], shared.images.shape[2])
+def problem(plain: FederationConfig, shared: FederatedData) -> Problem:
+    return federated_problem(plain, shared)

@@ -1,6 +1,6 @@
-"""Any text-to-image pipeline of `diffusers` as an `ImageGenerator`: its latents are the noise that denoising starts at.
+"""Any text-to-image pipeline of `diffusers` as an `ImageGenerator`: its latents are the noise that it denoises.
 
-FedKTL (CVPR 2024) section 4 aligns with Stable Diffusion so. The prompt is fixed: what tells images apart is the noise.
+So does FedKTL (CVPR 2024, section 4) with Stable Diffusion. The prompt is fixed: images differ by their noise alone.
 Loading runs nothing that a pipeline's folder holds: weights are read from safetensors alone, and components of any
 library but diffusers and transformers are refused. A pipeline's own safety checker is not loaded: it would blacken
 images that an edge has paid for, and the operator chooses the prompt.
@@ -90,7 +90,7 @@ class DiffusionGenerator:
         return (square.float() * 255.0).round().clamp(0, 255).to("cpu", torch.uint8)
 
     def _at_once(self) -> int:
-        """How many images fit the memory."""
+        """How many images are drawn at a time: as many as are expected to fit the memory."""
         pixels = math.prod(self._pixels)
         if self.pipeline.device.type != "cuda":
             return max(1, CPU_BATCH_PIXELS // pixels)
@@ -130,7 +130,7 @@ def latent_shape(pipeline: Any, size: int | None) -> tuple[int, int, int]:
 
 
 def _settings(pipeline: Any, wanted: DiffusionSource) -> Preset:
-    """The preset that was asked for or that the pipeline calls for, with the options that were given in its place."""
+    """The preset that the user or the pipeline asks for, overridden by the options that the user gave."""
     distilled = _denoiser(pipeline).config.get("time_cond_proj_dim") is not None  # takes guidance as an input
     options = wanted.settings
     name: str | None = options.preset
@@ -152,7 +152,7 @@ def _settings(pipeline: Any, wanted: DiffusionSource) -> Preset:
 
 
 def _set_scheduler(pipeline: Any, settings: Preset, *, asked: bool) -> None:
-    """Replaces the scheduler. One of another kind of model stays, unless the user asked: then UsageError."""
+    """Replaces the scheduler. Another kind of model keeps its own; if the user asked otherwise, raises UsageError."""
     import diffusers
     from diffusers.schedulers import KarrasDiffusionSchedulers
 
@@ -191,6 +191,6 @@ def _denoiser(pipeline: Any) -> Any:
 
 
 def _seed(latent: Tensor) -> int:
-    """Of the latent as it travels, in float16."""
+    """A seed that depends on the latent alone, rounded to float16 as it is sent."""
     digest = hashlib.blake2b(latent.to(torch.float16).cpu().numpy().tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

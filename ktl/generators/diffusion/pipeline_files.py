@@ -1,4 +1,4 @@
-"""The files of a diffusers pipeline: found, checked before anything is loaded, loaded, and told apart by a digest."""
+"""The files of a diffusers pipeline: finds them, checks them, loads them, and computes their fingerprint."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def licence_of(folder: Path, location: str) -> str:
     try:
         data = ModelCard.load(card if card.is_file() else location).data
         licence = data.get("license_name") or data.get("license")
-    except Exception:  # offline, no card, or one that is no YAML: a missing licence stops nobody
+    except Exception:  # offline, no card, or one that is no YAML: an unknown licence stops nobody
         return "unknown"
     return licence if isinstance(licence, str) and licence.isprintable() else "unknown"
 

@@ -46,7 +46,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, str]]] = {
 
 @dataclass(frozen=True)
 class DiffusionSettings(Settings):
-    """How a pipeline draws. None is by the preset, and the preset by the pipeline."""
+    """How a pipeline draws. What is None is taken from the preset, and the preset is chosen by the pipeline."""
 
     prompt: Annotated[str, Meta(description="One for all images; the default is FedKTL's.")] = "a cat"
     preset: Annotated[
@@ -65,7 +65,7 @@ class DiffusionSettings(Settings):
 
 @dataclass(frozen=True)
 class DiffusionSource:
-    """What a source string says."""
+    """A source string, read."""
 
     location: str  # a folder, or an id on the Hugging Face hub
     settings: DiffusionSettings

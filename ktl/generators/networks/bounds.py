@@ -1,6 +1,6 @@
-"""What the numbers of a network's configuration may be: types whose bounds are checked when a file is decoded.
+"""Bounds on the numbers of a network's configuration, as types: `ktl.generators.decoding` checks them.
 
-Each number is small enough that a network of the largest ones can be reckoned with before any of it is allocated.
+They allow every released network and keep the arithmetic about a configuration small, whatever a file claims.
 """
 
 from __future__ import annotations
@@ -28,5 +28,5 @@ Kernel = Annotated[int, Meta(ge=1, le=7)]
 Taps = Annotated[int, Meta(ge=1, le=MAX_TAPS)]
 Upsampling = Annotated[int, Meta(ge=1, le=8)]
 MapSize = Annotated[int, Meta(ge=1, le=MAX_MAP_SIZE)]
-# of what is no count: frequencies, scales. Whole ones stay whole: a file is written again with the same bytes
+# a frequency or a scale. A whole number stays an int, so that a configuration is written as it was read
 Number = Annotated[int, Meta(gt=0, lt=10**6)] | Annotated[float, Meta(gt=0, lt=1e6)]

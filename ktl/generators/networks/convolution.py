@@ -61,10 +61,10 @@ def _convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int, t
 
 
 def added(x: Tensor, other: Tensor) -> Tensor:
-    """x plus what broadcasts to it, in place where no gradient needs it as it was."""
+    """x + other, which broadcasts to x's shape; in place if no gradient needs the old x."""
     return x + other.to(x.dtype) if x.requires_grad else x.add_(other)
 
 
 def bounded(x: Tensor, bound: float) -> Tensor:
-    """x within [-bound, bound], in place where no gradient needs it as it was."""
+    """x clamped to [-bound, bound]; in place if no gradient needs the old x."""
     return x.clamp(-bound, bound) if x.requires_grad else x.clamp_(-bound, bound)

@@ -33,7 +33,7 @@ def lowpass_filter(taps: int, cutoff: float, width: float, sampling_rate: float,
     window = np.kaiser(taps, kaiser_beta(taps, width, sampling_rate))
     x = (np.arange(taps) - (taps - 1) / 2) / sampling_rate
     if radial:
-        r = np.maximum(np.hypot(*np.meshgrid(x, x)), 1e-12)  # the jinc has a limit at 0, its formula has none
+        r = np.maximum(np.hypot(*np.meshgrid(x, x)), 1e-12)  # the jinc's formula divides by r
         bessel = torch.special.bessel_j1(torch.from_numpy(2 * math.pi * cutoff * r)).numpy()
         kernel = bessel / (math.pi * r) * np.outer(window, window)
     else:
@@ -53,7 +53,7 @@ def upsample(x: Tensor, kernel: Tensor | None, factor: int, padding: tuple[int, 
     channels, taps = x.shape[1], len(kernel)
     # a transposed convolution is the full one: taps - 1 more on each side, and no zeros behind the last pixel
     before, after = before - (taps - 1), after + (factor - 1) - (taps - 1)
-    crop = max(0, min(-before, -after))  # what the convolution itself can leave out
+    crop = max(0, min(-before, -after))  # what the convolution can crop by itself
     column = (kernel * (factor * math.sqrt(gain))).to(x.dtype).expand(channels, 1, taps)[..., None]
     x = F.conv_transpose2d(x, column, stride=(factor, 1), padding=(crop, 0), groups=channels)
     x = F.conv_transpose2d(x, column.transpose(2, 3), stride=(1, factor), padding=(0, crop), groups=channels)

@@ -96,7 +96,7 @@ class SynthesisLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.up = up
-        # a positive gain may as well come before the leaky ReLU, in what is multiplied anyhow
+        # a positive gain commutes with the leaky ReLU, and as part of the scale it costs nothing
         self.gain = ACTIVATION_GAIN * gain
         self.bound = None if conv_clamp is None else conv_clamp * gain
         self.affine = Dense(w_dim, in_channels, bias_init=1.0)
@@ -151,7 +151,7 @@ class ToRGB(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """The `resnet` architecture's way round a block: a 1 x 1 convolution, then up-sampling."""
+    """The shortcut round a block in the `resnet` architecture: a 1 x 1 convolution, then up-sampling."""
 
     resample_filter: Tensor
 
@@ -239,7 +239,7 @@ class SynthesisNetwork(nn.Module):
         self.map_bytes = max(block.map_bytes for block in self.children() if isinstance(block, SynthesisBlock))
 
     def forward(self, ws: Tensor, cache: int | None = None) -> Tensor:
-        """`cache`: bytes that a feature map should fit; from where one does not, fewer images are drawn at a time.
+        """`cache` is a number of bytes. Once a layer's feature maps do not fit it, fewer images are drawn at a time.
 
         None, as in training, draws all at once. The images are the same, to rounding.
         """
@@ -256,7 +256,7 @@ Step = tuple[SynthesisBlock, Modulations]
 
 
 def drawn(steps: list[Step], x: Tensor | None, image: Tensor | None, cache: int | None) -> list[Tensor]:
-    """The images, in parts, that the steps left to do make of the maps and images so far."""
+    """The images, in parts, that the remaining steps make of the feature maps `x` and the images so far."""
     if not steps:
         assert image is not None
         return [image]

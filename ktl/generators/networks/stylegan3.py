@@ -37,7 +37,7 @@ class FourierInput(nn.Module):
         self.affine = Dense(w_dim, 4)
         nn.init.zeros_(self.affine.weight)
         self.affine.bias.data[0] = 1.0  # no rotation
-        self.register_buffer("transform", torch.eye(3))  # for whoever wants to move the whole image
+        self.register_buffer("transform", torch.eye(3))  # callers may set it to move the whole image
         self.register_buffer("freqs", freqs)
         self.register_buffer("phases", torch.rand(band.channels) - 0.5)
 
@@ -124,7 +124,7 @@ class AliasFreeLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         x = self.convolve(x, self.affine(w))
-        # a positive gain may as well come before a leaky ReLU, where the filter has it for nothing
+        # a positive gain commutes with a leaky ReLU, and inside the filter it costs nothing
         x = upsample(x, self.up_filter, self.up_factor, self.padding, gain=1.0 if self.is_rgb else ACTIVATION_GAIN)
         if not self.is_rgb:
             x = F.leaky_relu(x, LEAKY_SLOPE, inplace=not x.requires_grad)
@@ -148,7 +148,7 @@ class SynthesisNetwork(nn.Module):
         self.map_bytes = max(layer.map_bytes for layer in self.children() if isinstance(layer, AliasFreeLayer))
 
     def forward(self, ws: Tensor, cache: int | None = None) -> Tensor:
-        """`cache`: bytes that a feature map should fit; so many images are drawn at a time, all if None."""
+        """`cache` is a number of bytes: so many images are drawn at a time that their feature maps fit; None: all."""
         at_once = len(ws) if cache is None else max(1, cache // self.map_bytes)
         if len(ws) > at_once:
             return torch.cat([self(part) for part in ws.split(at_once)])

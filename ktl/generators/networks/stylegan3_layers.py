@@ -34,7 +34,7 @@ RGB = 3
 
 @dataclass(frozen=True)
 class Band:
-    """How a feature map is sampled: frequencies in cycles per image width, of which the map covers a bit more."""
+    """How a feature map, a little wider than the image, is sampled. Frequencies are in cycles per image width."""
 
     channels: Width
     size: MapSize  # pixels, margins included
@@ -50,7 +50,7 @@ class Band:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One synthesis layer: from which band to which, and how."""
+    """One synthesis layer: the band of its input, the band of its output, and how it gets from one to the other."""
 
     index: LayerIndex
     source: Band
@@ -67,7 +67,7 @@ class LayerPlan:
 
     @classmethod
     def from_attributes(cls, name: str, attributes: Mapping[str, Any]) -> LayerPlan:
-        """The plan of an official layer object from its attributes: no formula, so it fits any network ever released.
+        """The plan of an official layer object as its attributes say, so that it fits every released network.
 
         `name` is the layer's. Raises KeyError for a missing attribute and ValueError for one of the wrong kind.
         """
@@ -110,8 +110,8 @@ class StyleGAN3Config:
     num_critical: CriticalLayers = 2  # of these, how many at the end let the full band of the image through
     first_cutoff: Number = 2.0
     first_stopband: Number = 2.0**2.1
-    last_stopband_rel: Number = 2.0**0.3  # to the last cutoff
-    margin_size: Margin = 10  # pixels beyond each edge, so that it is no reference for positions
+    last_stopband_rel: Number = 2.0**0.3  # the last stopband, relative to the last cutoff
+    margin_size: Margin = 10  # pixels beyond each edge, so that layers cannot tell positions from the edge
     output_scale: Number = 0.25
     conv_kernel: Kernel = 3
     filter_size: Taps = 6  # coefficients per sample of the coarser grid

@@ -22,7 +22,7 @@ from ktl.generators.networks.stylegan3_layers import StyleGAN3Config, layer_plan
 
 @dataclass(frozen=True)
 class Head:
-    """A super-resolution stage: `layers`, without the one to RGB, that enlarge the image `up_factor` times."""
+    """A super-resolution stage: its number of layers, without the one to RGB, and by what it multiplies the side."""
 
     layers: Layers = 7
     up_factor: UpFactor = 2
@@ -85,7 +85,7 @@ def grown(stem: StyleGANXLConfig, heads: Sequence[Head]) -> StyleGANXLConfig:
 
 
 class StyleGANXL(StyleBasedGenerator):
-    """StyleGAN-XL's mapping network, without classes (c_dim = 0) StyleGAN3's, and StyleGAN3's synthesis network."""
+    """StyleGAN3's synthesis network behind a mapping network for classes; without classes (c_dim = 0), StyleGAN3's."""
 
     synthesis: SynthesisNetwork
 

@@ -1,4 +1,4 @@
-"""Networks of the official StyleGAN releases as ktl's own: how they are recognised, filled and converted."""
+"""Converts networks of the official StyleGAN releases into ktl's own."""
 
 from __future__ import annotations
 

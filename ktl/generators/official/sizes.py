@@ -1,4 +1,4 @@
-"""What an official network was made with, as ktl's configurations; `check_config` bounds what they claim.
+"""The configuration of an official network as one of ktl's, decoded and checked.
 
 Releases differ in where they keep a setting: in the arguments of the network, in a table inside these, in the
 arguments or attributes of a module. The tensors and their names tell what is left.

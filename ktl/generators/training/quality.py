@@ -1,4 +1,4 @@
-"""How near generated images come to real ones, in the features of a fixed random network.
+"""How similar generated images are to real ones, in the features of a fixed random network.
 
 Nothing pre-trained is needed, so figures are comparable between generators measured by ktl, not with published FIDs.
 Random convolutions see texture, colour and coarse layout, less so objects: look at the pictures too.
@@ -23,8 +23,12 @@ NEIGHBOURS = 3
 
 @dataclass(frozen=True)
 class Quality:
-    """distance: Frechet's, 0 is best. precision: share of generated images among the real ones' neighbours. recall: the
-    other way round. diversity: mean pixel distance of two generated images, relative to two real ones'."""
+    """Figures of generated images against real ones.
+
+    distance: Frechet's, 0 is best. precision: the share of generated images that are near real ones. recall: the share
+    of real images that are near generated ones. diversity: the mean pixel distance of two generated images, divided by
+    that of two real ones.
+    """
 
     distance: float
     precision: float

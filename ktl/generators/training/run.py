@@ -1,4 +1,4 @@
-"""A generator's training as a folder: configuration, figures, weights, sample grid, and the state to go on from."""
+"""A generator's training in a folder: configuration, figures, weights, sample grid, and the state to resume from."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class _TrainingFolder:
         write_json(self.path / "config.json", as_table(self.trainer.config) | {"size": size})
 
     def keep(self, row: Row, on_row: Callable[[Row], None]) -> None:
-        """Adds a row of figures, with the quality of the images if it is time to save all."""
+        """Adds a row of figures; every `save_every` steps also measures the images' quality and saves all."""
         saving = self.trainer.step % self.trainer.config.save_every == 0
         if saving and len(self.held_out) >= MIN_IMAGES:
             row |= self._quality()
@@ -89,7 +89,7 @@ class _TrainingFolder:
             self.save()
 
     def save(self) -> Path:
-        """Writes all and returns the path of the weights."""
+        """Writes all files and returns the path of the weights."""
         weights = self.path / "generator.safetensors"
         save_checkpoint(self.path / CHECKPOINT, self.trainer.state(), {"rows": self.rows})
         write_rows(self.path / "metrics.jsonl", self.rows)
@@ -105,7 +105,7 @@ class _TrainingFolder:
 
 
 def _split(images: Images, seed: int) -> tuple[Images, Tensor]:
-    """Images to train on, and as uint8 (n, 3, size, size) those to measure with."""
+    """The images to train on, uint8 (n, size, size, 3), and those to measure with, uint8 (n, 3, size, size)."""
     order = torch.randperm(len(images), generator=stream(seed, "held out")).numpy()
     count = min(len(images) // 20, MAX_IMAGES)
     return images[order[count:]], torch.from_numpy(images[order[:count]]).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""The recipe that trains a StyleGAN2 on unlabelled images with little compute, and can stop and go on at any time.
+"""Trains a StyleGAN2 on unlabelled images with little compute; it can be stopped and resumed at any time.
 
 Relativistic pairing loss with R1 and R2 penalties (Huang et al., "The GAN is dead; long live the GAN!", NeurIPS 2024,
 arXiv 2501.05441); the penalties every few steps, weighted up accordingly (Karras et al. 2020); an exponential moving
@@ -92,7 +92,7 @@ class GeneratorTrainer:
         rng = stream(self.config.seed, "step", self.step)
         real = self._real_batch(rng)
         row = self._teach_discriminator(real, rng) | self._teach_generator(real, rng)
-        # the average starts short, so that it soon forgets the initial weights
+        # the half-life is short at first, so that the average soon forgets the initial weights
         half_life = min(self.config.average_half_life, 0.05 * (self.images_seen + self.config.batch))
         weight = 1.0 - 0.5 ** (self.config.batch / half_life)
         with torch.no_grad():

@@ -12,8 +12,10 @@ from support.tiny_pipeline import change_json, load, noise, write_pipeline, writ
 
 from ktl.alignment import ALIGNMENTS
 from ktl.errors import UsageError
-from ktl.generators import load_generator
+from ktl.generators import GENERATORS, load_generator
+from ktl.generators.diffusion.source import PRESETS, SCHEDULERS
 from ktl.prototypes import class_prototypes
+from ktl.settings import describe
 
 pytest.importorskip("diffusers", reason="needs the extra ktl[diffusion]")
 
@@ -155,15 +157,23 @@ def test_what_cannot_be_is_refused_in_one_line(tiny_pipeline: Path, query: str, 
         load_generator(f"diffusers:{tiny_pipeline}{query}")
 
 
+def test_the_options_that_are_listed_are_those_that_there_are() -> None:
+    options = {option.name: option.expected for option in describe(GENERATORS.settings_of("diffusers"))}
+    assert options["preset"] == f"one of {', '.join(PRESETS)} or none"
+    assert options["scheduler"] == f"one of {', '.join(SCHEDULERS)} or none"
+    assert options["guidance"] == "a number of at least 0 and at most 100 or none"
+
+
 @pytest.mark.parametrize("option", [{"compiled": True}, {"products": "bfloat16"}])
 def test_a_stylegans_ways_to_draw_faster_are_refused(tiny_pipeline: Path, option: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"--products and --compile are for a StyleGAN, but .* is a diffusion"):
         load_generator(f"diffusers:{tiny_pipeline}", **option)
 
 
-def test_no_pipeline_at_all_is_refused() -> None:
+@pytest.mark.parametrize("source", ["diffusers:?steps=4", "diffusers:", "diffusers"])
+def test_no_pipeline_at_all_is_refused(source: str) -> None:
     with pytest.raises(UsageError, match="names no pipeline: give diffusers:FOLDER or diffusers:OWNER/NAME"):
-        load_generator("diffusers:?steps=4")
+        load_generator(source)
 
 
 def test_more_steps_than_it_was_trained_with_are_refused(copy: Path) -> None:

@@ -1,61 +1,25 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from support.official_files import golden_arrays, golden_copy
 
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config, SynthesisLayer
 from ktl.seeds import initialising, stream
 
-GOLDEN = Path(__file__).resolve().parents[2] / "golden"
-
-
-def read(name: str) -> dict[str, np.ndarray]:
-    with np.load(GOLDEN / name) as file:
-        return dict(file)
-
-
-def official_network(golden: dict[str, np.ndarray]) -> StyleGAN2:
-    official = json.loads(golden["meta_json"].tobytes())["config"]
-    config = StyleGAN2Config(
-        z_dim=official["z_dim"],
-        c_dim=official["c_dim"],
-        w_dim=official["w_dim"],
-        resolution=official["img_resolution"],
-        channel_base=official["channel_base"],
-        channel_max=official["channel_max"],
-        mapping_layers=official["mapping_kwargs"]["num_layers"],
-        mapping_lr_multiplier=0.01,
-        conv_clamp=official["conv_clamp"],
-        architecture=official.get("architecture", "skip"),
-    )
-    network = StyleGAN2(config).eval()
-    state = {
-        name.removeprefix("state/"): torch.from_numpy(v) for name, v in golden.items() if name.startswith("state/")
-    }
-    network.load_state_dict(state)
-    return network
-
 
 @pytest.fixture(scope="module")
-def golden() -> dict[str, np.ndarray]:
-    return read("stylegan2-32.npz")
-
-
-@pytest.fixture(scope="module")
-def network(golden: dict[str, np.ndarray]) -> StyleGAN2:
-    return official_network(golden)
+def network() -> StyleGAN2:
+    copy: StyleGAN2 = golden_copy("stylegan2-32")
+    return copy
 
 
 @pytest.mark.parametrize("truncation", [1, 0.7])
-@pytest.mark.parametrize("name", ["stylegan2-32.npz", "stylegan2-16-conditional.npz"])
+@pytest.mark.parametrize("name", ["stylegan2-32", "stylegan2-16-conditional"])
 @torch.no_grad()
 def test_latents_and_images_are_the_official_ones(name: str, truncation: float) -> None:
-    golden = read(name)
-    network = official_network(golden)
+    golden, network = golden_arrays(name), golden_copy(name)
     labels = torch.from_numpy(golden["c"]) if "c" in golden else None
     ws = network.broadcast(network.mapping(torch.from_numpy(golden["z"]), truncation, labels))
     assert np.abs(ws.numpy() - golden[f"ws_psi{truncation}"]).max() < 1e-5
@@ -63,7 +27,7 @@ def test_latents_and_images_are_the_official_ones(name: str, truncation: float) 
 
 
 def test_a_conditional_network_asks_for_labels() -> None:
-    network = official_network(read("stylegan2-16-conditional.npz"))
+    network = golden_copy("stylegan2-16-conditional")
     with pytest.raises(ValueError, match="5 classes needs one-hot labels"):
         network(torch.zeros(1, 32))
 
@@ -101,8 +65,8 @@ def test_the_residual_shortcut_alone_is_an_upsampled_projection() -> None:
 
 
 @torch.no_grad()
-def test_channels_last_draws_the_same_images(network: StyleGAN2, golden: dict[str, np.ndarray]) -> None:
-    z = torch.from_numpy(golden["z"])
+def test_channels_last_draws_the_same_images(network: StyleGAN2) -> None:
+    z = torch.from_numpy(golden_arrays("stylegan2-32")["z"])
     expected = network(z)
     torch.testing.assert_close(network.to(memory_format=torch.channels_last)(z), expected, atol=1e-4, rtol=0)
 

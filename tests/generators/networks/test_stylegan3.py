@@ -1,57 +1,26 @@
 from __future__ import annotations
 
-import json
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.official_files import golden_arrays, golden_copy, golden_network
 
 from ktl.generators.networks.filters import downsample, lowpass_filter, upsample
 from ktl.generators.networks.stylegan3 import StyleGAN3
 from ktl.generators.networks.stylegan3_layers import LayerPlan, StyleGAN3Config, layer_plans
 from ktl.seeds import initialising, stream
 
-GOLDEN = Path(__file__).resolve().parents[2] / "golden"
-NAMES = ["stylegan3-t-32.npz", "stylegan3-r-32.npz"]
-
-
-def read(name: str) -> dict[str, np.ndarray]:
-    with np.load(GOLDEN / name) as file:
-        return dict(file)
-
-
-def official_state(golden: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix("state/"): torch.from_numpy(v) for name, v in golden.items() if name.startswith("state/")}
-
-
-def official_config(golden: dict[str, np.ndarray]) -> StyleGAN3Config:
-    official: dict[str, Any] = json.loads(golden["meta_json"].tobytes())["config"]
-    optional = ("conv_kernel", "use_radial_filters")
-    return StyleGAN3Config(
-        z_dim=official["z_dim"],
-        c_dim=official["c_dim"],
-        w_dim=official["w_dim"],
-        resolution=official["img_resolution"],
-        channel_base=official["channel_base"],
-        channel_max=official["channel_max"],
-        mapping_layers=official["mapping_kwargs"]["num_layers"],
-        num_layers=official["num_layers"],
-        num_critical=official["num_critical"],
-        margin_size=official["margin_size"],
-        **{key: official[key] for key in optional if key in official},
-    )
+NAMES = ["stylegan3-t-32", "stylegan3-r-32"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("truncation", [1, 0.7])
 @torch.no_grad()
 def test_latents_and_images_are_the_official_ones(name: str, truncation: float) -> None:
-    golden = read(name)
-    network = StyleGAN3(official_config(golden)).eval()
-    network.load_state_dict(official_state(golden))
+    golden, network = golden_arrays(name), golden_copy(name)
     ws = network.broadcast(network.mapping(torch.from_numpy(golden["z"]), truncation))
     assert np.abs(ws.numpy() - golden[f"ws_psi{truncation}"]).max() < 1e-5
     assert np.abs(network.synthesis(ws).numpy() - golden[f"img_psi{truncation}"]).max() < 1e-4
@@ -59,9 +28,9 @@ def test_latents_and_images_are_the_official_ones(name: str, truncation: float) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_filters_are_designed_as_the_official_ones(name: str) -> None:
-    golden = read(name)
-    designed = StyleGAN3(official_config(golden)).state_dict()
-    official = {key: value for key, value in official_state(golden).items() if key.endswith("_filter")}
+    _, state = golden_network(name)
+    designed = StyleGAN3(golden_copy(name).config).state_dict()
+    official = {key: value for key, value in state.items() if key.endswith("_filter")}
     assert len(official) == 12
     for key, value in official.items():
         torch.testing.assert_close(designed[key], value, atol=1e-7, rtol=0)
@@ -91,7 +60,7 @@ def test_layers_are_named_as_the_official_code_names_them() -> None:
 
 
 def test_only_layers_below_the_full_band_have_radial_filters() -> None:
-    network = StyleGAN3(official_config(read("stylegan3-r-32.npz")))
+    network = golden_copy("stylegan3-r-32")
     shapes = [tuple(buffer.shape) for name, buffer in network.synthesis.named_buffers() if name.endswith("down_filter")]
     assert shapes == [(12, 12)] * 4 + [(12,)] * 2
 
@@ -112,9 +81,7 @@ def test_a_layer_is_planned_alike_from_an_official_object() -> None:
 
 @torch.no_grad()
 def test_moving_the_input_moves_the_image() -> None:
-    golden = read("stylegan3-t-32.npz")
-    network = StyleGAN3(official_config(golden)).eval()
-    network.load_state_dict(official_state(golden))
+    golden, network = golden_arrays("stylegan3-t-32"), golden_copy("stylegan3-t-32")
     z = torch.from_numpy(golden["z"])
     image = network(z)
     network.synthesis.input.transform[0, 2] = -4 / 32  # of the image's width, to the right

@@ -1,57 +1,21 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
+from support.official_files import golden_arrays, golden_copy, golden_network
 
 from ktl.generators.networks.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
 from ktl.seeds import initialising, stream
 
-GOLDEN = Path(__file__).resolve().parents[2] / "golden"
-NAMES = ["stylegan-xl-stem-16.npz", "stylegan-xl-superres-32.npz"]
-
-
-def read(name: str) -> dict[str, np.ndarray]:
-    with np.load(GOLDEN / name) as file:
-        return dict(file)
-
-
-def official_state(golden: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix("state/"): torch.from_numpy(v) for name, v in golden.items() if name.startswith("state/")}
-
-
-def official_config(golden: dict[str, np.ndarray]) -> StyleGANXLConfig:
-    official: dict[str, Any] = json.loads(golden["meta_json"].tobytes())["config"]
-    stem = official.get("stem", official)
-    superres = official.get("superres")
-    config = StyleGANXLConfig(
-        z_dim=stem["z_dim"],
-        c_dim=stem["c_dim"],
-        w_dim=stem["w_dim"],
-        resolution=stem["img_resolution"],
-        channel_base=stem["channel_base"],
-        channel_max=stem["channel_max"],
-        mapping_layers=stem["mapping_kwargs"]["num_layers"],
-        num_layers=stem["num_layers"],
-        margin_size=stem["margin_size"],
-        conv_kernel=stem["conv_kernel"],
-        use_radial_filters=stem["use_radial_filters"],
-        embed_dim=golden["state/mapping.embed.weight"].shape[1],
-    )
-    return grown(config, [Head(superres["head_layers"], superres["up_factor"])]) if superres else config
+NAMES = ["stylegan-xl-stem-16", "stylegan-xl-superres-32"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("truncation", [1, 0.7])
 @torch.no_grad()
 def test_latents_and_images_are_the_official_ones(name: str, truncation: float) -> None:
-    golden = read(name)
-    network = StyleGANXL(official_config(golden)).eval()
-    network.load_state_dict(official_state(golden))
+    golden, network = golden_arrays(name), golden_copy(name)
     z, labels = torch.from_numpy(golden["z"]), torch.from_numpy(golden["c"])
     ws = network.broadcast(network.mapping(z, truncation, labels))
     assert np.abs(ws.numpy() - golden[f"ws_psi{truncation}"]).max() < 1e-5
@@ -62,9 +26,9 @@ def test_latents_and_images_are_the_official_ones(name: str, truncation: float) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_filters_are_designed_as_the_official_ones(name: str) -> None:
-    golden = read(name)
-    designed = StyleGANXL(official_config(golden)).state_dict()
-    official = {key: value for key, value in official_state(golden).items() if key.endswith("_filter")}
+    _, state = golden_network(name)
+    designed = StyleGANXL(golden_copy(name).config).state_dict()
+    official = {key: value for key, value in state.items() if key.endswith("_filter")}
     assert len(official) in (12, 16)
     for key, value in official.items():
         torch.testing.assert_close(designed[key], value, atol=1e-7, rtol=0)
@@ -84,9 +48,7 @@ def test_growing_in_several_stages_names_the_layers_of_the_released_faces() -> N
 
 @torch.no_grad()
 def test_labels_are_required_and_choose_the_mean_that_truncation_pulls_to() -> None:
-    golden = read(NAMES[0])
-    network = StyleGANXL(official_config(golden)).eval()
-    network.load_state_dict(official_state(golden))
+    network = golden_copy(NAMES[0])
     z, labels = torch.zeros(7, 16), torch.eye(7)
     torch.testing.assert_close(network.mapping(z, 0.0, labels), network.mapping.w_avg)
     with pytest.raises(ValueError, match="7 classes needs one-hot labels"):
