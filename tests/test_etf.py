@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ktl.errors import UsageError
-from ktl.models.classifiers import EtfClassifier, arcface_loss, simplex_etf
+from ktl.models.classifiers import arcface_loss, simplex_etf
 from ktl.seeds import stream
 
 
@@ -62,12 +62,3 @@ def test_arcface_gradient_is_finite_at_the_ends(cosine: float) -> None:
     arcface_loss(cosines, torch.tensor([0])).backward()
     assert cosines.grad is not None
     assert torch.isfinite(cosines.grad).all()
-
-
-def test_classifier_returns_cosines_and_learns_only_its_projection() -> None:
-    classifier = EtfClassifier(16, 4, stream(0, "etf"))
-    features = torch.randn(6, 16, generator=stream(0, "features"))
-    embedded = classifier.embed(features)
-    torch.testing.assert_close(embedded.norm(dim=1), torch.ones(6))
-    torch.testing.assert_close(classifier(features), embedded @ classifier.etf)
-    assert {name for name, _ in classifier.named_parameters()} == {"projection.weight", "projection.bias"}

@@ -20,7 +20,7 @@ class TrainingConfig(ClassifierSettings):
     """How an edge learns from its shots. The defaults are the tuned recipe; `RECIPES` has the published one."""
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: Annotated[float, Meta(gt=0, description="At the schedule's peak.")] = 1e-3
+    learning_rate: Annotated[float, Meta(ge=0, description="At the schedule's peak.")] = 1e-3
     weight_decay: Annotated[float, Meta(ge=0, description="Of every weight.")] = 0.01
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     batch: Annotated[int, Meta(ge=1, description="Shots per step.")] = 32

@@ -58,7 +58,7 @@ class FedTGP(FedProto):
         classes = torch.cat([report["classes"] for report in reports.values()])
         prototypes = self._prototypes or self._new()
         every_class = torch.arange(self.problem.classes)
-        margin = min(largest_distance(means, classes, self.problem.classes), self.settings.max_margin)
+        margin = adaptive_margin(means, classes, self.problem.classes, self.settings.max_margin)
         optimizer = torch.optim.SGD(prototypes.parameters(), lr=self.settings.learning_rate)
         rng = stream(self.problem.seed, "fedtgp", round_index)
         for _ in range(self.settings.epochs):
@@ -90,7 +90,10 @@ class FedTGP(FedProto):
             return TrainablePrototypes(self.problem.classes)
 
 
-def largest_distance(means: Tensor, classes: Tensor, total: int) -> float:
-    """Between two classes' averages of means (n, 512) with classes (n,); 0 with one class."""
+def adaptive_margin(means: Tensor, classes: Tensor, total: int, most: float) -> float:
+    """The largest distance between two classes' averages of means (n, 512) with classes (n,), at most `most`.
+
+    0 with one class.
+    """
     centres = class_means(means, classes, total)["means"]
-    return float(torch.cdist(centres, centres).max())
+    return min(float(torch.cdist(centres, centres).max()), most)

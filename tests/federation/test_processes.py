@@ -11,9 +11,18 @@ from contextlib import suppress
 import torch
 
 from ktl.data.fewshot import FewShotTask
+from ktl.data.partition import ClientIndex, FederatedData
 from ktl.federation.processes import Processes, share_work
+from ktl.federation.run import federated_problem
 from ktl.federation.settings import FederationConfig
-from ktl.methods.base import Problem
+
+
+def data_of(tasks: dict[int, FewShotTask]) -> FederatedData:
+    """Clients that all hold the same images."""
+    task = tasks[0]
+    index = torch.arange(len(task.shot_labels))
+    clients = [ClientIndex(index, index) for _ in tasks]
+    return FederatedData(task.class_names, task.shot_images, task.shot_labels, clients)
 
 
 def test_work_is_shared_out_by_weight_not_by_number() -> None:
@@ -26,7 +35,8 @@ def test_the_large_models_of_a_group_do_not_all_fall_to_one_process() -> None:
     images, labels = torch.zeros(6, 3, 16, 16, dtype=torch.uint8), torch.arange(6) % 3
     task = FewShotTask(["a", "b", "c"], images, labels, images, labels)
     config = FederationConfig(method="local", models="cnn4,resnet8", rounds=1)
-    with Processes(config, Problem(torch.full((4, 3), 2), 3, 16), dict.fromkeys(range(4), task), 2) as engine:
+    tasks = dict.fromkeys(range(4), task)
+    with Processes(config, federated_problem(config, data_of(tasks)), tasks, 2) as engine:
         assert engine.home[0] != engine.home[2]  # the two of each model, which alternate by client
         assert engine.home[1] != engine.home[3]
 
@@ -35,18 +45,20 @@ ENDLESS = """
 import torch
 from dataclasses import replace
 from threading import Timer
+from ktl.data.fewshot import FewShotTask
+from ktl.data.partition import ClientIndex, FederatedData
+from ktl.federation.processes import Processes
+from ktl.federation.run import federated_problem
 from ktl.federation.settings import FederationConfig
 from ktl.learning.settings import RECIPES
-from ktl.data.fewshot import FewShotTask
-from ktl.federation.processes import Processes
-from ktl.methods.base import Problem
+from ktl.methods.message import Message
 images, labels = torch.zeros(6, 3, 16, 16, dtype=torch.uint8), torch.arange(6) % 3
-task = FewShotTask(["a", "b", "c"], images, labels, images, labels)
+data = FederatedData(["a", "b", "c"], images, labels, [ClientIndex(torch.arange(6), torch.arange(6))] * 2)
 config = FederationConfig(method="local", rounds=1, training=replace(RECIPES["tuned"], epochs=None, steps=10**9))
-with Processes(config, Problem(torch.full((2, 3), 2), 3, 16), dict.fromkeys(range(2), task), 2) as engine:
-    engine.test([0, 1], {})
+with Processes(config, federated_problem(config, data), {c: data.task(c) for c in range(2)}, 2) as clients:
+    clients.test([0, 1], Message())
     Timer(1.0, print, ["training"], {"flush": True}).start()
-    engine.train([0, 1], 0, {})
+    clients.learn([0, 1], 0, Message())
 """
 
 

@@ -16,13 +16,15 @@ from ktl.checkpoint import load_checkpoint, prefixed
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.partition import ClientIndex, FederatedData
 from ktl.data.settings import PartitionConfig
-from ktl.edge.settings import RunConfig
 from ktl.errors import DataError, UsageError
-from ktl.federation.run import Row, federate, federated_data
+from ktl.federation.processes import federated_edges, make_method
+from ktl.federation.run import federate, federated_data, federated_problem
 from ktl.federation.settings import FederationConfig
+from ktl.files import Row
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.learning.learner import EdgeLearner
-from ktl.learning.settings import TrainingConfig
+from ktl.learning.settings import EdgeConfig, TrainingConfig
+from ktl.loop.exchange import CloudExchange
 from ktl.loop.rounds import Interrupted
 from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
@@ -41,7 +43,7 @@ def without_seconds(rows: Sequence[Row]) -> list[Row]:
 
 def saved(out: Path) -> dict[str, Tensor]:
     tensors, progress = load_checkpoint(out / "checkpoint.safetensors")
-    versions = {client: version for client, version in progress["versions"].items() if version > 0}
+    versions = {client: version for client, version in progress["clients"].items() if version > 0}
     names = {f"client-{client}.{version}.safetensors": client for client, version in versions.items()}
     assert sorted(path.name for path in (out / "clients").iterdir()) == sorted(names)
     for name, client in names.items():
@@ -68,7 +70,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     federate(config, whole, data=shared, workers=0)
     for rounds in (1, 2):
         rows: list[Row] = []
-        with pytest.raises(Interrupted, match=f"stopped after round {rounds}"):
+        with pytest.raises(Interrupted, match=f"stopped in round {rounds + 1}"):
             federate(
                 config,
                 parts,
@@ -97,15 +99,10 @@ def test_one_client_is_the_edge_that_it_was(
     alone = replace(shared, clients=[shared.clients[0]])
     config = replace(plain, rounds=1, training=replace(plain.training, steps=5, batch=8))
     federate(config, tmp_path / "run", data=alone, workers=0)
-    from ktl.methods.base import Problem
-    from ktl.methods.fedktl import FedKTL
-
-    request = FedKTL(config, Problem(alone.counts("train"), 3, 16)).request
+    request = federated_problem(config, alone).request
     cloud = EmbeddedCloud(tiny_generator)
     reply = decode_message(cloud.open(encode_message(request), []), SessionReply)
-    edge = RunConfig(
-        training=config.training, transfer=config.transfer, cloud=config.cloud, precision="float32", threads=1
-    )
+    edge = EdgeConfig(training=config.training, transfer=config.transfer, precision="float32", threads=1)
     learner = EdgeLearner(alone.task(0), edge, reply.etf_seed)
     answer = cloud.exchange({0: encode_prototypes(learner.prototypes())})
     learner.receive(decode_pairs(answer, request, reply.latent_dim))
@@ -116,23 +113,22 @@ def test_one_client_is_the_edge_that_it_was(
 
 
 def test_edges_of_one_architecture_share_their_warm_up(
-    plain: FederationConfig, shared: FederatedData, tmp_path: Path
+    plain: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
 ) -> None:
     """The second client's run, whose warm-up is taken from the first's, equals the one where it comes alone."""
-    from ktl.loop.edges import Edges
-    from ktl.methods.base import Problem
-
-    problem = Problem(shared.counts("train"), 3, 16)
-    together = Edges(plain, problem, {0: shared.task(0), 1: shared.task(1)})
-    alone = Edges(plain, problem, {1: shared.task(1)})
+    problem = federated_problem(plain, shared)
+    together = federated_edges(plain, problem, {0: shared.task(0), 1: shared.task(1)})
+    alone = federated_edges(plain, problem, {1: shared.task(1)})
     asked = {c: m for c, m in together.ask([0, 1], 0).items() if not isinstance(m, str)}
-    message = METHODS.load("fedktl")(plain, problem).answer(0, asked)
-    together.train([0, 1], 0, message)
+    cloud = make_method(plain, problem)
+    cloud.exchange = CloudExchange(problem.request, tmp_path / "wire", EmbeddedCloud(tiny_generator))
+    message = cloud.answer(0, asked)
+    together.learn([0, 1], 0, message)
     alone.ask([1], 0)
-    alone.train([1], 0, message)
+    alone.learn([1], 0, message)
     expected = alone.learners[1].state()
-    found = together.learners[1].state()
-    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+    shared_warm_up = together.learners[1].state()
+    assert [name for name in expected if not torch.equal(shared_warm_up[name], expected[name])] == []
 
 
 def test_the_figures_of_a_round_are_those_of_its_clients(
@@ -157,12 +153,9 @@ def test_a_round_of_twenty_clients_downloads_at_most_a_tenth_of_the_published_by
     plain: FederationConfig, shared: FederatedData
 ) -> None:
     """20 clients x 100 classes x (3 x 32 x 32 pixels and 512 numbers of a latent) x 4 bytes, whatever the rounds."""
-    from ktl.methods.base import Problem
-    from ktl.methods.fedktl import FedKTL
-
     for rounds in (1, 5, 10, 1000):
         config = replace(plain, cloud=CloudConfig(), rounds=rounds)
-        budget = FedKTL(config, Problem(shared.counts("train"), 3, 16)).request.download_bytes
+        budget = federated_problem(config, shared).request.download_bytes
         assert 20 * budget <= 20 * 100 * (3 * 32 * 32 + 512) * 4 / 10
 
 
@@ -224,13 +217,13 @@ def test_early_stopping_ends_a_run_that_gains_nothing(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"join_ratio": 0.0}, "--join-ratio is 0.0: give a share above 0"),
-        ({"join_ratio": 1.5}, "--join-ratio is 1.5"),
-        ({"drop_ratio": 1.0}, "--drop-ratio is 1.0"),
-        ({"rounds": 0}, "--rounds is 0"),
-        ({"deadline": 0.0}, "--deadline is 0.0"),
-        ({"patience": 0}, "--patience is 0"),
-        ({"download_budget": 10_000}, "--download-budget is 10000: give at least 20,000 bytes"),
+        ({"join_ratio": 0.0}, "join_ratio is 0.0: give a number above 0 and at most 1"),
+        ({"join_ratio": 1.5}, "join_ratio is 1.5: give a number above 0"),
+        ({"drop_ratio": 1.0}, "drop_ratio is 1.0: give a number of at least 0 and below 1"),
+        ({"rounds": 0}, "rounds is 0: give a whole number of at least 1"),
+        ({"deadline": 0.0}, "deadline is 0.0: give a number above 0 or none"),
+        ({"patience": 0}, "patience is 0: give a whole number of at least 1 or none"),
+        ({"download_budget": 10_000}, "download_budget is 10000: give a whole number of at least 20000"),
     ],
 )
 def test_impossible_settings_are_refused(change: dict[str, Any], message: str) -> None:

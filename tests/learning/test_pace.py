@@ -14,6 +14,7 @@ from ktl.learning.learner import EdgeLearner
 from ktl.learning.pace import fit_to_time
 from ktl.learning.settings import TrainingConfig
 from ktl.objectives import TRANSFERS
+from ktl.settings import with_values
 
 LONG = RunConfig(
     rounds=2,
@@ -30,9 +31,9 @@ def test_a_run_that_fits_stays_as_it_is(small_task: FewShotTask) -> None:
 def test_both_stages_are_cut_in_one_proportion(small_task: FewShotTask) -> None:
     cut = fit_to_time(LONG, small_task, 20.0)
     assert cut.training.steps is not None
-    assert cut.transfer.warmup_steps is not None
+    assert cut.transfer.settings.warmup_steps is not None
     assert 2 <= cut.training.steps < 40_000
-    assert cut.transfer.warmup_steps == pytest.approx(2 * cut.training.steps, abs=2)
+    assert cut.transfer.settings.warmup_steps == pytest.approx(2 * cut.training.steps, abs=2)
     assert replace(cut, training=LONG.training, transfer=LONG.transfer) == LONG
 
 
@@ -46,8 +47,8 @@ def test_the_cut_training_takes_about_the_time_that_was_given(small_task: FewSho
 
 
 def test_a_task_without_a_warm_up_gets_none(small_task: FewShotTask) -> None:
-    config = replace(LONG, transfer=replace(LONG.transfer, warmup_steps=0))
-    assert fit_to_time(config, small_task, 20.0).transfer.warmup_steps == 0
+    config = with_values(LONG, {"transfer.warmup_steps": 0})
+    assert fit_to_time(config, small_task, 20.0).transfer.settings.warmup_steps == 0
 
 
 def test_a_time_too_short_for_a_step_names_the_least(small_task: FewShotTask) -> None:

@@ -28,7 +28,7 @@ from ktl.federation.settings import FederationConfig
 from ktl.methods import METHODS
 from ktl.methods.base import Problem
 from ktl.methods.fedkd import compress, decompress
-from ktl.methods.fedtgp import largest_distance
+from ktl.methods.fedtgp import adaptive_margin
 from ktl.methods.message import Message
 from ktl.seeds import stream  # the draws are all that both sides have in common
 
@@ -222,20 +222,9 @@ def test_fedgen_trains_its_generator_until_the_heads_know_the_classes(
 
 def test_the_margin_of_fedtgp_is_the_largest_distance_of_class_centres() -> None:
     means = torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 3.0]])
-    assert largest_distance(means, torch.tensor([0, 0, 1]), 5) == pytest.approx(math.sqrt(18.0))
-    assert largest_distance(means[:1], torch.tensor([3]), 5) == 0.0
-
-
-def test_the_margin_of_fedtgp_is_bounded(plain: FederationConfig, shared: FederatedData, problem: Problem) -> None:
-    """Means that lie far apart pull no further than means at the largest margin."""
-    far = {0: Message({"means": 1e4 * torch.eye(2, 512), "classes": torch.tensor([0, 1])})}
-    answers = []
-    for bound in (100.0, 50.0, 1e9):
-        choice = METHODS.choose("fedtgp", max_margin=bound, epochs=1)
-        _, cloud, _ = start(choice, plain, shared, problem)
-        cloud.collect(0, far)
-        answers.append(cloud.answer(1, {})["means"])
-    assert not torch.equal(answers[0], answers[1]) or not torch.equal(answers[0], answers[2])
+    assert adaptive_margin(means, torch.tensor([0, 0, 1]), 5, 100.0) == pytest.approx(math.sqrt(18.0))
+    assert adaptive_margin(100 * means, torch.tensor([0, 0, 1]), 5, 100.0) == 100.0
+    assert adaptive_margin(means[:1], torch.tensor([3]), 5, 100.0) == 0.0
 
 
 def test_fedtgp_trains_prototypes_by_the_contrast_with_a_margin(

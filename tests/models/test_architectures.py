@@ -213,10 +213,10 @@ def test_an_exported_network_answers_as_the_model(name: str, tmp_path: Path) -> 
     model = build_model(name, channels=1, image_size=28, classes=5, seed=0, etf_seed=0).eval()
     images = torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8)
     facts = ModelFacts([*"abcde"], image_size=28, channels=1, temperature=1.0)
-    export_onnx(PictureClassifier(model, scale=4.0), facts, tmp_path / "model.onnx")
+    export_onnx(PictureClassifier(model), facts, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     pixels = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy()
     [probabilities] = session.run(None, {"images": pixels})
     with torch.no_grad():
-        expected = (model(images.float() / 127.5 - 1.0) * 4.0).softmax(dim=1)
+        expected = model(images.float() / 127.5 - 1.0).softmax(dim=1)
     np.testing.assert_allclose(probabilities, expected.numpy(), atol=1e-3)

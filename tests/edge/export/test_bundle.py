@@ -55,7 +55,7 @@ def test_the_script_gives_the_classes_of_torch_for_all_embedded_test_images(
         Image.fromarray(image[0].numpy()).save(file)
     command = [device_python, "-I", bundle.out / "predict.py", *files]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    names = [learner.task.class_names[i] for i in learner.cosines(learner.task.test_images).argmax(dim=1)]
+    names = [learner.task.class_names[i] for i in learner.logits(learner.task.test_images).argmax(dim=1)]
     assert len(lines) == 1000
     assert [line.split("\t")[:2] for line in lines] == [[str(f), name] for f, name in zip(files, names, strict=True)]
     assert len(set(names)) > 3

@@ -1,0 +1,57 @@
+"""Classifiers, each with its own loss."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ktl.errors import UsageError
+from ktl.etf import arcface_loss
+from ktl.models.classifiers import EtfClassifier, LinearClassifier
+from ktl.models.settings import ClassifierSettings
+from ktl.seeds import stream
+
+SETTINGS = ClassifierSettings(scale=16.0, margin=0.3, smoothing=0.2)
+LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
+
+
+@pytest.fixture
+def features() -> torch.Tensor:
+    return torch.randn(6, 16, generator=stream(0, "features"))
+
+
+def test_the_etf_classifier_scales_cosines_and_learns_only_its_projection(features: torch.Tensor) -> None:
+    classifier = EtfClassifier(16, 4, SETTINGS, stream(0, "etf"))
+    embedded = classifier.embed(features)
+    torch.testing.assert_close(embedded.norm(dim=1), torch.ones(6))
+    torch.testing.assert_close(classifier(features), 16.0 * embedded @ classifier.etf)
+    assert {name for name, _ in classifier.named_parameters()} == {"projection.weight", "projection.bias"}
+
+
+def test_the_etf_classifier_is_trained_with_arcface(features: torch.Tensor) -> None:
+    classifier = EtfClassifier(16, 4, SETTINGS, stream(0, "etf"))
+    cosines = classifier.embed(features) @ classifier.etf
+    expected = arcface_loss(cosines, LABELS, margin=0.3, scale=16.0, smoothing=0.2)
+    torch.testing.assert_close(classifier.loss(classifier(features), LABELS), expected)
+
+
+def test_the_linear_classifier_is_trained_with_cross_entropy(features: torch.Tensor) -> None:
+    classifier = LinearClassifier(16, 4, SETTINGS)
+    logits = features @ classifier.projection.weight.T + classifier.projection.bias
+    torch.testing.assert_close(classifier(features), logits)
+    expected = F.cross_entropy(logits, LABELS, label_smoothing=0.2)
+    torch.testing.assert_close(classifier.loss(classifier(features), LABELS), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scale": 0.0}, "scale is 0.0: give a number above 0"),
+        ({"margin": -0.1}, "margin is -0.1: give a number of at least 0 and below 3.15"),
+        ({"smoothing": 1.0}, "smoothing is 1.0: give a number of at least 0 and below 1"),
+    ],
+)
+def test_impossible_settings_are_refused(change: dict[str, float], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ClassifierSettings(**change)
