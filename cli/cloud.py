@@ -7,27 +7,35 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
+from ktl.cloud.service.settings import Settings, default_text, load_settings
 from ktl.errors import KtlError
+from ktl.settings import help_for
 
 from .connection import CaFile, Insecure, TokenFile, access
 from .console import output
 
 if TYPE_CHECKING:
+    from ktl.cloud.service.database import Database
     from ktl.cloud.service.tokens import Tokens
 
 app = typer.Typer(no_args_is_help=True, help="The cloud: serve devices, and look after tokens and data.")
 token = typer.Typer(no_args_is_help=True, help="The bearer tokens of devices and admins.")
 app.add_typer(token, name="token")
 
+
+def _setting(name: str, *flags: str) -> Any:
+    """A server's setting as an option: what it is for and its default are those of the service's `Settings`."""
+    return typer.Option(*flags, help=help_for(Settings, name), show_default=default_text(name) or False)
+
+
 Config = Annotated[Path | None, typer.Option(help="A TOML file of settings; flags and KTL_CLOUD_* come first.")]
-DatabaseUrl = Annotated[
-    str | None, typer.Option(help="sqlite:///FILE or postgresql://...", show_default="sqlite:///ktl-cloud.db")
-]
+DatabaseUrl = Annotated[str | None, _setting("database")]
+Keep = Annotated[str | None, _setting("keep")]
 
 
 @contextmanager
@@ -43,61 +51,43 @@ def _needs_extra() -> Iterator[None]:
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(help="0 takes a free one.", show_default="8765")] = None,
+    host: Annotated[str | None, _setting("host")] = None,
+    port: Annotated[int | None, _setting("port")] = None,
     database: DatabaseUrl = None,
-    generator: Annotated[
-        str | None, typer.Option(help="'builtin' or a generator file.", show_default="builtin")
-    ] = None,
-    products: Annotated[
-        str | None,
-        typer.Option(help="Of a StyleGAN's convolutions; bfloat16 is a level or two off.", show_default="float32"),
-    ] = None,
-    compile: Annotated[
-        bool | None, typer.Option("--compile", help="Compile a StyleGAN at its first images: a minute or more.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of the generator.", show_default="2")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Rounds drawn at the same time.", show_default="4")] = None,
-    queue: Annotated[int | None, typer.Option(help="Rounds that may wait; then 503.", show_default="256")] = None,
-    keep: Annotated[
-        str | None, typer.Option(help="Delete sessions that were idle for so long.", show_default="7d")
-    ] = None,
-    most_stored: Annotated[
-        str | None, typer.Option(help="Payload bytes of all sessions; then 503.", show_default="10GB")
-    ] = None,
-    most_image_size: Annotated[
-        int | None, typer.Option(help="Pixels that a session may ask for.", show_default="256")
-    ] = None,
-    most_download: Annotated[
-        str | None, typer.Option(help="Bytes that a round may ask for.", show_default="64MiB")
-    ] = None,
-    most_quorum: Annotated[int | None, typer.Option(help="Edges of a session.", show_default="1000")] = None,
-    rate: Annotated[float | None, typer.Option(help="Requests a second and token.", show_default="100")] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Private key, PEM.")] = None,
-    insecure: Annotated[bool | None, typer.Option("--insecure", help="Allow plain HTTP beyond this machine.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug | info | warning | error", show_default="info")] = None,
-    stop_seconds: Annotated[
-        float | None, typer.Option(help="For requests to end after SIGTERM.", show_default="20")
-    ] = None,
+    generator: Annotated[str | None, _setting("generator")] = None,
+    products: Annotated[str | None, _setting("products")] = None,
+    compile: Annotated[bool | None, _setting("compile", "--compile")] = None,
+    threads: Annotated[int | None, _setting("threads")] = None,
+    jobs: Annotated[int | None, _setting("jobs")] = None,
+    queue: Annotated[int | None, _setting("queue")] = None,
+    keep: Keep = None,
+    most_stored: Annotated[str | None, _setting("most_stored")] = None,
+    most_image_size: Annotated[int | None, _setting("most_image_size")] = None,
+    most_download: Annotated[str | None, _setting("most_download")] = None,
+    most_quorum: Annotated[int | None, _setting("most_quorum")] = None,
+    rate: Annotated[float | None, _setting("rate")] = None,
+    tls_cert: Annotated[Path | None, _setting("tls_cert")] = None,
+    tls_key: Annotated[Path | None, _setting("tls_key")] = None,
+    insecure: Annotated[bool | None, _setting("insecure", "--insecure")] = None,
+    log_level: Annotated[str | None, _setting("log_level")] = None,
+    stop_seconds: Annotated[float | None, _setting("stop_seconds")] = None,
     config: Config = None,
 ) -> None:
     """Answer devices over HTTP until Ctrl-C. Without options: on this machine only, with a database file here."""
     flags = {name: value for name, value in locals().items() if name != "config"}
     with _needs_extra():
         from ktl.cloud.service.server import serve as run
-        from ktl.cloud.service.settings import load_settings
-    settings = load_settings(flags, config)
+    run(load_settings(flags, config), _print_tokens, _print_url)
 
-    def show_tokens(tokens: dict[str, str]) -> None:
-        for scope, secret in tokens.items():
-            output.print(f"{scope} token, shown this once: {secret}")
 
-    def show_url(url: str) -> None:
-        output.print(f"listening on {url}\nnext: ktl edge train --cloud {url} --token-file FILE")
-        output.file.flush()
+def _print_tokens(tokens: dict[str, str]) -> None:
+    for scope, secret in tokens.items():
+        output.print(f"{scope} token, shown this once: {secret}")
 
-    run(settings, show_tokens, show_url)
+
+def _print_url(url: str) -> None:
+    output.print(f"listening on {url}\nnext: ktl edge train --cloud {url} --token-file FILE")
+    output.file.flush()
 
 
 @app.command()
@@ -128,21 +118,15 @@ def ping(
 
 @app.command()
 def gc(
-    keep: Annotated[
-        str | None, typer.Option(help="Delete sessions that were idle for so long.", show_default="7d")
-    ] = None,
+    keep: Keep = None,
     database: DatabaseUrl = None,
     config: Config = None,
 ) -> None:
     """Delete old sessions now; the server does so when it starts and once an hour."""
     with _needs_extra():
-        from ktl.cloud.service.database import Database
-        from ktl.cloud.service.settings import load_settings
         from ktl.cloud.service.store import Store
     settings = load_settings({"keep": keep, "database": database}, config)
-    found = Database(settings.database)
-    found.upgrade()
-    store = Store(found, most_queued=settings.queue, most_bytes=settings.most_stored)
+    store = Store(_upgraded(settings), max_queued=settings.queue, max_bytes=settings.most_stored)
     deleted = store.collect_garbage(settings.keep)
     output.print(f"{deleted} sessions deleted; {store.stored_bytes():,} bytes are left")
 
@@ -164,7 +148,7 @@ def create(
 def list_tokens(
     database: DatabaseUrl = None,
     config: Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
     """Print the tokens' ids, names and scopes; their secrets are not known."""
     from datetime import datetime, timezone
@@ -198,9 +182,13 @@ def revoke(
 
 def _tokens(database: str | None, config: Path | None) -> Tokens:
     with _needs_extra():
-        from ktl.cloud.service.database import Database
-        from ktl.cloud.service.settings import load_settings
         from ktl.cloud.service.tokens import Tokens
-    found = Database(load_settings({"database": database}, config).database)
-    found.upgrade()
-    return Tokens(found)
+    return Tokens(_upgraded(load_settings({"database": database}, config)))
+
+
+def _upgraded(settings: Settings) -> Database:
+    from ktl.cloud.service.database import Database
+
+    opened = Database(settings.database)
+    opened.upgrade()
+    return opened

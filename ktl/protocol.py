@@ -1,12 +1,14 @@
-"""What edge and cloud agree on beside the payloads of `ktl.wire` when they meet over HTTP; docs/protocol.md."""
+"""What edge and cloud agree on when they meet over HTTP, beside the payloads of `ktl.wire`: docs/protocol.md.
+
+Nothing here imports torch: the command line reads it too.
+"""
 
 from __future__ import annotations
 
 import base64
 from ipaddress import ip_address
 
-from ktl.wire import VERSION
-
+VERSION = 1  # of the protocol, and of its payloads
 JSON = f"application/vnd.ktl.v{VERSION}+json"
 SAFETENSORS = f"application/vnd.ktl.v{VERSION}+safetensors"
 SESSION_ID = r"[0-9a-f]{32}"

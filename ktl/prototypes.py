@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ktl.errors import DataError
 
-MOST_LENGTH = 1.25  # of a unit vector that was rounded to int8, in 1000 dimensions
+MAX_LENGTH = 1.25  # of a unit vector that was rounded to int8, in 1000 dimensions
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Prototypes:
             bad = int(self.classes[~torch.isfinite(self.vectors).all(dim=1)][0])
             raise DataError(f"the prototype of class {bad} is not finite; the model that made it has diverged")
         length, longest = self.vectors.norm(dim=1).max(dim=0)
-        if length > MOST_LENGTH:
+        if length > MAX_LENGTH:
             raise DataError(f"the prototype of class {int(self.classes[longest])} has length {length:.3g}, not 1")
         if int(self.classes.min()) < 0 or int(self.classes.max()) >= num_classes:
             bad = next(c for c in self.classes.tolist() if not 0 <= c < num_classes)
             raise DataError(f"class index {bad} is outside 0..{num_classes - 1}")
         if len(self.classes.unique()) != n:
             bad = next(c for c in self.classes.tolist() if int((self.classes == c).sum()) > 1)
-            raise DataError(f"class index {bad} appears twice; send one prototype a class")
+            raise DataError(f"class index {bad} appears twice; send one prototype per class")
         if int(self.counts.min()) < 1:
             raise DataError(f"a class of {int(self.counts.min())} samples has no prototype; leave it out")
 

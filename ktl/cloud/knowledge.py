@@ -48,7 +48,7 @@ class KnowledgeCloud:
         )
 
     def pairs(self, prototypes: Sequence[Prototypes]) -> Iterator[ImageVectorPairs]:
-        """One round: aligns the prototypes of the edges that took part, and draws at most `pairs_per_class` a class.
+        """One round: aligns the prototypes of the edges that took part, and draws at most `pairs_per_class` per class.
 
         Drawn batch by batch as they are asked for, first each class's aligned centroid, then each one's second latent
         and so on: wherever a download's budget cuts them off, the classes have shares that differ by one pair at most.
@@ -61,9 +61,9 @@ class KnowledgeCloud:
         self._align(prototypes)
 
     def _align(self, prototypes: Sequence[Prototypes]) -> tuple[Tensor, Tensor]:
-        held = len(torch.cat([edge.classes for edge in prototypes]).unique())
+        classes_present = len(torch.cat([edge.classes for edge in prototypes]).unique())
         fitting = math.ceil(self.request.download_bytes / (2 * self.generator.latent_dim))  # by vectors alone
-        per_class = min(self.request.pairs_per_class, math.ceil(fitting / held))
+        per_class = min(self.request.pairs_per_class, math.ceil(fitting / classes_present))
         aligned = self.alignment.align(prototypes, self.generator, per_class)
         latents, classes = aligned.latents.transpose(0, 1).flatten(0, 1), aligned.classes.repeat(per_class)
         return latents[:fitting], classes[:fitting]  # more would be drawn, perhaps slowly, and not sent

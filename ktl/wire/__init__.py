@@ -4,31 +4,32 @@ Every decoder takes bytes from a stranger and either returns something valid or 
 names what was wrong.
 """
 
+from ktl.protocol import VERSION
 from ktl.wire.opening import (
-    MOST_CLASSES,
-    MOST_IMAGE_SIZE,
-    MOST_JSON_BYTES,
-    MOST_LATENT_DIM,
-    MOST_PAIR_BYTES,
-    MOST_PAIRS_PER_CLASS,
+    MAX_CLASSES,
+    MAX_IMAGE_SIZE,
+    MAX_JSON_BYTES,
+    MAX_LATENT_DIM,
+    MAX_PAIR_BYTES,
+    MAX_PAIRS_PER_CLASS,
     SessionReply,
     SessionRequest,
     decode_message,
     encode_message,
 )
 from ktl.wire.pairs import PAIRS_HEADER_BYTES, count_pairs, decode_pairs, encode_pairs
-from ktl.wire.prototypes import MOST_PROTOTYPE_BYTES, decode_prototypes, encode_prototypes
-from ktl.wire.tensors import MOST_HEADER_BYTES, VERSION
+from ktl.wire.prototypes import MAX_PROTOTYPE_BYTES, decode_prototypes, encode_prototypes
+from ktl.wire.tensors import MAX_HEADER_BYTES
 
 __all__ = [
-    "MOST_CLASSES",
-    "MOST_HEADER_BYTES",
-    "MOST_IMAGE_SIZE",
-    "MOST_JSON_BYTES",
-    "MOST_LATENT_DIM",
-    "MOST_PAIRS_PER_CLASS",
-    "MOST_PAIR_BYTES",
-    "MOST_PROTOTYPE_BYTES",
+    "MAX_CLASSES",
+    "MAX_HEADER_BYTES",
+    "MAX_IMAGE_SIZE",
+    "MAX_JSON_BYTES",
+    "MAX_LATENT_DIM",
+    "MAX_PAIRS_PER_CLASS",
+    "MAX_PAIR_BYTES",
+    "MAX_PROTOTYPE_BYTES",
     "PAIRS_HEADER_BYTES",
     "VERSION",
     "SessionReply",

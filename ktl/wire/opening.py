@@ -12,15 +12,16 @@ import msgspec
 from msgspec import Meta
 
 from ktl.errors import WireError
+from ktl.protocol import VERSION
 from ktl.settings import description, expected
-from ktl.wire.tensors import VERSION, check_version
+from ktl.wire.tensors import check_version
 
-MOST_CLASSES = 1000
-MOST_LATENT_DIM = 65_536
-MOST_IMAGE_SIZE = 1024  # pixels
-MOST_PAIRS_PER_CLASS = 1000
-MOST_PAIR_BYTES = 256 * 2**20
-MOST_JSON_BYTES = 16 * 2**10
+MAX_CLASSES = 1000
+MAX_LATENT_DIM = 65_536
+MAX_IMAGE_SIZE = 1024  # pixels
+MAX_PAIRS_PER_CLASS = 1000
+MAX_PAIR_BYTES = 256 * 2**20
+MAX_JSON_BYTES = 16 * 2**10
 
 if TYPE_CHECKING:  # a program passes what it measured; the choice is checked where the message is decoded
     Channels = int
@@ -41,11 +42,11 @@ class SessionRequest:
     Constructing one checks nothing: `decode_message` does.
     """
 
-    num_classes: Annotated[int, Meta(ge=2, le=MOST_CLASSES)]
-    image_size: Annotated[int, Meta(ge=4, le=MOST_IMAGE_SIZE)]  # pixels
+    num_classes: Annotated[int, Meta(ge=2, le=MAX_CLASSES)]
+    image_size: Annotated[int, Meta(ge=4, le=MAX_IMAGE_SIZE)]  # pixels
     channels: Channels
-    pairs_per_class: Annotated[int, Meta(ge=1, le=MOST_PAIRS_PER_CLASS)]  # at most, per round
-    download_bytes: Annotated[int, Meta(ge=1, le=MOST_PAIR_BYTES)]  # that a round's pairs may take at most
+    pairs_per_class: Annotated[int, Meta(ge=1, le=MAX_PAIRS_PER_CLASS)]  # at most, per round
+    download_bytes: Annotated[int, Meta(ge=1, le=MAX_PAIR_BYTES)]  # that a round's pairs may take at most
     alignment: str
     image_format: ImageFormat
     seed: Seed
@@ -57,7 +58,7 @@ class SessionReply:
     """What a cloud answers: the shared ETF's seed, and which generator will draw the pairs."""
 
     etf_seed: Seed
-    latent_dim: Annotated[int, Meta(ge=1, le=MOST_LATENT_DIM)]
+    latent_dim: Annotated[int, Meta(ge=1, le=MAX_LATENT_DIM)]
     generator: str
     licence: str
     fingerprint: str
@@ -84,11 +85,11 @@ def decode_message(payload: bytes, kind: type[Opening]) -> Opening:
 
 
 def _table(payload: bytes) -> dict[str, Any]:
-    if len(payload) > MOST_JSON_BYTES:
-        raise WireError(f"a session message of {len(payload)} bytes: at most {MOST_JSON_BYTES} are read")
+    if len(payload) > MAX_JSON_BYTES:
+        raise WireError(f"a session message of {len(payload)} bytes: at most {MAX_JSON_BYTES} are read")
     try:
         values = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise WireError(f"a damaged session message ({error}); send it again") from error
     if not isinstance(values, dict):
         raise WireError(f"a session message is {shortened(values)}: expected a table; send it again")

@@ -1,4 +1,4 @@
-"""Image-vector pairs on the wire: an image file each, and float16 vectors."""
+"""Image-vector pairs on the wire: one image file per pair, and float16 vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ktl.errors import DataError, WireError
 from ktl.pairs import ImageVectorPairs
-from ktl.wire.opening import MOST_PAIR_BYTES, SessionRequest
+from ktl.wire.opening import MAX_PAIR_BYTES, SessionRequest
 from ktl.wire.tensors import int64, load_arrays, read_header, save_arrays
 
 PAIRS_HEADER_BYTES = 512  # the safetensors header of pairs is shorter
@@ -22,16 +22,16 @@ BYTES_PER_LENGTH_AND_CLASS = 8
 WEBP_QUALITY = 80
 
 
-def encode_pairs(batches: Iterable[ImageVectorPairs], image_format: str, most_bytes: int = MOST_PAIR_BYTES) -> bytes:
+def encode_pairs(batches: Iterable[ImageVectorPairs], image_format: str, max_bytes: int = MAX_PAIR_BYTES) -> bytes:
     """Pairs with images as WebP (lossy, the default) or PNG (exact) files one after the other, vectors as float16.
 
-    Takes pairs in order while the payload is at most `most_bytes`, and no more batches than that. Raises WireError if
+    Takes pairs in order while the payload is at most `max_bytes`, and no more batches than that. Raises WireError if
     not even one pair fits.
     """
     files: list[bytes] = []
     vectors: list[Tensor] = []  # without the images: a thousand of 1024 pixels take 3 GB
     classes: list[Tensor] = []
-    room = most_bytes - PAIRS_HEADER_BYTES
+    room = max_bytes - PAIRS_HEADER_BYTES
     for batch in batches:
         encoded = [_encode_image(image, image_format) for image in batch.images]
         per_pair = BYTES_PER_LENGTH_AND_CLASS + 2 * batch.vectors.shape[1]
@@ -44,7 +44,7 @@ def encode_pairs(batches: Iterable[ImageVectorPairs], image_format: str, most_by
             break
         room -= int(spent[-1]) if fitting else 0
     if not files:
-        raise WireError(f"a download of {most_bytes:,} bytes holds no image-vector pair: raise --download-budget")
+        raise WireError(f"a download of {max_bytes:,} bytes holds no image-vector pair: raise --download-budget")
     arrays: dict[str, NDArray[Any]] = {
         "images": np.frombuffer(b"".join(files), dtype=np.uint8),
         "lengths": np.array([len(file) for file in files], dtype=np.int32),
@@ -67,11 +67,11 @@ def decode_pairs(payload: bytes, request: SessionRequest, latent_dim: int) -> Im
         "vectors": ("F16", (None, latent_dim)),
         "classes": ("I32", (None,)),
     }
-    arrays = load_arrays(payload, "pairs", shapes, MOST_PAIR_BYTES)
+    arrays = load_arrays(payload, "pairs", shapes, MAX_PAIR_BYTES)
     lengths = arrays["lengths"].astype(np.int64)
-    most = request.num_classes * request.pairs_per_class
-    if len(lengths) > most:
-        raise WireError(f"{len(lengths)} pairs where at most {most} were asked for")
+    limit = request.num_classes * request.pairs_per_class
+    if len(lengths) > limit:
+        raise WireError(f"{len(lengths)} pairs where at most {limit} were asked for")
     if (lengths < 1).any() or int(lengths.sum()) != len(arrays["images"]):
         raise WireError(f"image lengths add up to {int(lengths.sum())}, but {len(arrays['images'])} bytes came")
     pieces = np.split(arrays["images"], lengths.cumsum()[:-1])

@@ -1,4 +1,4 @@
-"""Prototypes on the wire: int8 rows with a scale each."""
+"""Prototypes on the wire: int8 with a scale per row."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ktl.errors import DataError, WireError
 from ktl.prototypes import Prototypes
 from ktl.wire.tensors import int64, load_arrays, save_arrays
 
-MOST_PROTOTYPE_BYTES = 8 * 2**20
+MAX_PROTOTYPE_BYTES = 8 * 2**20
 
 
 def encode_prototypes(prototypes: Prototypes) -> bytes:
-    """Prototypes as int8 with a float32 scale a row: a quarter of float32, off by at most 1/254 of a row's maximum."""
+    """Prototypes as int8 with a float32 scale per row: off by at most 1/254 of a row's maximum."""
     scales = prototypes.vectors.abs().amax(dim=1).clamp_min(1e-12) / 127.0
     quantised = (prototypes.vectors / scales[:, None]).round().to(torch.int8)
     arrays = {
@@ -32,7 +32,7 @@ def decode_prototypes(payload: bytes, num_classes: int) -> Prototypes:
         "classes": ("I32", (None,)),
         "counts": ("I32", (None,)),
     }
-    arrays = load_arrays(payload, "prototypes", shapes, MOST_PROTOTYPE_BYTES)
+    arrays = load_arrays(payload, "prototypes", shapes, MAX_PROTOTYPE_BYTES)
     if len(arrays["classes"]) > num_classes:
         raise WireError(f"{len(arrays['classes'])} prototypes in a session of {num_classes} classes")
     if len(arrays["scales"]) != len(arrays["vectors"]):

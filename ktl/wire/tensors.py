@@ -1,11 +1,11 @@
-"""What every payload has in common: versioned safetensors, checked before they are decoded. Nothing is unpickled."""
+"""Tensors on the wire: versioned safetensors, checked before they are decoded. Nothing is unpickled."""
 
 from __future__ import annotations
 
 import json
 import struct
 from collections.abc import Mapping
-from reprlib import repr as shown  # a stranger's value in an error text stays short
+from reprlib import repr as shortened  # a stranger's value in an error text stays short
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,9 @@ from safetensors.numpy import load, save
 from torch import Tensor
 
 from ktl.errors import WireError
+from ktl.protocol import VERSION
 
-VERSION = 1
-MOST_HEADER_BYTES = 64 * 2**10
+MAX_HEADER_BYTES = 64 * 2**10
 
 
 def save_arrays(arrays: Mapping[str, NDArray[Any]], kind: str) -> bytes:
@@ -28,14 +28,14 @@ def save_arrays(arrays: Mapping[str, NDArray[Any]], kind: str) -> bytes:
 
 
 def load_arrays(
-    payload: bytes, kind: str, expected: Mapping[str, tuple[str, tuple[int | None, ...]]], most_bytes: int
+    payload: bytes, kind: str, expected: Mapping[str, tuple[str, tuple[int | None, ...]]], max_bytes: int
 ) -> dict[str, NDArray[Any]]:
     """Checks size, header, kind, version, names, dtypes and shapes (None: any length), in this order; then decodes.
 
     Raises WireError, naming what is wrong.
     """
-    if len(payload) > most_bytes:
-        raise WireError(f"{kind} of {len(payload)} bytes: at most {most_bytes} are read")
+    if len(payload) > max_bytes:
+        raise WireError(f"{kind} of {len(payload)} bytes: at most {max_bytes} are read")
     header = read_header(payload, kind)
     metadata = header.pop("__metadata__", None)
     label = metadata.get("ktl") if isinstance(metadata, dict) else None
@@ -44,12 +44,12 @@ def load_arrays(
         raise WireError(f"the payload does not say that it holds {kind}; is it from ktl?")
     check_version(version)
     if set(header) != set(expected):
-        raise WireError(f"{kind} hold {shown(sorted(header))}: expected {sorted(expected)}")
+        raise WireError(f"{kind} hold {shortened(sorted(header))}: expected {sorted(expected)}")
     for name, (dtype, shape) in expected.items():
-        found = header[name].get("shape") if isinstance(header[name], dict) else None
-        if not isinstance(found, list) or header[name].get("dtype") != dtype or not _fits(found, shape):
+        actual = header[name].get("shape") if isinstance(header[name], dict) else None
+        if not isinstance(actual, list) or header[name].get("dtype") != dtype or not _fits(actual, shape):
             wanted = " x ".join("n" if length is None else str(length) for length in shape)
-            raise WireError(f"{name} of the {kind} is {shown(header[name])}: expected {dtype}, {wanted}")
+            raise WireError(f"{name} of the {kind} is {shortened(header[name])}: expected {dtype}, {wanted}")
     try:
         return load(payload)
     except (SafetensorError, ValueError) as error:
@@ -61,7 +61,7 @@ def read_header(payload: bytes, kind: str) -> dict[str, Any]:
     if len(payload) < 8:
         raise WireError(f"the {kind} are cut short: {len(payload)} bytes; send them again")
     (length,) = struct.unpack("<Q", payload[:8])
-    if length > MOST_HEADER_BYTES or 8 + length > len(payload):
+    if length > MAX_HEADER_BYTES or 8 + length > len(payload):
         raise WireError(f"the {kind} claim a header of {length} bytes in {len(payload)}; send them again")
     try:
         header = json.loads(payload[8 : 8 + length])
@@ -72,14 +72,14 @@ def read_header(payload: bytes, kind: str) -> dict[str, Any]:
     return header
 
 
-def _fits(found: list[Any], shape: tuple[int | None, ...]) -> bool:
-    return len(found) == len(shape) and all(want in (None, have) for have, want in zip(found, shape, strict=True))
+def _fits(actual: list[Any], shape: tuple[int | None, ...]) -> bool:
+    return len(actual) == len(shape) and all(want in (None, have) for have, want in zip(actual, shape, strict=True))
 
 
 def check_version(version: Any) -> None:
     """Raises WireError for any but this version."""
     if str(version) != str(VERSION):
-        raise WireError(f"wire version {shown(version)} is not supported: this ktl speaks version {VERSION}")
+        raise WireError(f"wire version {shortened(version)} is not supported: this ktl speaks version {VERSION}")
 
 
 def int64(array: NDArray[Any]) -> Tensor:

@@ -66,9 +66,9 @@ def test_a_wrong_token_command_is_refused(ktl: Ktl, database: str, arguments: li
 
 
 def test_gc_deletes_what_is_older_than_asked(ktl: Ktl, database: str) -> None:
-    found = Database(database)
-    found.upgrade()
-    store = Store(found, most_queued=1, most_bytes=10**6)
+    opened = Database(database)
+    opened.upgrade()
+    store = Store(opened, max_queued=1, max_bytes=10**6)
     store.open_session(Opening("o", "k", b'{"a":1}', b'{"b":2}'))
     assert ktl("cloud", "gc", "--database", database).stdout == "0 sessions deleted; 14 bytes are left\n"
     assert ktl("cloud", "gc", "--keep", "0s", "--database", database).stdout == "1 sessions deleted; 0 bytes are left\n"
@@ -81,8 +81,8 @@ def test_plain_http_beyond_this_machine_is_refused(ktl: Ktl, database: str) -> N
 
 
 def test_without_the_extra_one_line_says_how_to_get_it(tmp_path: Path) -> None:
-    blocked = "import sys; sys.modules['pydantic_settings'] = None; from ktl_cli.main import main; main()"
+    blocked = "import sys; sys.modules['sqlalchemy'] = None; from ktl_cli.main import main; main()"
     command = [sys.executable, "-c", blocked, "cloud", "token", "list"]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ.copy(), capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: `ktl cloud` needs pydantic_settings: pip install 'ktl[cloud]'\n"
+    assert done.stderr == "error: `ktl cloud` needs sqlalchemy: pip install 'ktl[cloud]'\n"

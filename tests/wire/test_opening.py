@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ktl.errors import WireError
-from ktl.wire import MOST_JSON_BYTES, SessionReply, SessionRequest, decode_message, encode_message
+from ktl.wire import MAX_JSON_BYTES, SessionReply, SessionRequest, decode_message, encode_message
 
 REQUEST = SessionRequest(
     num_classes=10,
@@ -127,7 +127,7 @@ def test_the_bytes_are_those_of_every_release() -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"{", b"\xff\xfe\xfd", b"\0" * 100, b'{"version":1', b"[" * 8_000, b"9" * 5_000]
+    "payload", [b"", b"{", b"\xff\xfe\xfd", b"\0" * 100, b'{"version":1', b"[" * 8_000, b"9" * 5_000, b'{"\x85":1}']
 )
 def test_what_is_no_json_is_refused_as_damaged(payload: bytes) -> None:
     assert "a damaged session message" in refusal(payload)
@@ -150,8 +150,8 @@ def test_a_message_cut_short_at_any_byte_is_refused() -> None:
 
 
 def test_an_oversized_message_is_refused_unread() -> None:
-    text = refusal(b" " * MOST_JSON_BYTES + encode_message(REQUEST))
-    assert f"at most {MOST_JSON_BYTES} are read" in text
+    text = refusal(b" " * MAX_JSON_BYTES + encode_message(REQUEST))
+    assert f"at most {MAX_JSON_BYTES} are read" in text
 
 
 @pytest.mark.parametrize("name", ["seed", "version"])

@@ -15,9 +15,9 @@ from ktl.errors import WireError
 from ktl.pairs import ImageVectorPairs
 from ktl.prototypes import Prototypes
 from ktl.wire import (
-    MOST_HEADER_BYTES,
-    MOST_PAIR_BYTES,
-    MOST_PROTOTYPE_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_PAIR_BYTES,
+    MAX_PROTOTYPE_BYTES,
     PAIRS_HEADER_BYTES,
     SessionRequest,
     decode_pairs,
@@ -175,7 +175,7 @@ def test_bytes_after_the_end_are_refused(decode: Decoder, payload: bytes) -> Non
 
 @pytest.mark.parametrize(
     ("decode", "limit"),
-    [(prototypes_of, MOST_PROTOTYPE_BYTES), (pairs_of, MOST_PAIR_BYTES)],
+    [(prototypes_of, MAX_PROTOTYPE_BYTES), (pairs_of, MAX_PAIR_BYTES)],
     ids=["prototypes", "pairs"],
 )
 def test_an_oversized_payload_is_refused_with_both_sizes(decode: Decoder, limit: int) -> None:
@@ -184,7 +184,7 @@ def test_an_oversized_payload_is_refused_with_both_sizes(decode: Decoder, limit:
     assert f"at most {limit} are read" in text
 
 
-@pytest.mark.parametrize("length", [10 * 10**9, 2**64 - 1, MOST_HEADER_BYTES + 1])
+@pytest.mark.parametrize("length", [10 * 10**9, 2**64 - 1, MAX_HEADER_BYTES + 1])
 def test_a_header_that_claims_more_than_came_is_refused(length: int) -> None:
     assert f"claim a header of {length} bytes" in refusal(prototypes_of, struct.pack("<Q", length) + b"{}")
 

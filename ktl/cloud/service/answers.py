@@ -1,11 +1,15 @@
-"""What the service says in JSON; docs/protocol.md explains each field."""
+"""The service's answers in JSON; docs/protocol.md explains each field."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, Literal
 
+import msgspec
 from pydantic import BaseModel, Field
+
+from ktl.protocol import VERSION
+from ktl.wire import SessionReply, SessionRequest
 
 State = Literal["collecting", "queued", "drawing", "done", "failed"]
 
@@ -93,32 +97,6 @@ class ServiceInfo(BaseModel):
     limits: Limits
 
 
-class SessionOpening(BaseModel):
-    """The body that opens a session; checked by `ktl.wire`, this is for the OpenAPI document."""
-
-    version: Literal[1]
-    num_classes: int = Field(ge=2, le=1000)
-    image_size: int = Field(ge=4, le=1024)
-    channels: Literal[1, 3]
-    pairs_per_class: int = Field(ge=1, le=1000)
-    download_bytes: int = Field(ge=1)
-    alignment: str
-    image_format: Literal["webp", "png"]
-    seed: int = Field(ge=0, le=2**63 - 1)
-    alignment_settings: dict[str, bool | int | float | str | None] = Field({}, description="Those not by default.")
-
-
-class SessionOpened(BaseModel):
-    """The answer; for the OpenAPI document."""
-
-    version: Literal[1]
-    etf_seed: int
-    latent_dim: int
-    generator: str
-    licence: str
-    fingerprint: str
-
-
 class ProblemDetail(BaseModel):
     """Every error; for the OpenAPI document."""
 
@@ -127,3 +105,14 @@ class ProblemDetail(BaseModel):
     status: int
     detail: str
     request_id: str
+
+
+def message_schema(kind: type[SessionRequest] | type[SessionReply]) -> dict[str, Any]:
+    """The JSON schema of a message of `ktl.wire`, from the annotations by which it is checked."""
+    _, components = msgspec.json.schema_components([kind])
+    schema: dict[str, Any] = components[kind.__name__]
+    return schema | {
+        "properties": {"version": {"const": VERSION}} | schema["properties"],
+        "required": ["version", *schema["required"]],
+        "additionalProperties": False,
+    }

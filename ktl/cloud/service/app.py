@@ -22,10 +22,10 @@ from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
 from ktl.cloud.service.database import THREADS, Database
 from ktl.cloud.service.events import Events
 from ktl.cloud.service.metrics import Metrics
-from ktl.cloud.service.middleware import Envelope
+from ktl.cloud.service.middleware import Middleware
 from ktl.cloud.service.page import routes as page
 from ktl.cloud.service.page.logins import Logins
-from ktl.cloud.service.page.thumbnails import Pictures
+from ktl.cloud.service.page.thumbnails import Thumbnails
 from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, busy, problem
 from ktl.cloud.service.routes import operations, rounds, sessions
@@ -61,7 +61,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
         responses={"4XX": PROBLEM, 503: PROBLEM},
     )
     app.state.service = here
-    app.add_middleware(Envelope, metrics=here.metrics, https=settings.tls_cert is not None)
+    app.add_middleware(Middleware, metrics=here.metrics, https=settings.tls_cert is not None)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _from_framework)
@@ -74,7 +74,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
 
 
 def _service(settings: Settings, database: Database, generator: ImageGenerator) -> Service:
-    store = Store(database, most_queued=settings.queue, most_bytes=settings.most_stored)
+    store = Store(database, max_queued=settings.queue, max_bytes=settings.most_stored)
     events, metrics, tokens = Events(), Metrics(), Tokens(database)
     batching = BatchingGenerator(generator)
     worker = Worker(store, batching, events, metrics, jobs=settings.jobs, keep_seconds=settings.keep)
@@ -93,7 +93,7 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         rate=RateLimit(settings.rate),
         unknown=RateLimit(UNKNOWN_PER_SECOND),
         logins=Logins(tokens),
-        pictures=Pictures(store),
+        thumbnails=Thumbnails(store),
         database_threads=anyio.CapacityLimiter(THREADS),
     )
 

@@ -13,7 +13,7 @@ from ktl.generators.base import ImageGenerator, sample_latents
 from ktl.generators.cached import CachedGenerator
 from ktl.seeds import stream
 
-MOST_DRAWN_TOGETHER = 512  # images
+MAX_DRAWN_TOGETHER = 512  # images
 
 Order = tuple[Tensor, "Future[Tensor]"]
 
@@ -76,7 +76,7 @@ class BatchingGenerator:
             if order is None:
                 self._orders.put(None)
                 break
-            if count + len(order[0]) > MOST_DRAWN_TOGETHER:
+            if count + len(order[0]) > MAX_DRAWN_TOGETHER:
                 return batch, order
             batch.append(order)
             count += len(order[0])

@@ -17,11 +17,11 @@ from ktl.cloud.service.database import Database
 from ktl.cloud.service.events import Events
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.page.logins import Logins
-from ktl.cloud.service.page.thumbnails import Pictures
+from ktl.cloud.service.page.thumbnails import Thumbnails
 from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.settings import Settings
-from ktl.cloud.service.store import MOST_ROUNDS, Store
+from ktl.cloud.service.store import MAX_ROUNDS, Store
 from ktl.cloud.service.tokens import Caller, Tokens
 from ktl.cloud.service.worker import Worker
 from ktl.protocol import NAME, SESSION_ID
@@ -46,7 +46,7 @@ class Service:
     rate: RateLimit
     unknown: RateLimit
     logins: Logins
-    pictures: Pictures
+    thumbnails: Thumbnails
     database_threads: anyio.CapacityLimiter
 
     async def in_thread(self, function: Callable[[], Result]) -> Result:
@@ -62,8 +62,8 @@ class Service:
 
 def service(request: Request) -> Service:
     """The server that a request came to."""
-    found: Service = request.app.state.service
-    return found
+    here: Service = request.app.state.service
+    return here
 
 
 _bearer = HTTPBearer(auto_error=False, description="A token of `ktl cloud token create`.")
@@ -74,20 +74,20 @@ async def caller(
 ) -> Caller:
     """Who sent the request. Raises Refused (unauthorised, rate-limited)."""
     here = service(request)
-    found = None
+    who = None
     if credentials is not None:
         token = credentials.credentials
-        found = await here.in_thread(lambda: here.tokens.caller(token))
-    if found is None:
+        who = await here.in_thread(lambda: here.tokens.caller(token))
+    if who is None:
         here.unknown.take(request.client.host if request.client else "")
         raise Refused(
             "unauthorised",
             "a valid token is needed: Authorization: Bearer TOKEN; `ktl cloud token create` makes one",
             {"WWW-Authenticate": "Bearer"},
         )
-    request.state.token = found.token
-    here.rate.take(found.name)
-    return found
+    request.state.token = who.token
+    here.rate.take(who.name)
+    return who
 
 
 async def admin(who: Annotated[Caller, Depends(caller)]) -> Caller:
@@ -101,10 +101,10 @@ Here = Annotated[Service, Depends(service)]
 AnyCaller = Annotated[Caller, Depends(caller)]
 AdminCaller = Annotated[Caller, Depends(admin)]
 SessionId = Annotated[str, Path(alias="session", pattern=f"^{SESSION_ID}$", examples=["0f" * 16])]
-RoundNumber = Annotated[int, Path(alias="round", ge=1, le=MOST_ROUNDS, examples=[1])]
+RoundNumber = Annotated[int, Path(alias="round", ge=1, le=MAX_ROUNDS, examples=[1])]
 EdgeName = Annotated[str, Path(alias="edge", pattern=f"^{NAME}$", examples=["cam-7"])]
 
 
-def seconds_to_wait(wanted: float, most: float) -> float:
+def seconds_to_wait(wanted: float, max_seconds: float) -> float:
     """A wait within what the server grants."""
-    return 0.0 if math.isnan(wanted) else min(max(wanted, 0.0), most)
+    return 0.0 if math.isnan(wanted) else min(max(wanted, 0.0), max_seconds)

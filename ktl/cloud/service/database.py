@@ -65,8 +65,8 @@ class Database:
                 command.upgrade(config, "head")
         except (SQLAlchemyError, CommandError) as error:
             reason = str(error).splitlines()[0]
-            shown = self.engine.url.render_as_string(hide_password=True)
-            raise KtlError(f"the database {shown} cannot be used ({reason}); check --database") from error
+            url = self.engine.url.render_as_string(hide_password=True)
+            raise KtlError(f"the database {url} cannot be used ({reason}); check --database") from error
 
     def compact(self) -> None:
         """Gives the room of deleted rows back to the file system. PostgreSQL does so by itself."""

@@ -35,12 +35,12 @@ class Jobs:
             if rows.scalar(select(func.count()).where(Round.state == QUEUED)) == 0:
                 return None
         with self.database.write() as rows:
-            found = rows.scalar(select(Round).where(Round.state == QUEUED).order_by(Round.queued_at).limit(1))
-            if found is None:
+            round_ = rows.scalar(select(Round).where(Round.state == QUEUED).order_by(Round.queued_at).limit(1))
+            if round_ is None:
                 return None
-            found.state = DRAWING
-            found.attempts += 1
-            return found.session_id, found.number
+            round_.state = DRAWING
+            round_.attempts += 1
+            return round_.session_id, round_.number
 
     def uploads(self, session_id: str, first: int, last: int) -> list[list[bytes]]:
         """The prototypes of rounds first..last, each round's in the order of the edges' names."""
@@ -59,23 +59,23 @@ class Jobs:
     def attempts(self, session_id: str, number: int) -> int:
         """How many times a round was begun to be drawn."""
         with self.database.read() as rows:
-            found = rows.get(Round, (session_id, number))
-            return found.attempts if found else 0
+            round_ = rows.get(Round, (session_id, number))
+            return round_.attempts if round_ else 0
 
     def finish(self, session_id: str, number: int, payload: bytes, pairs: int, seconds: Seconds) -> bool:
         """Keeps a round's pairs. False, and nothing is kept, if the session is gone or the round was drawn already."""
         with self.database.write() as rows:
             session = rows.get(CloudSession, session_id, with_for_update=True)
-            found = rows.get(Round, (session_id, number))
-            if session is None or found is None or found.state != DRAWING:
+            round_ = rows.get(Round, (session_id, number))
+            if session is None or round_ is None or round_.state != DRAWING:
                 return False
             for index in range(0, len(payload), PIECE_BYTES):
                 part = payload[index : index + PIECE_BYTES]
                 rows.add(Piece(session_id=session_id, round=number, number=index // PIECE_BYTES, data=part))
                 rows.flush()
-            found.state, found.finished_at, found.error = DONE, time.time(), None
-            found.pairs, found.size, found.digest = pairs, len(payload), hashlib.sha256(payload).digest()
-            found.alignment_seconds, found.generation_seconds = seconds.alignment, seconds.generation
+            round_.state, round_.finished_at, round_.error = DONE, time.time(), None
+            round_.pairs, round_.size, round_.digest = pairs, len(payload), hashlib.sha256(payload).digest()
+            round_.alignment_seconds, round_.generation_seconds = seconds.alignment, seconds.generation
             session.active_at = time.time()
             session.size += len(payload)
         return True

@@ -1,4 +1,4 @@
-"""Log lines as JSON, one object a line; never a payload, never a token."""
+"""Log lines as JSON, one object per line; never a payload, never a token."""
 
 from __future__ import annotations
 

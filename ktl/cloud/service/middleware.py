@@ -1,4 +1,4 @@
-"""What every request and answer passes through: request id, headers, log line, metrics, a bound on how many."""
+"""The middleware of every request and answer: request id, headers, log line, metrics, a bound on how many."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.refusals import Refused, busy, problem
 from ktl.cloud.service.tracing import span
 
-MOST_AT_ONCE = 1024  # requests, those that wait for pairs or events included
+MAX_AT_ONCE = 1024  # requests, those that wait for pairs or events included
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -28,8 +28,8 @@ HEADERS = {
 log = logging.getLogger("ktl.cloud.request")
 
 
-class Envelope:
-    """ASGI middleware around the whole application."""
+class Middleware:
+    """Around the whole application, as ASGI has it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, https: bool) -> None:
         self.app = app
@@ -47,7 +47,7 @@ class Envelope:
         scope.setdefault("state", {})["request_id"] = request_id
         began, status = time.monotonic(), 0
 
-        async def send_enveloped(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -59,19 +59,19 @@ class Envelope:
 
         self.at_once += 1
         try:
-            if self.at_once > MOST_AT_ONCE:
-                full = busy(f"{MOST_AT_ONCE} requests are being served; try again", retry_after=1)
-                await problem(full, request_id)(scope, receive, send_enveloped)
+            if self.at_once > MAX_AT_ONCE:
+                full = busy(f"{MAX_AT_ONCE} requests are being served; try again", retry_after=1)
+                await problem(full, request_id)(scope, receive, send_with_headers)
             else:
                 with span("request", method=scope["method"], path=scope["path"][:200], request_id=request_id):
-                    await self.app(scope, receive, send_enveloped)
+                    await self.app(scope, receive, send_with_headers)
         except Exception:
             log.exception("a request failed", extra={"request_id": request_id})
             if status:  # part of the answer is out: all that is left is to break it off
                 raise
             fault = Refused("internal", f"a fault of the server; its log has it under request id {request_id}")
             self.metrics.errors.labels("internal").inc()
-            await problem(fault, request_id)(scope, receive, send_enveloped)
+            await problem(fault, request_id)(scope, receive, send_with_headers)
         finally:
             self.at_once -= 1
             self._record(scope, request_id, status, time.monotonic() - began)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Double, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 
 PIECE_BYTES = 2**18
 COLLECTING, QUEUED, DRAWING, DONE, FAILED = STATES = ("collecting", "queued", "drawing", "done", "failed")
@@ -83,28 +83,31 @@ class Round(Base):
     error: Mapped[str | None]
 
 
-class Upload(Base):
+class OfRound:
+    """What the tables have in common whose rows belong to a round. Its columns come first, in their keys too."""
+
+    session_id: Mapped[str] = mapped_column(primary_key=True, sort_order=-1)
+    round: Mapped[int] = mapped_column(primary_key=True, sort_order=-1)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[ForeignKeyConstraint]:
+        return (
+            ForeignKeyConstraint(["session_id", "round"], ["rounds.session_id", "rounds.number"], ondelete="CASCADE"),
+        )
+
+
+class Upload(OfRound, Base):
     """An edge's prototypes for a round, as they came."""
 
     __tablename__ = "uploads"
-    __table_args__ = (
-        ForeignKeyConstraint(["session_id", "round"], ["rounds.session_id", "rounds.number"], ondelete="CASCADE"),
-    )
-    session_id: Mapped[str] = mapped_column(primary_key=True)
-    round: Mapped[int] = mapped_column(primary_key=True)
     edge: Mapped[str] = mapped_column(primary_key=True)
     payload: Mapped[bytes]
     received_at: Mapped[float]
 
 
-class Piece(Base):
+class Piece(OfRound, Base):
     """A part of a round's pairs: PIECE_BYTES each but for the last, so that a range is read without the rest."""
 
     __tablename__ = "pieces"
-    __table_args__ = (
-        ForeignKeyConstraint(["session_id", "round"], ["rounds.session_id", "rounds.number"], ondelete="CASCADE"),
-    )
-    session_id: Mapped[str] = mapped_column(primary_key=True)
-    round: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     data: Mapped[bytes]

@@ -1,4 +1,4 @@
-"""How much one client may ask for: requests a second, bytes in a body."""
+"""Quotas: how many requests per second a client may send, and how many bytes in a body."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from starlette.requests import ClientDisconnect, Request
 from ktl.cloud.service.refusals import Refused
 
 BODY_SECONDS = 60.0
-MOST_CALLERS = 10_000
+MAX_CALLERS = 10_000
 
 
 class RateLimit:
-    """A token bucket for each caller: `rate` requests a second, and twice as many at once."""
+    """A token bucket for each caller: `rate` requests per second, and twice as many at once."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
@@ -32,29 +32,29 @@ class RateLimit:
             left, then = self._buckets.pop(caller, (self.burst, now))
             left = min(self.burst, left + (now - then) * self.rate)
             self._buckets[caller] = (left - 1 if left >= 1 else left, now)
-            if len(self._buckets) > MOST_CALLERS:
+            if len(self._buckets) > MAX_CALLERS:
                 self._buckets.popitem(last=False)
         if left < 1:
             wait = max(math.ceil((1 - left) / self.rate), 1)
             raise Refused(
                 "rate-limited",
-                f"more than {self.rate:g} requests a second; wait {wait} s",
+                f"more than {self.rate:g} requests per second; wait {wait} s",
                 {"Retry-After": str(wait)},
             )
 
 
-async def read_body(request: Request, most: int) -> bytes:
+async def read_body(request: Request, max_bytes: int) -> bytes:
     """The whole body. Raises Refused (too-large, timeout), the former before anything is read if the length is told."""
-    too_large = Refused("too-large", f"the body is larger than the {most:,} bytes that are read here")
+    too_large = Refused("too-large", f"the body is larger than the {max_bytes:,} bytes that are read here")
     told = request.headers.get("content-length", "0")
-    if not told.isascii() or not told.isdigit() or int(told) > most:
+    if not told.isascii() or not told.isdigit() or int(told) > max_bytes:
         raise too_large
     body = bytearray()
     try:
         with anyio.fail_after(BODY_SECONDS):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > most:
+                if len(body) > max_bytes:
                     raise too_large
     except TimeoutError as error:
         raise Refused("timeout", f"the body did not arrive within {BODY_SECONDS:g} s; send it again") from error

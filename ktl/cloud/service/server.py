@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 import uvicorn
@@ -86,7 +87,7 @@ def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Se
             ssl_keyfile=settings.tls_key,
             h11_max_incomplete_event_size=32 * 2**10,  # of request headers
         )
-        url = settings.model_copy(update={"port": listening.getsockname()[1]}).url
+        url = replace(settings, port=listening.getsockname()[1]).url
         with listening:
             yield Server(config, listening, url)
         database.engine.dispose()

@@ -1,71 +1,92 @@
-"""How a server is set up: flags, then KTL_CLOUD_* variables, then a TOML file, then these defaults."""
+"""How a server is set up: flags, then KTL_CLOUD_* variables, then a TOML file, then these defaults.
+
+Nothing here imports a package of the extra `cloud`: `--help` reads it too.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BeforeValidator, ByteSize, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+import msgspec
+from msgspec import Meta
 
+from ktl import settings
 from ktl.errors import UsageError
 from ktl.protocol import is_loopback
+from ktl.settings import expected
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def _duration(value: Any) -> float:
-    """Seconds of 90, "90s", "15m", "12h" or "7d"."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value).strip())
-    if match is None:
-        raise ValueError("expected a duration like 90s, 15m, 12h or 7d")
-    return float(match[1]) * UNITS[match[2] or "s"]
+PREFIX = "KTL_CLOUD_"
 
 
-Duration = Annotated[float, BeforeValidator(_duration)]
+@dataclass(frozen=True)
+class Units:
+    """How a number with a unit is written, the unit of a bare number first."""
+
+    factors: Mapping[str, int]
+    example: str
+
+    def read(self, text: str) -> float:
+        """The number of '1.5GB' or '90s', case ignored. Raises ValueError."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+        factors = {unit.lower(): factor for unit, factor in self.factors.items()}
+        unit = (match[2] or next(iter(factors))) if match else None
+        if match is None or unit not in factors:
+            raise ValueError(f"expected {self.example}")
+        return float(match[1]) * factors[unit]
+
+    def write(self, number: float) -> str:
+        """The number in the largest unit that it is a whole multiple of."""
+        unit = max((u for u, factor in self.factors.items() if number % factor == 0), key=self.factors.__getitem__)
+        return f"{number // self.factors[unit]:.0f}{unit}"
 
 
-class Settings(BaseSettings):
-    """All of a server's settings; each is a flag of `ktl cloud serve` by the same name."""
+DURATION = Units({"s": 1, "m": 60, "h": 3600, "d": 86_400}, "a duration like 90s, 15m, 12h or 7d")
+SIZE = Units(
+    {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30},
+    "a size like 500kB, 10GB or 64MiB",
+)
 
-    model_config = SettingsConfigDict(env_prefix="KTL_CLOUD_", extra="forbid")
 
-    host: str = "127.0.0.1"
-    port: int = Field(8765, ge=0, le=65_535)
-    database: str = "sqlite:///ktl-cloud.db"
-    generator: str = "builtin"
-    products: str = Field("float32", pattern="^(float32|bfloat16)$", description="Of a StyleGAN's convolutions.")
-    compile: bool = Field(False, description="Compile a StyleGAN at its first images.")
-    threads: int = Field(2, ge=1, description="CPU threads of the generator.")
-    jobs: int = Field(4, ge=1, le=64, description="Rounds that are drawn at the same time, in common batches.")
-    queue: int = Field(256, ge=1, description="Rounds that may wait; then 503.")
-    keep: Duration = Field(7 * 86_400.0, description="Sessions that nothing happened in for so long are deleted.")
-    most_stored: ByteSize = Field(ByteSize(10 * 10**9), description="Payload bytes of all sessions; then 503.")
-    most_image_size: int = Field(256, ge=4, le=1024, description="Pixels that a session may ask for.")
-    most_download: ByteSize = Field(ByteSize(64 * 2**20), description="Bytes that a round may ask for.")
-    most_quorum: int = Field(1000, ge=1)
-    rate: float = Field(100.0, gt=0, description="Requests a second and token; twice as many at once.")
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    insecure: bool = Field(False, description="Allow plain HTTP beyond this machine.")
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
-    stop_seconds: float = Field(20.0, gt=0, description="For requests to end when the server is stopped.")
+@dataclass(frozen=True)
+class Settings(settings.Settings):
+    """All of a server's settings; each is a flag of `ktl cloud serve` by the same name.
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags first, then the environment, then the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+    Raises UsageError for a value out of bounds, or a combination that would not be safe or cannot work.
+    """
 
-    def check(self) -> None:
-        """Raises UsageError for a combination that would not be safe or cannot work."""
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535, description="0 takes a free one.")] = 8765
+    database: Annotated[str, Meta(description="sqlite:///FILE or postgresql://...")] = "sqlite:///ktl-cloud.db"
+    generator: Annotated[str, Meta(description="'builtin' or a generator file.")] = "builtin"
+    products: Annotated[
+        Literal["float32", "bfloat16"],
+        Meta(description="Of a StyleGAN's convolutions; bfloat16 is a level or two off."),
+    ] = "float32"
+    compile: Annotated[bool, Meta(description="Compile a StyleGAN at its first images: a minute or more.")] = False
+    threads: Annotated[int, Meta(ge=1, description="CPU threads of the generator.")] = 2
+    jobs: Annotated[int, Meta(ge=1, le=64, description="Rounds drawn at the same time, in common batches.")] = 4
+    queue: Annotated[int, Meta(ge=1, description="Rounds that may wait; then 503.")] = 256
+    keep: Annotated[float, DURATION, Meta(ge=0, description="Delete sessions that were idle for so long.")] = 604_800.0
+    most_stored: Annotated[int, SIZE, Meta(ge=0, description="Payload bytes of all sessions; then 503.")] = 10 * 10**9
+    most_image_size: Annotated[int, Meta(ge=4, le=1024, description="Pixels that a session may ask for.")] = 256
+    most_download: Annotated[int, SIZE, Meta(ge=0, description="Bytes that a round may ask for.")] = 64 * 2**20
+    most_quorum: Annotated[int, Meta(ge=1, description="Edges of a session.")] = 1000
+    rate: Annotated[float, Meta(gt=0, description="Requests per second and token; twice as many at once.")] = 100.0
+    tls_cert: Annotated[Path | None, Meta(description="Certificate chain, PEM.")] = None
+    tls_key: Annotated[Path | None, Meta(description="Private key, PEM.")] = None
+    insecure: Annotated[bool, Meta(description="Allow plain HTTP beyond this machine.")] = False
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="debug | info | warning | error")
+    ] = "info"
+    stop_seconds: Annotated[float, Meta(gt=0, description="For requests to end after SIGTERM.")] = 20.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("--tls-cert and --tls-key go together: give both")
         for flag, file in (("--tls-cert", self.tls_cert), ("--tls-key", self.tls_key)):
@@ -84,22 +105,50 @@ class Settings(BaseSettings):
         return f"{'http' if self.tls_cert is None else 'https'}://{host}:{self.port}"
 
 
-def load_settings(flags: dict[str, Any], file: Path | None = None) -> Settings:
+HINTS = get_type_hints(Settings, include_extras=True)
+
+
+def default_text(name: str) -> str:
+    """A setting's default as a user writes it: '7d', '64MiB', 'builtin'; empty for none and for a switch."""
+    default = getattr(Settings, name)
+    if default is None or isinstance(default, bool):
+        return ""
+    units = _units(name)
+    return units.write(default) if units else f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
     """Settings from given flags (None: not given), the environment and a TOML file. Raises UsageError."""
-    if file is not None and not file.is_file():
-        raise UsageError(f"--config {file}: there is no such file")
+    variables = {name: os.environ[PREFIX + name.upper()] for name in HINTS if PREFIX + name.upper() in os.environ}
     given = {name: value for name, value in flags.items() if value is not None}
+    values = _table(file) | variables | given
+    if unknown := sorted(values.keys() - HINTS.keys()):
+        raise UsageError(f"the setting {unknown[0]} is unknown: choose of {', '.join(HINTS)}")
+    return Settings(**{name: _read(name, value) for name, value in values.items()})
 
-    class FromFile(Settings):
-        model_config = SettingsConfigDict(toml_file=file)
 
+def _table(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
     try:
-        settings = FromFile(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise UsageError(f"the setting {name} is {first['input']!r}: {first['msg']}") from error
-    except ValueError as error:  # not TOML
+        table: dict[str, Any] = msgspec.toml.decode(file.read_bytes())
+    except FileNotFoundError as error:
+        raise UsageError(f"--config {file}: there is no such file") from error
+    except (OSError, msgspec.DecodeError, ValueError) as error:
         raise UsageError(f"--config {file} cannot be read ({error})") from error
-    settings.check()
-    return settings
+    return table
+
+
+def _read(name: str, value: Any) -> Any:
+    """A value of the setting's type; texts, which is all that the environment has, become numbers and switches."""
+    units = _units(name)
+    try:
+        number = units.read(value) if units and isinstance(value, str) else value
+        return msgspec.convert(number, HINTS[name], strict=False, dec_hook=lambda kind, text: kind(text))
+    except (msgspec.ValidationError, ValueError) as error:
+        words = units.example if units else expected(HINTS[name])
+        raise UsageError(f"the setting {name} is {value!r}: expected {words}") from error
+
+
+def _units(name: str) -> Units | None:
+    return next((note for note in HINTS[name].__metadata__ if isinstance(note, Units)), None)

@@ -30,7 +30,7 @@ from ktl.cloud.service.models import (
 from ktl.cloud.service.refusals import Refused, busy
 from ktl.cloud.service.states import round_state, session_state
 
-MOST_ROUNDS = 10_000
+MAX_ROUNDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class Stored:
 class Store:
     """All that the service remembers, but for tokens."""
 
-    def __init__(self, database: Database, *, most_queued: int, most_bytes: int) -> None:
+    def __init__(self, database: Database, *, max_queued: int, max_bytes: int) -> None:
         self.database = database
         self.jobs = Jobs(database)
-        self.most_queued = most_queued
-        self.most_bytes = most_bytes
+        self.max_queued = max_queued
+        self.max_bytes = max_bytes
 
     # sessions
 
@@ -165,8 +165,8 @@ class Store:
             session.size += len(payload)
             uploads = select(func.count()).where(Upload.session_id == session_id, Upload.round == number)
             if rows.scalar(uploads) == session.quorum:
-                if _queued(rows) >= self.most_queued:
-                    raise busy(f"{self.most_queued} rounds are waiting to be drawn; try again", retry_after=2)
+                if _queued(rows) >= self.max_queued:
+                    raise busy(f"{self.max_queued} rounds are waiting to be drawn; try again", retry_after=2)
                 round_.state, round_.queued_at = QUEUED, now
             rows.flush()
             return round_state(rows, session, round_), True
@@ -175,12 +175,12 @@ class Store:
         """Where a round is. Raises Refused (not-found) for one that cannot begin yet, too."""
         with self.database.read() as rows:
             session = _find(rows, session_id, name)
-            found = rows.get(Round, (session_id, number))
-            if found is None:
+            round_ = rows.get(Round, (session_id, number))
+            if round_ is None:
                 if not _may_begin(rows, session_id, number):
                     raise Refused("not-found", f"round {number} has not begun")
-                found = Round(session_id=session_id, number=number, state=COLLECTING, pairs=0, size=0)
-            return round_state(rows, session, found)
+                round_ = Round(session_id=session_id, number=number, state=COLLECTING, pairs=0, size=0)
+            return round_state(rows, session, round_)
 
     def rounds(self, session_id: str) -> list[RoundState]:
         """Every round of a session so far, in order."""
@@ -192,10 +192,10 @@ class Store:
     def stored(self, session_id: str, number: int) -> Stored:
         """What `read` can read of a finished round. Raises Refused (not-found)."""
         with self.database.read() as rows:
-            found = rows.get(Round, (session_id, number))
-            if found is None or found.digest is None:
+            round_ = rows.get(Round, (session_id, number))
+            if round_ is None or round_.digest is None:
                 raise Refused("not-found", f"round {number} of this session has no pairs")
-            return Stored(session_id, number, found.size, found.digest)
+            return Stored(session_id, number, round_.size, round_.digest)
 
     def read(self, stored: Stored, start: int, end: int) -> Iterator[bytes]:
         """Bytes start..end-1 of a round's pairs, piece by piece. Stops early if the session is deleted meanwhile."""
@@ -229,8 +229,8 @@ class Store:
             return _stored_bytes(rows)
 
     def _refuse_if_full(self, rows: Rows) -> None:
-        if _stored_bytes(rows) >= self.most_bytes:
-            raise busy(f"the store holds its {self.most_bytes:,} bytes; delete sessions or raise --most-stored", 60)
+        if _stored_bytes(rows) >= self.max_bytes:
+            raise busy(f"the store holds its {self.max_bytes:,} bytes; delete sessions or raise --most-stored", 60)
 
 
 def _queued(rows: Rows) -> int:
@@ -258,10 +258,10 @@ def _find(rows: Rows, session_id: str, name: str | None, *, lock: bool = False) 
 
 
 def _claim_edge(rows: Rows, session_id: str, edge: str, name: str) -> None:
-    found = rows.get(Edge, (session_id, edge))
-    if found is None:
+    claimed = rows.get(Edge, (session_id, edge))
+    if claimed is None:
         rows.add(Edge(session_id=session_id, edge=edge, name=name))
-    elif found.name != name:
+    elif claimed.name != name:
         raise Refused("forbidden", f"the edge name {edge!r} belongs to another token of this session; choose another")
 
 
@@ -272,11 +272,11 @@ def _may_begin(rows: Rows, session_id: str, number: int) -> bool:
 
 def _open_round(rows: Rows, session: CloudSession, number: int) -> Round:
     """The round if it still takes uploads, made if this is its first."""
-    found = rows.get(Round, (session.id, number))
-    if found is not None:
-        if found.state != COLLECTING:
+    round_ = rows.get(Round, (session.id, number))
+    if round_ is not None:
+        if round_.state != COLLECTING:
             raise Refused("round-closed", f"round {number} went on without this edge; take part in the next one")
-        return found
+        return round_
     if not _may_begin(rows, session.id, number):
         raise Refused("round-not-open", f"round {number} is not open: round {number - 1} is not done")
     closes_at = None if session.deadline is None else time.time() + session.deadline

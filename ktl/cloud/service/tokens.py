@@ -24,7 +24,7 @@ SCOPES = get_args(Scope)
 FORM = re.compile(r"ktl_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 # A random 256-bit secret needs no slow hash against guessing; 4 MiB and 7 ms keep wrong ones cheap to refuse too.
 SCRYPT = {"n": 2**12, "r": 8, "p": 1}
-MOST_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Tokens:
             return False
         with self._lock:
             self._right[digest] = None
-            if len(self._right) > MOST_REMEMBERED:
+            if len(self._right) > MAX_REMEMBERED:
                 self._right.popitem(last=False)
         return True
 

@@ -20,9 +20,9 @@ from ktl.errors import KtlError
 from ktl.pairs import ImageVectorPairs
 from ktl.wire import SessionRequest, count_pairs, decode_message, decode_prototypes, encode_pairs
 
-MOST_LIVE_SESSIONS = 64  # whose alignment is kept in memory; others' is rebuilt from their uploads
-MOST_ATTEMPTS = 25  # a round that has taken the server down so often is given up
-MOST_FAULTS = 3  # a round that has raised an unforeseen error so often is given up
+MAX_LIVE_SESSIONS = 64  # whose alignment is kept in memory; others' is rebuilt from their uploads
+MAX_ATTEMPTS = 25  # a round that has taken the server down so often is given up
+MAX_FAULTS = 3  # a round that has raised an unforeseen error so often is given up
 LOOK_EVERY = 1.0  # seconds, for deadlines that have passed
 CLEAN_EVERY = 3600.0  # seconds
 
@@ -113,7 +113,7 @@ class Worker:
         except Exception:
             log.exception("a round could not be drawn", extra={"session": session, "round": number})
             self._faults[job] = self._faults.get(job, 0) + 1
-            if self._faults[job] < MOST_FAULTS:
+            if self._faults[job] < MAX_FAULTS:
                 self.store.jobs.requeue(session, number)
                 self.wake()
             else:
@@ -130,8 +130,8 @@ class Worker:
 
     def _draw(self, job: Job) -> None:
         session, number = job
-        if self.store.jobs.attempts(session, number) > MOST_ATTEMPTS:
-            raise KtlError(f"round {number} was begun {MOST_ATTEMPTS} times and never finished")
+        if self.store.jobs.attempts(session, number) > MAX_ATTEMPTS:
+            raise KtlError(f"round {number} was begun {MAX_ATTEMPTS} times and never finished")
         cloud, uploads = self._cloud(session, number)
         prototypes = [decode_prototypes(payload, cloud.request.num_classes) for payload in uploads]
         began = time.monotonic()
@@ -149,7 +149,7 @@ class Worker:
         self._faults.pop(job, None)
         with self._state:
             self._live[session] = (cloud, number)
-            if len(self._live) > MOST_LIVE_SESSIONS:
+            if len(self._live) > MAX_LIVE_SESSIONS:
                 self._live.popitem(last=False)
         self.metrics.round_done(seconds, pairs, len(payload))
         log.info(

@@ -19,7 +19,7 @@ from ktl.edge.export.measure import Measured
 from ktl.edge.export.preprocessing import GREY_CONVERSION
 from ktl.edge.record import Record
 from ktl.errors import CheckpointError
-from ktl.wire import MOST_PAIR_BYTES, MOST_PAIRS_PER_CLASS, SessionRequest, decode_pairs
+from ktl.wire import MAX_PAIR_BYTES, MAX_PAIRS_PER_CLASS, SessionRequest, decode_pairs
 
 CALIBRATION_IMAGES = 512
 BATCH = 64
@@ -72,8 +72,8 @@ def received_images(run: Path, record: Record) -> Images:
         num_classes=len(record.class_names),
         image_size=size,
         channels=channels,
-        pairs_per_class=MOST_PAIRS_PER_CLASS,
-        download_bytes=MOST_PAIR_BYTES,
+        pairs_per_class=MAX_PAIRS_PER_CLASS,
+        download_bytes=MAX_PAIR_BYTES,
         alignment="",
         image_format="webp",
         seed=0,

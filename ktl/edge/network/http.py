@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ktl.edge.network.transport import MOST_ANSWER_BYTES, Access, Passing, Refusal, Transport
+from ktl.edge.network.transport import MAX_ANSWER_BYTES, Access, Passing, Refusal, Transport
 from ktl.errors import CheckpointError, CloudError, UsageError
 from ktl.files import write_json
 from ktl.protocol import JSON, NAME, SAFETENSORS, SESSION_ID, digest_field
-from ktl.wire import MOST_PAIR_BYTES, VERSION
+from ktl.wire import MAX_PAIR_BYTES, VERSION
 
 WAIT_SECONDS = 20  # that the cloud is asked to hold back an answer while the pairs are not ready
 STANDSTILL_SECONDS = 3600.0  # that a round may wait for other edges without any change
@@ -40,7 +40,7 @@ class SessionFile:
             return msgspec.json.decode(path.read_bytes(), type=cls)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); delete it to go on in a new session") from error
 
     def save(self, path: Path) -> None:
@@ -115,7 +115,7 @@ class HttpCloud:
         def attempt(progress: Callable[[], None]) -> tuple[bytes, str]:
             with self._transport.request("POST", path, headers=headers, content=request) as answer:
                 session = urlsplit(answer.headers.get("location", "")).path.rpartition("/")[2]
-                reply = b"".join(answer.body(MOST_ANSWER_BYTES))
+                reply = b"".join(answer.body(MAX_ANSWER_BYTES))
             if not re.fullmatch(SESSION_ID, session):
                 raise CloudError(f"the cloud named its session {session[:80]!r}: is it a ktl cloud?")
             return reply, session
@@ -191,7 +191,7 @@ class _Download:
                 self._note(answer.table())
                 return None
             self._start(answer.status, answer.headers)
-            for piece in answer.body(MOST_PAIR_BYTES - len(self.received)):
+            for piece in answer.body(MAX_PAIR_BYTES - len(self.received)):
                 self.received += piece
                 progress()
             digest = answer.headers.get("repr-digest")

@@ -20,11 +20,11 @@ from ktl.errors import CloudError, CloudUnreachable, UsageError
 from ktl.protocol import is_loopback
 
 PASSING = {408, 425, 429, 502, 503, 504}  # what another try may mend
-FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0  # seconds between two tries, before jitter
-LONGEST_RETRY_AFTER = 120.0  # seconds; a cloud that asks for more is asked again after this
+FIRST_DELAY, MAX_DELAY = 0.2, 10.0  # seconds between two tries, before jitter
+MAX_RETRY_AFTER = 120.0  # seconds; a cloud that asks for more is asked again after this
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0  # that a silent connection is kept, beside the time a request asks the cloud to wait
-MOST_ANSWER_BYTES = 1 << 20  # of a JSON answer
+MAX_ANSWER_BYTES = 1 << 20  # of a JSON answer
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,21 @@ class Answer:
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
 
-    def body(self, most: int) -> Iterator[bytes]:
-        """The body, piece by piece as it comes. Raises CloudError for one larger than `most` bytes."""
+    def body(self, max_bytes: int) -> Iterator[bytes]:
+        """The body, piece by piece as it comes. Raises CloudError for one larger than `max_bytes` bytes."""
         count = 0
         for piece in self._response.iter_raw():
             count += len(piece)
-            if count > most:
+            if count > max_bytes:
                 raise CloudError(
-                    f"the cloud's answer is larger than {most:,} bytes: is {self._response.url.host} a ktl cloud?"
+                    f"the cloud's answer is larger than {max_bytes:,} bytes: is {self._response.url.host} a ktl cloud?"
                 )
             yield piece
 
     def table(self) -> dict[str, Any]:
         """The body as a JSON object. Raises CloudError for anything else."""
         try:
-            values = json.loads(b"".join(self.body(MOST_ANSWER_BYTES)))
+            values = json.loads(b"".join(self.body(MAX_ANSWER_BYTES)))
         except (ValueError, RecursionError) as error:
             raise CloudError(f"{self._response.url.host} sent no JSON ({error}): is it a ktl cloud?") from error
         if not isinstance(values, dict):
@@ -133,7 +133,7 @@ class Transport:
                         f"the certificate of {self.access.url} is not trusted ({error}): "
                         "check the address and the device's clock, or give its authority with --ca-file"
                     ) from error
-                delay = min(FIRST_DELAY * 2**failures, LONGEST_DELAY) * random.uniform(0.5, 1.0)
+                delay = min(FIRST_DELAY * 2**failures, MAX_DELAY) * random.uniform(0.5, 1.0)
                 delay = max(delay, getattr(error, "retry_after", 0.0))
                 failures += 1
                 if time.monotonic() + delay - last_progress > self.access.patience:
@@ -210,7 +210,7 @@ def _retry_after(value: str) -> float:
         seconds = float(value) if value.strip().isdigit() else _seconds_until(value)
     except (ValueError, TypeError):
         return 0.0
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
 def _seconds_until(date: str) -> float:

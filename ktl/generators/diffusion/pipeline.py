@@ -26,7 +26,7 @@ from ktl.generators.diffusion.source import (
     Preset,
     parse_source,
 )
-from ktl.wire import MOST_LATENT_DIM
+from ktl.wire import MAX_LATENT_DIM
 
 CPU_BATCH_PIXELS = 4 * 512 * 512  # of the images drawn at a time
 CUDA_BYTES_PER_PIXEL = 4096  # of the images drawn at a time: float16 activations with guidance, a generous estimate
@@ -51,9 +51,9 @@ class DiffusionGenerator:
         self._shape = latent_shape(pipeline, source.settings.size)
         self._pixels: tuple[int, ...] = tuple(side * pipeline.vae_scale_factor for side in self._shape[1:])
         self.noise_dim = self.latent_dim = math.prod(self._shape)
-        if self.latent_dim > MOST_LATENT_DIM:
+        if self.latent_dim > MAX_LATENT_DIM:
             raise UsageError(
-                f"{self.name} has latents of {self.latent_dim:,} numbers, at most {MOST_LATENT_DIM:,} can be sent: "
+                f"{self.name} has latents of {self.latent_dim:,} numbers, at most {MAX_LATENT_DIM:,} can be sent: "
                 f"draw smaller images, such as size={min(self._pixels) // 2}"
             )
         self.image_size = min(self._pixels)

@@ -63,8 +63,8 @@ def test_each_route_answers_those_it_is_for(
 
 def test_the_matrix_has_every_route_of_the_protocol(cloud: Running) -> None:
     routes = cloud.client().http.get("/openapi.json").json()["paths"]
-    found = {(method.upper(), path) for path, methods in routes.items() for method in methods}
-    assert found == set(MATRIX)
+    served = {(method.upper(), path) for path, methods in routes.items() for method in methods}
+    assert served == set(MATRIX)
 
 
 def test_a_strangers_session_looks_like_one_that_never_was(cloud: Running) -> None:
@@ -153,7 +153,7 @@ def test_a_rate_limit_fills_up_again() -> None:
     limit = RateLimit(rate=50.0)
     limit.burst = 1.0
     limit.take("a")
-    with pytest.raises(Refused, match="more than 50 requests a second; wait 1 s"):
+    with pytest.raises(Refused, match="more than 50 requests per second; wait 1 s"):
         limit.take("a")
     limit.take("b")
     while True:  # 20 ms
@@ -162,6 +162,15 @@ def test_a_rate_limit_fills_up_again() -> None:
             break
         except Refused:
             continue
+
+
+def test_the_openapi_document_bounds_a_session_as_it_is_checked(cloud: Running) -> None:
+    document = cloud.client().http.get("/openapi.json").json()
+    body = document["paths"]["/v1/sessions"]["post"]["requestBody"]["content"][JSON]["schema"]
+    assert body["properties"]["num_classes"] == {"type": "integer", "minimum": 2, "maximum": 1000}
+    assert body["properties"]["version"] == {"const": 1}
+    assert set(body["properties"]) - set(body["required"]) == {"alignment_settings"}
+    assert body["additionalProperties"] is False
 
 
 def test_every_route_is_in_the_openapi_document_with_its_errors(cloud: Running) -> None:

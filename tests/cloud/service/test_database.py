@@ -40,20 +40,20 @@ def postgresql() -> Iterator[str]:
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An upgraded database of each kind, empty."""
     if request.param == "sqlite":
-        found = Database(f"sqlite:///{tmp_path / 'store.db'}")
+        database = Database(f"sqlite:///{tmp_path / 'store.db'}")
     else:
-        found = Database(request.getfixturevalue("postgresql"))
-        with found.engine.begin() as connection:
+        database = Database(request.getfixturevalue("postgresql"))
+        with database.engine.begin() as connection:
             connection.exec_driver_sql("DROP SCHEMA public CASCADE")
             connection.exec_driver_sql("CREATE SCHEMA public")
-    found.upgrade()
-    yield found
-    found.engine.dispose()
+    database.upgrade()
+    yield database
+    database.engine.dispose()
 
 
 @pytest.fixture
 def store(database: Database) -> Store:
-    return Store(database, most_queued=100, most_bytes=10**9)
+    return Store(database, max_queued=100, max_bytes=10**9)
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(database: Database) -> None:

@@ -17,56 +17,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from ktl.cloud.service.logs import JsonLines
-from ktl.cloud.service.settings import load_settings
-from ktl.errors import KtlError, UsageError
+from ktl.errors import KtlError
 
 from .conftest import Running, Start, prototypes
-
-
-def test_flags_come_before_the_environment_and_that_before_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "cloud.toml"
-    file.write_text('port = 1\nqueue = 2\nkeep = "12h"\nmost_stored = "2GB"\n')
-    monkeypatch.setenv("KTL_CLOUD_PORT", "3")
-    monkeypatch.setenv("KTL_CLOUD_QUEUE", "4")
-    settings = load_settings({"port": 5, "jobs": None}, file)
-    assert (settings.port, settings.queue, settings.keep, settings.most_stored) == (5, 4, 43_200.0, 2_000_000_000)
-    assert settings.jobs == 4
-
-
-@pytest.mark.parametrize(
-    ("flags", "reason"),
-    [
-        ({"port": 70_000}, "the setting port is 70000"),
-        ({"products": "int4"}, "the setting products is 'int4'"),
-        ({"keep": "a week"}, "expected a duration like 90s, 15m, 12h or 7d"),
-        ({"colour": "red"}, "the setting colour"),
-        ({"host": "0.0.0.0"}, "--host 0.0.0.0 without TLS would send tokens in the clear"),
-        ({"host": "::"}, "without TLS"),
-        ({"host": "example.org"}, "without TLS"),
-        ({"tls_cert": "cert.pem"}, "--tls-cert and --tls-key go together"),
-        ({"tls_cert": "none.pem", "tls_key": "none.pem"}, "--tls-cert none.pem: there is no such file"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused_by_name(flags: dict[str, object], reason: str) -> None:
-    with pytest.raises(UsageError) as refused:
-        load_settings(flags)
-    assert reason in str(refused.value)
-
-
-def test_a_settings_file_that_is_missing_or_no_toml_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no such file"):
-        load_settings({}, tmp_path / "none.toml")
-    (tmp_path / "bad.toml").write_text("port == 1")
-    with pytest.raises(UsageError, match=r"bad\.toml cannot be read"):
-        load_settings({}, tmp_path / "bad.toml")
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
-def test_plain_http_is_for_this_machine(host: str) -> None:
-    assert load_settings({"host": host}).url.startswith("http://")
-    assert load_settings({"host": "0.0.0.0", "insecure": True}).insecure
 
 
 def test_a_certificate_makes_it_https(start: Start, tmp_path: Path) -> None:

@@ -100,8 +100,8 @@ def test_an_edge_that_missed_the_deadline_is_shown_as_late(cloud: Running, page:
     assert first.pairs(session, 1).status_code == 200
     first.put(session, prototypes(2), 2, edge="a-1")
     assert first.pairs(session, 2).status_code == 200  # after the deadline
-    shown = page.get("/", params={"session": session.rpartition("/")[2]}).text
-    row = shown[shown.index('aria-current="true"') :].partition("</tr>")[0]
+    html = page.get("/", params={"session": session.rpartition("/")[2]}).text
+    row = html[html.index('aria-current="true"') :].partition("</tr>")[0]
     assert '<span class="problem">b-2</span>' in " ".join(row.split())
     assert "1 of 2" in " ".join(row.split())
 

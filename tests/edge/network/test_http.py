@@ -80,10 +80,10 @@ def connected(served: ServedCloud, run: Path, url: str = "", patience: float = 2
 
 
 def sessions(served: ServedCloud) -> list[dict[str, Any]]:
-    found = httpx.get(
+    answer = httpx.get(
         f"{served.url}/v1/sessions", headers={"Authorization": f"Bearer {served.tokens['admin']}"}, trust_env=False
     )
-    listed: list[dict[str, Any]] = found.json()["sessions"]
+    listed: list[dict[str, Any]] = answer.json()["sessions"]
     return listed
 
 
@@ -239,8 +239,9 @@ def test_other_settings_are_another_session(served: ServedCloud, tmp_path: Path)
     assert {name for name in first if first[name] == second[name]} == {"url"}
 
 
-def test_a_damaged_session_file_is_named(served: ServedCloud, tmp_path: Path) -> None:
-    (tmp_path / "session.json").write_text('{"url": ')
+@pytest.mark.parametrize("content", [b'{"url": ', b'{"url": "\x85"}', b'{"url": "http://x", "key": 7}', b"[]"])
+def test_a_damaged_session_file_is_named(served: ServedCloud, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "session.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"session\.json is damaged .* delete it"):
         connected(served, tmp_path).open(encode_message(REQUEST), [])
 

@@ -10,7 +10,7 @@ from threading import Lock
 from ktl.cloud.service.tokens import Caller, Tokens
 
 HOURS = 12
-MOST = 1000  # logins; the oldest makes room
+MAX_LOGINS = 1000  # the oldest makes room
 
 
 class Logins:
@@ -29,7 +29,7 @@ class Logins:
         key = secrets.token_urlsafe(32)
         with self._lock:
             self._tokens[key] = (token, time.monotonic() + 3600 * HOURS)
-            if len(self._tokens) > MOST:
+            if len(self._tokens) > MAX_LOGINS:
                 self._tokens.popitem(last=False)
         return key
 

@@ -10,11 +10,11 @@ from sqlalchemy import func, select
 from ktl.cloud.service.answers import SessionState
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.models import DONE, CloudSession, Round
-from ktl.cloud.service.page.thumbnails import Grid, Pictures
+from ktl.cloud.service.page.thumbnails import Grid, Thumbnails
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Store
 
-MOST_SESSIONS = 30  # on the page
+MAX_SESSIONS = 30  # on the page
 MINUTES = 10  # that the throughput is counted over
 
 
@@ -31,7 +31,7 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Overview:
-    """All that the page shows: the sessions that were active last, and the pictures of one."""
+    """All that the page shows: the sessions that were active last, and the images of one."""
 
     sessions: list[SessionState]
     session_count: int
@@ -39,11 +39,11 @@ class Overview:
     grid: Grid | None
 
 
-def overview(database: Database, store: Store, pictures: Pictures, session: str | None) -> Overview:
-    """The page's content; its pictures are the latest of `session`, or of any session if that is None."""
+def overview(database: Database, store: Store, thumbnails: Thumbnails, session: str | None) -> Overview:
+    """The page's content; its images are the latest of `session`, or of any session if that is None."""
     since = time.time() - 60 * MINUTES
     with database.read() as rows:
-        recent = select(CloudSession.id).order_by(CloudSession.active_at.desc(), CloudSession.id).limit(MOST_SESSIONS)
+        recent = select(CloudSession.id).order_by(CloudSession.active_at.desc(), CloudSession.id).limit(MAX_SESSIONS)
         ids = list(rows.scalars(recent))
         count = rows.scalar(select(func.count()).select_from(CloudSession)) or 0
         sums = select(func.count(), func.coalesce(func.sum(Round.pairs), 0), func.coalesce(func.sum(Round.size), 0))
@@ -54,7 +54,7 @@ def overview(database: Database, store: Store, pictures: Pictures, session: str 
         latest = rows.execute(drawn.order_by(Round.finished_at.desc(), Round.number.desc()).limit(1)).first()
     throughput = Throughput(rounds, int(pairs), int(size), store.queued(), store.stored_bytes())
     sessions = [state for each in ids if (state := _state(store, each)) is not None]
-    return Overview(sessions, count, throughput, None if latest is None else _grid(pictures, *latest))
+    return Overview(sessions, count, throughput, None if latest is None else _grid(thumbnails, *latest))
 
 
 def _state(store: Store, session: str) -> SessionState | None:
@@ -64,8 +64,8 @@ def _state(store: Store, session: str) -> SessionState | None:
         return None
 
 
-def _grid(pictures: Pictures, session: str, number: int) -> Grid | None:
+def _grid(thumbnails: Thumbnails, session: str, number: int) -> Grid | None:
     try:
-        return pictures.grid(session, number)
+        return thumbnails.grid(session, number)
     except Refused:
         return None

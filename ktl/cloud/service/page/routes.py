@@ -1,4 +1,4 @@
-"""The status page at `/`, its login, its pictures, and the stream that keeps it live."""
+"""The status page at `/`, its login, its images, and the stream that keeps it live."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-MOST_FORM_BYTES = 1024
+MAX_FORM_BYTES = 1024
 CALM = 0.5  # seconds between two updates, so that many changes are one
 KEEP_ALIVE = 15.0  # seconds
 
@@ -74,11 +74,11 @@ async def events(here: Here, key: LoggedIn, session: OneSession = None) -> Respo
 
 
 @router.get("/page/pictures/{session}/{round}/{index}")
-async def picture(
+async def thumbnail(
     here: Here, key: LoggedIn, session: SessionId, round_: RoundNumber, index: Annotated[int, Path(ge=0, lt=2**31)]
 ) -> Response:
     """One generated image."""
-    file = await here.in_thread(lambda: here.pictures.file(session, round_, index))
+    file = await here.in_thread(lambda: here.thumbnails.file(session, round_, index))
     kind = "image/png" if file.startswith(b"\x89PNG") else "image/webp"
     return Response(file, media_type=kind, headers={"Cache-Control": "private, max-age=86400, immutable"})
 
@@ -103,7 +103,7 @@ async def login_form() -> Response:
 async def login(request: Request, here: Here) -> Response:
     """Takes the admin token, and gives the browser a key of its own."""
     _require_own_form(request)
-    fields = parse_qs((await read_body(request, MOST_FORM_BYTES)).decode("ascii", "replace"))
+    fields = parse_qs((await read_body(request, MAX_FORM_BYTES)).decode("ascii", "replace"))
     token = fields.get("token", [""])[0].strip()
     key = await here.in_thread(lambda: here.logins.begin(token))
     if key is None:
@@ -137,10 +137,10 @@ def _html(template: str, status: int = 200, **values: object) -> Response:
 
 
 def _live(here: Service, session: str | None) -> str:
-    shown = overview(here.database, here.store, here.pictures, session)
-    states = [here.live(each.id, each.round) if each.round else None for each in shown.sessions]
+    content = overview(here.database, here.store, here.thumbnails, session)
+    states = [here.live(each.id, each.round) if each.round else None for each in content.sessions]
     return templates.get_template("live.html").render(
-        shown=shown, rounds=states, minutes=MINUTES, chosen=session, generator=here.generator
+        content=content, rounds=states, minutes=MINUTES, chosen=session, generator=here.generator
     )
 
 

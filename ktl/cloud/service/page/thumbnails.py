@@ -1,4 +1,4 @@
-"""Single images of a finished round, read from the stored payload without reading the rest of it."""
+"""Thumbnails: single images of a finished round, read from the stored payload without reading the rest of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Store, Stored
 from ktl.wire import PAIRS_HEADER_BYTES
 
-MOST_CLASSES, MOST_OF_A_CLASS = 24, 6  # in the grid
+MAX_CLASSES, MAX_PER_CLASS = 24, 6  # in the grid
 REMEMBERED = 16  # rounds whose places are kept in memory
 
 
@@ -39,7 +39,7 @@ class Grid:
     left_out: int
 
 
-class Pictures:
+class Thumbnails:
     """Reads single images of rounds; a round never changes, so what is known of it stays true."""
 
     def __init__(self, store: Store) -> None:
@@ -49,9 +49,9 @@ class Pictures:
     def grid(self, session: str, number: int) -> Grid:
         """The first images of the first classes of a round. Raises Refused (not-found)."""
         classes = self._places(self.store.stored(session, number)).classes
-        held = np.unique(classes)
-        rows = {int(c): np.flatnonzero(classes == c)[:MOST_OF_A_CLASS].tolist() for c in held[:MOST_CLASSES]}
-        return Grid(session, number, rows, max(len(held) - MOST_CLASSES, 0))
+        present = np.unique(classes)
+        rows = {int(c): np.flatnonzero(classes == c)[:MAX_PER_CLASS].tolist() for c in present[:MAX_CLASSES]}
+        return Grid(session, number, rows, max(len(present) - MAX_CLASSES, 0))
 
     def file(self, session: str, number: int, index: int) -> bytes:
         """One image of a round, encoded as the session asked for. Raises Refused (not-found)."""
@@ -73,7 +73,7 @@ class Pictures:
         return Places(stored, ends - array("lengths"), ends, array("classes"))
 
     def _bytes(self, stored: Stored, start: int, end: int) -> bytes:
-        found = b"".join(self.store.read(stored, start, end))
-        if len(found) != end - start:
+        content = b"".join(self.store.read(stored, start, end))
+        if len(content) != end - start:
             raise Refused("not-found", f"session {stored.session} was deleted")
-        return found
+        return content

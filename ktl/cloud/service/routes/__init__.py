@@ -1,1 +1,1 @@
-"""What the service answers, one file a concern."""
+"""What the service answers, one file per concern."""

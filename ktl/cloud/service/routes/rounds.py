@@ -30,11 +30,11 @@ from ktl.cloud.service.store import Store, Stored
 from ktl.cloud.service.tokens import Caller
 from ktl.errors import WireError
 from ktl.protocol import JSON, SAFETENSORS, digest_field
-from ktl.wire import MOST_HEADER_BYTES, SessionRequest, decode_message, decode_prototypes
+from ktl.wire import MAX_HEADER_BYTES, SessionRequest, decode_message, decode_prototypes
 
 router = APIRouter(prefix="/v1/sessions/{session}", tags=["rounds"])
 
-MOST_WAIT = 60.0  # seconds
+MAX_WAIT = 60.0  # seconds
 KEEP_ALIVE = 15.0  # seconds between comments in a stream of events
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -55,7 +55,7 @@ async def put_prototypes(
     require_content(request, SAFETENSORS)
     opened = await here.in_thread(lambda: here.store.request(session, who.sees))
     num_classes = decode_message(opened, SessionRequest).num_classes
-    payload = await read_body(request, MOST_HEADER_BYTES + num_classes * (num_classes + 12))
+    payload = await read_body(request, MAX_HEADER_BYTES + num_classes * (num_classes + 12))
     _check_digest(request, payload)
     state, new = await here.in_thread(
         lambda: _take_in(here.store, session, round_, edge, payload, who.name, who.sees, num_classes)
@@ -113,7 +113,7 @@ async def get_pairs(
 ) -> Response:
     """Supports `If-None-Match`, `Range` and `If-Range`; the bytes of a round never change."""
     require_accept(request, SAFETENSORS)
-    state = await _until_drawn(here, session, round_, who, seconds_to_wait(wait, MOST_WAIT))
+    state = await _until_drawn(here, session, round_, who, seconds_to_wait(wait, MAX_WAIT))
     if state.state == "failed":
         raise Refused("round-failed", state.error or "the round failed")
     if state.state != "done":

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from ktl.cloud.knowledge import KnowledgeCloud
-from ktl.cloud.service.answers import SessionOpened, SessionOpening, SessionPage, SessionState
+from ktl.cloud.service.answers import SessionPage, SessionState, message_schema
 from ktl.cloud.service.context import AnyCaller, Here, Service, SessionId
 from ktl.cloud.service.events import Event
 from ktl.cloud.service.media import require_accept, require_content
@@ -17,7 +17,7 @@ from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Opening
 from ktl.errors import KtlError
 from ktl.protocol import JSON, SESSION_ID
-from ktl.wire import MOST_JSON_BYTES, SessionRequest, decode_message, encode_message
+from ktl.wire import MAX_JSON_BYTES, SessionReply, SessionRequest, decode_message, encode_message
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
@@ -36,10 +36,10 @@ REQUEST_EXAMPLE = {
 BODY = {
     "requestBody": {
         "required": True,
-        "content": {JSON: {"schema": SessionOpening.model_json_schema(), "example": REQUEST_EXAMPLE}},
+        "content": {JSON: {"schema": message_schema(SessionRequest), "example": REQUEST_EXAMPLE}},
     }
 }
-OPENED = {"content": {JSON: {"schema": SessionOpened.model_json_schema()}}}
+OPENED = {"content": {JSON: {"schema": message_schema(SessionReply)}}}
 
 
 @router.post(
@@ -63,7 +63,7 @@ async def open_session(
     """The same `Idempotency-Key` with the same request opens no second session."""
     require_content(request, JSON)
     require_accept(request, JSON)
-    asked = await read_body(request, MOST_JSON_BYTES)
+    asked = await read_body(request, MAX_JSON_BYTES)
     if quorum > here.settings.most_quorum:
         raise Refused("invalid", f"quorum is {quorum}: this server grants at most {here.settings.most_quorum}")
     message, reply = _answer(here, asked)
@@ -82,9 +82,9 @@ def _answer(here: Service, asked: bytes) -> tuple[bytes, bytes]:
         reply = KnowledgeCloud(here.generator, request).reply()
     except KtlError as error:
         raise Refused("invalid", str(error)) from error
-    for name, most in (("image_size", settings.most_image_size), ("download_bytes", settings.most_download)):
-        if getattr(request, name) > most:
-            raise Refused("invalid", f"{name} is {getattr(request, name):,}: this server grants at most {int(most):,}")
+    for name, limit in (("image_size", settings.most_image_size), ("download_bytes", settings.most_download)):
+        if getattr(request, name) > limit:
+            raise Refused("invalid", f"{name} is {getattr(request, name):,}: this server grants at most {limit:,}")
     return encode_message(request), encode_message(reply)
 
 
@@ -96,18 +96,18 @@ async def list_sessions(
     after: Annotated[str | None, Query(pattern=f"^{SESSION_ID}$")] = None,
 ) -> Response:
     """Those that the token opened or is a member of, newest first; an admin sees all."""
-    found = await here.in_thread(lambda: here.store.sessions(who.sees, limit + 1, after))
-    page = SessionPage(sessions=found[:limit], next=found[limit - 1].id if len(found) > limit else None)
+    states = await here.in_thread(lambda: here.store.sessions(who.sees, limit + 1, after))
+    page = SessionPage(sessions=states[:limit], next=states[limit - 1].id if len(states) > limit else None)
     return Response(page.model_dump_json(), media_type=JSON)
 
 
 @router.get("/{session}", summary="A session and its latest round", response_model=SessionState)
 async def show_session(here: Here, who: AnyCaller, session: SessionId) -> Response:
     """404 for a session of others, as for one that never was."""
-    found = await here.in_thread(lambda: here.store.session(session, who.sees))
-    if found.round is not None:
-        found.round = here.live(session, found.round)
-    return Response(found.model_dump_json(), media_type=JSON)
+    state = await here.in_thread(lambda: here.store.session(session, who.sees))
+    if state.round is not None:
+        state.round = here.live(session, state.round)
+    return Response(state.model_dump_json(), media_type=JSON)
 
 
 @router.delete("/{session}", summary="Delete a session with all its data", status_code=204)

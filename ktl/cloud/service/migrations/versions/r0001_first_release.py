@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -10,7 +12,12 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Makes every table."""
+    """Makes every table, those that others refer to first."""
+    for create in (_tokens, _sessions, _members, _edges, _rounds, _uploads, _pieces):
+        create()
+
+
+def _tokens() -> None:
     op.create_table(
         "tokens",
         sa.Column("id", sa.String, primary_key=True),
@@ -21,6 +28,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double, nullable=False),
         sa.Column("revoked_at", sa.Double),
     )
+
+
+def _sessions() -> None:
     op.create_table(
         "sessions",
         sa.Column("id", sa.String, primary_key=True),
@@ -37,20 +47,25 @@ def upgrade() -> None:
         sa.UniqueConstraint("owner", "idempotency_key"),
     )
     op.create_index("sessions_newest", "sessions", ["opened_at", "id"])
-    op.create_table(
-        "members",
-        sa.Column("session_id", sa.String, sa.ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
-        sa.Column("name", sa.String, primary_key=True, index=True),
-    )
+
+
+def _members() -> None:
+    op.create_table("members", _session_id(), sa.Column("name", sa.String, primary_key=True, index=True))
+
+
+def _edges() -> None:
     op.create_table(
         "edges",
-        sa.Column("session_id", sa.String, sa.ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+        _session_id(),
         sa.Column("edge", sa.String, primary_key=True),
         sa.Column("name", sa.String, nullable=False),
     )
+
+
+def _rounds() -> None:
     op.create_table(
         "rounds",
-        sa.Column("session_id", sa.String, sa.ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+        _session_id(),
         sa.Column("number", sa.Integer, primary_key=True),
         sa.Column("state", sa.String, nullable=False),
         sa.Column("closes_at", sa.Double),
@@ -65,15 +80,34 @@ def upgrade() -> None:
         sa.Column("error", sa.String),
     )
     op.create_index("rounds_jobs", "rounds", ["state", "queued_at"])
-    for table, key, data in (("uploads", "edge", "payload"), ("pieces", "number", "data")):
-        op.create_table(
-            table,
-            sa.Column("session_id", sa.String, primary_key=True),
-            sa.Column("round", sa.Integer, primary_key=True),
-            sa.Column(key, sa.String if key == "edge" else sa.Integer, primary_key=True),
-            sa.Column(data, sa.LargeBinary, nullable=False),
-            *([sa.Column("received_at", sa.Double, nullable=False)] if table == "uploads" else []),
-            sa.ForeignKeyConstraint(
-                ["session_id", "round"], ["rounds.session_id", "rounds.number"], ondelete="CASCADE"
-            ),
-        )
+
+
+def _uploads() -> None:
+    _create_table_of_a_round(
+        "uploads",
+        sa.Column("edge", sa.String, primary_key=True),
+        sa.Column("payload", sa.LargeBinary, nullable=False),
+        sa.Column("received_at", sa.Double, nullable=False),
+    )
+
+
+def _pieces() -> None:
+    _create_table_of_a_round(
+        "pieces",
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("data", sa.LargeBinary, nullable=False),
+    )
+
+
+def _create_table_of_a_round(name: str, *columns: sa.Column[Any]) -> None:
+    op.create_table(
+        name,
+        sa.Column("session_id", sa.String, primary_key=True),
+        sa.Column("round", sa.Integer, primary_key=True),
+        *columns,
+        sa.ForeignKeyConstraint(["session_id", "round"], ["rounds.session_id", "rounds.number"], ondelete="CASCADE"),
+    )
+
+
+def _session_id() -> sa.Column[str]:
+    return sa.Column("session_id", sa.String, sa.ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
