@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -72,14 +73,18 @@ def print_choices(registry: Registry, option: str, place: str | None) -> None:
         table.add_row(name, _summary(registry, name))
         for setting in _settings(registry, name) if place else []:
             table.add_row(f"  {setting.name} = {_text(setting.default)}", _explained(setting))
-            example = example or f"{place}.{setting.name}={_text(setting.default)}"
+            if example is None and setting.default is not None:
+                example = f"{place}.{setting.name}={_text(setting.default)}"
     for row in PATHS.get(option, []):
         table.add_row(*row)
     table.add_row("module:Class" if option != "--data" else "module:function", "yours, if Python can import it")
     output.print(table)
-    if example:
-        output.print(f"\nsettings are set by their names: --set {example} (null stands for none)")
-    if option == "--data":
+    if option == "--generator":
+        output.print("\nset those of diffusers in its name, diffusers:FOLDER_OR_ID?steps=4&size=512;")
+        output.print(f"set those of other packages by --set {place}.NAME=VALUE")
+    elif example:
+        output.print(f"\nset them by their names: --set {shlex.quote(example)}; null stands for none")
+    elif option == "--data":
         from ktl.data.vision import data_folder
 
         output.print(f"\ndownloads are kept in {data_folder()}")

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from support.plugin import installed
 
-import ktl.generators
 from ktl.alignment import ALIGNMENTS
 from ktl.data import DATASETS
+from ktl.generators import GENERATORS
 from ktl.methods import METHODS
 from ktl.models import MODELS
 from ktl.objectives import TRANSFERS
+from ktl.objectives.settings import TransferSettings
 from ktl.registry import Registry
+from ktl.settings import describe
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -25,17 +27,18 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ktl.settings import Settings
+from ktl.objectives.pairs import PairObjective
+from ktl.objectives.settings import TransferSettings
 
 
 @dataclass(frozen=True)
-class ColdSettings(Settings):
+class ColdSettings(TransferSettings):
     kelvin: Annotated[float, Meta(gt=0, description="How cold it is.")] = 4.2
     limit: Annotated[int, Meta(ge=1, le=9)] | None = None
     mode: Literal["calm", "windy"] = "calm"
 
 
-class Cold:
+class Cold(PairObjective):
     """Nothing moves.
 
     Much.
@@ -81,12 +84,7 @@ def test_datasets_says_where_downloads_go(ktl: Ktl, monkeypatch: pytest.MonkeyPa
         ("methods", "--method", METHODS),
         ("transfers", "--transfer", TRANSFERS),
         ("alignments", "--alignment", ALIGNMENTS),
-        pytest.param(
-            "generators",
-            "--generator",
-            getattr(ktl.generators, "GENERATORS", None),
-            marks=pytest.mark.skipif(not hasattr(ktl.generators, "GENERATORS"), reason="generators have no registry"),
-        ),
+        ("generators", "--generator", GENERATORS),
     ],
 )
 def test_every_choice_is_listed_with_what_it_is(ktl: Ktl, command: str, option: str, registry: Registry) -> None:
@@ -102,7 +100,7 @@ def test_an_installed_choice_is_listed_with_its_settings_and_how_to_set_them(ktl
         ended = ktl("transfers")
     assert (ended.returncode, ended.stderr) == (0, "")
     listed = rows(ended.stdout)
-    start = listed.index(["cold", "Nothing moves."])
+    start = listed.index(["cold", "Nothing moves."]) + len(describe(TransferSettings))
     assert listed[start + 1 : start + 4] == [
         ["kelvin = 4.2", "a number above 0: How cold it is."],
         ["limit = null", "a whole number of at least 1 and at most 9 or none"],
@@ -110,7 +108,7 @@ def test_an_installed_choice_is_listed_with_its_settings_and_how_to_set_them(ktl
     ]
     assert listed[start + 4][0] == "gone"
     assert listed[start + 4][1].startswith("unusable: cannot load transfer 'gone' (")
-    assert "--set transfer." in ended.stdout
+    assert "--set transfer.joint_batch=64" in ended.stdout
 
 
 def test_a_listing_of_names_alone_imports_nothing_heavy(script: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from ktl.data.settings import PartitionConfig
 from ktl.errors import CheckpointError, UsageError
 from ktl.federation.settings import FederationConfig
-from ktl.loop.folder import save_config
+from ktl.loop.folder import RunFolder
 from ktl.report.page import write_report
 
 from .test_report import Page
@@ -24,8 +24,7 @@ def runs(tmp_path: Path) -> Path:
     for method, accuracies, down in (("local", (0.50, 0.52, 0.48), 0), ("fedktl", (0.60, 0.64, 0.62), 2_000_000)):
         for seed, accuracy in enumerate(accuracies):
             folder = tmp_path / "runs" / f"{method}-seed{seed}"
-            folder.mkdir(parents=True)
-            save_config(replace(base, method=method, seed=seed), folder / "config.json")
+            RunFolder(folder).start(replace(base, method=method, seed=seed))
             row = {"worst": 0.25, "spread": 0.1, "left_out": {"2": "dropped out"}, "seconds": 3.0, "bytes_up": 4_000}
             row |= {"bytes_down": down, "bytes_broadcast": down // 3, "numbers_up": 300, "numbers_down": 7_170_000}
             rows = [
