@@ -263,10 +263,10 @@ def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudCo
 def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:
     """For the report's picture of the latent space, which only an embedded cloud can draw from."""
     from ktl.cloud.embedded import EmbeddedCloud
-    from ktl.edge.record import SHOWN_LATENTS, add_valid_latents
+    from ktl.edge.record import MAX_LATENTS, add_valid_latents
     from ktl.generators.base import sample_latents
     from ktl.seeds import stream
 
     if isinstance(cloud, EmbeddedCloud):
         rng = stream(config.seed, "valid latents")
-        add_valid_latents(folder, sample_latents(cloud.generator, SHOWN_LATENTS, rng))
+        add_valid_latents(folder, sample_latents(cloud.generator, MAX_LATENTS, rng))
