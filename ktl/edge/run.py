@@ -60,7 +60,7 @@ def train_edge(
     """
     if (config.transfer is None) == (connection is not None):
         raise UsageError("a run needs a cloud connection, unless its transfer is None: then it must have none")
-    folder = RunFolder(out)
+    folder = RunFolder(out, resume_by=f"ktl edge train --resume {out}")
     folder.check(config, resume=resume)
     prepare_process(config.threads)
     task = draw(config)
@@ -76,7 +76,6 @@ def train_edge(
         participants=lambda round_index: ([0], {}),
         every_client=[0],
         save_every=CHECKPOINT_SECONDS,
-        go_on_with=f"ktl edge train --resume {out}",
         observer=observer,
     )
     loop.restore()

@@ -69,7 +69,7 @@ def federate(
     numbers are the same to the bit as if the run had never stopped; another configuration is refused with the
     difference. Raises UsageError, DataError, CloudError, or Interrupted after `should_stop`.
     """
-    folder = RunFolder(out)
+    folder = RunFolder(out, resume_by="--resume with the same options")
     folder.check(config, resume=resume)
     folder.start(config)
     if data is None:
@@ -102,7 +102,6 @@ def federate(
             every_client=active,
             enough=lambda rows: stale(rows, config.patience),
             save_every=CHECKPOINT_SECONDS,
-            go_on_with=f"ktl federate --resume --out {out} and the same options",
             observer=Observer(on_round=lambda row: on_round(row, loop.scores.accuracies), should_stop=should_stop),
         )
         loop.restore()

@@ -20,8 +20,10 @@ Config = TypeVar("Config", bound=Settings)
 class RunFolder:
     """config.json, metrics.jsonl and checkpoint.safetensors of one run, and the folder that they are in."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, resume_by: str = "--resume") -> None:
+        """`resume_by`: what a user types to go on with the run in it."""
         self.path = path
+        self.resume_by = resume_by
 
     def check(self, config: Settings, *, resume: bool) -> None:
         """Makes sure that the folder is free, or that the run in it is the one to go on with; nothing is written.
@@ -31,7 +33,7 @@ class RunFolder:
         if not (self.path / CONFIG).exists():
             return
         if not resume:
-            raise UsageError(f"{self.path} already holds a run: go on with --resume, or name another --out")
+            raise UsageError(f"{self.path} already holds a run: go on with {self.resume_by} or name another --out")
         if not is_resumable(self.path):
             raise UsageError(
                 f"{self.path} holds a run of ktl 0.1.0, which cannot be gone on with: "

@@ -87,7 +87,6 @@ class Loop:
         every_client: Sequence[int],
         enough: Callable[[list[Row]], bool] = lambda rows: False,
         save_every: float,
-        go_on_with: str,
         observer: Observer,
     ) -> None:
         """`save_every`: seconds between two checkpoints; `every_client`: those whose accuracy each round needs."""
@@ -100,7 +99,6 @@ class Loop:
         self.every_client = every_client
         self.enough = enough
         self.save_every = save_every
-        self.go_on_with = go_on_with  # what resumes the run, for the message when it is stopped
         self.observer = observer
         self.rows: list[Row] = []
         self.trace: list[list[Any]] = []  # [round, span, step, loss] of every LOSS_EVERY-th step of a single edge
@@ -162,7 +160,7 @@ class Loop:
 
     def _stop(self, where: str) -> NoReturn:
         self.save()
-        raise Interrupted(f"stopped {where}; go on with: {self.go_on_with}")
+        raise Interrupted(f"stopped {where}; go on with: {self.folder.resume_by}")
 
     def _take_time(self) -> None:
         now = time.monotonic()
