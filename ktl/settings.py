@@ -54,10 +54,7 @@ class Described:
 def describe(kind: type[Settings]) -> list[Described]:
     """The fields of a settings class, in order."""
     hints = _hints(kind)
-    return [
-        Described(f.name, _default(f), expected(hints[f.name]), description(hints[f.name]), _parts(hints[f.name])[0])
-        for f in fields(kind)
-    ]
+    return [_described(entry, hints[entry.name]) for entry in fields(kind)]
 
 
 def help_for(kind: type[Settings], name: str) -> str:
@@ -119,7 +116,8 @@ def setting_at(kind: type[Settings], path: str) -> Described:
     *parents, name = path.split(".")
     for parent in parents:
         kind = _parts(_hints(kind)[parent])[0]
-    return next(field for field in describe(kind) if field.name == name)
+    entry = {entry.name: entry for entry in fields(kind)}[name]
+    return _described(entry, _hints(kind)[name])  # that field alone: others' defaults may import torch
 
 
 def _is_choice(value: Any) -> bool:
@@ -208,6 +206,10 @@ def _hints(kind: type[Settings]) -> dict[str, Any]:
         own = [found[entry.name] for found in lineage if entry.name in found]
         hints[entry.name] = next((hint for hint in own if _parts(hint)[1] is not None), own[0])
     return hints
+
+
+def _described(entry: Any, hint: Any) -> Described:
+    return Described(entry.name, _default(entry), expected(hint), description(hint), _parts(hint)[0])
 
 
 def _default(entry: Any) -> Any:
