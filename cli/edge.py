@@ -118,18 +118,13 @@ def train(
 
 
 def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
-    """The run that the options ask for: a recipe, then choices, then single settings."""
+    """The run that the options ask for: a recipe, and what else is set."""
     check_choice("recipe", recipe, list(RECIPES))
     if values["cloud.url"] is not None and "cloud.generator" in values:
         raise UsageError("--generator and --cloud exclude each other: a cloud elsewhere has a generator of its own")
-    config = with_values(RunConfig(training=RECIPES[recipe]), dict(sorted(values.items(), key=_choices_first)))
+    config = with_values(RunConfig(training=RECIPES[recipe]), values)
     check_device(config.device)
     return replace(config, transfer=None) if local_only else config
-
-
-def _choices_first(item: tuple[str, Any]) -> bool:
-    """A choice replaces its settings, so it comes before what is set in it."""
-    return item[0] not in ("transfer", "cloud.alignment", "cloud.generator")
 
 
 def _in_time(config: RunConfig, seconds: float) -> RunConfig:

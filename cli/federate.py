@@ -122,13 +122,9 @@ def _config(base: FederationConfig, method: str, values: dict[str, Any]) -> Fede
     """One method's federation; a setting of a method that another one does not have is that method's alone."""
     of_method = {path: value for path, value in values.items() if path.startswith("method.")}
     others = {path: value for path, value in values.items() if path not in of_method}
-    config = with_values(replace(base, method=method), dict(sorted(others.items(), key=_choices_first)))
+    config = with_values(replace(base, method=method), others)
     check_device(config.device)
     return with_values(config, of_method)
-
-
-def _choices_first(item: tuple[str, Any]) -> bool:
-    return item[0] not in ("cloud.alignment", "cloud.generator")
 
 
 def _runs(

@@ -98,17 +98,29 @@ def with_values(settings: Kind, values: Mapping[str, Any]) -> Kind:
     under it: "transfer.temperature". Raises UsageError for a name that is none or a value that does not fit.
     """
     table = as_table(settings)
+    for path, name in values.items():  # choices first: they decide which settings there are under them
+        place = _place(table, path)
+        if place is not None and _is_choice(place[0][place[1]]):
+            place[0][place[1]] = {"name": name}
+    table = as_table(from_table(type(settings), table))
     for path, value in values.items():
-        *parents, name = path.split(".")
-        inner: Any = table
-        for parent in parents:
-            inner = inner.get(parent) if isinstance(inner, dict) else None
-            inner = inner["settings"] if _is_choice(inner) else inner
-        if not isinstance(inner, dict) or name not in inner:
-            known = sorted(known.replace(".settings.", ".") for known in flat(as_table(settings)))
+        place = _place(table, path)
+        if place is None:
+            known = sorted(known.replace(".settings.", ".") for known in flat(table))
             raise UsageError(f"there is no setting {path}: choose of {', '.join(known)}")
-        inner[name] = {"name": value} if _is_choice(inner[name]) else value
+        if not _is_choice(place[0][place[1]]):
+            place[0][place[1]] = value
     return from_table(type(settings), table)
+
+
+def _place(table: dict[str, Any], path: str) -> tuple[dict[str, Any], str] | None:
+    """The table that a dotted name leads to, and the last part of the name; None where it leads nowhere."""
+    *parents, name = path.split(".")
+    inner: Any = table
+    for parent in parents:
+        inner = inner.get(parent) if isinstance(inner, dict) else None
+        inner = inner["settings"] if _is_choice(inner) else inner
+    return (inner, name) if isinstance(inner, dict) and name in inner else None
 
 
 def setting_at(kind: type[Settings], path: str) -> Described:
