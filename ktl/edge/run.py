@@ -10,7 +10,7 @@ from ktl.checkpoint import load_checkpoint
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
 from ktl.edge.calibration import calibrated_temperature
-from ktl.edge.export.onnx import ModelFacts, PictureClassifier, export_onnx
+from ktl.edge.onnx.model_file import ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.record import Record, cloud_arrays, describe_environment, result_arrays, write_record
 from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError

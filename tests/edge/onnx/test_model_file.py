@@ -17,7 +17,7 @@ from ktl.data.fewshot import FewShotTask
 from ktl.data.images import fit_image
 from ktl.data.transforms import to_network
 from ktl.edge.compare import Comparison
-from ktl.edge.export.preprocessing import with_preprocessing
+from ktl.edge.onnx.preprocessing import with_preprocessing
 from ktl.edge.record import read_record
 from ktl.edge.settings import RunConfig
 from ktl.learning.learner import EdgeLearner
