@@ -13,7 +13,7 @@ from ktl.data.settings import DataConfig
 from ktl.edge.settings import RunConfig
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.settings import CloudConfig
-from ktl.objectives.pairs import TransferConfig
+from ktl.objectives import TRANSFERS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +44,7 @@ def test_mlflow_gets_settings_curves_and_model(tmp_path: Path, small_bundle: Pat
     config = RunConfig(
         data=DataConfig(str(small_bundle), shots=4),
         training=TrainingConfig(steps=20),
-        transfer=TransferConfig(warmup_steps=10),
+        transfer=TRANSFERS.choose("image-vector", warmup_steps=10),
         cloud=CloudConfig(str(tiny_generator_file), pairs_per_class=8),
         threads=1,
     )
