@@ -8,8 +8,8 @@ Run: python benchmarks/federation.py [--methods local,fedproto,fedktl,fml] [--cl
 `--data`. Published recipe: SGD, batch 10, one epoch per round, evaluation included. benchmarks/sequential.py is the
 loop. The last columns are what both end with: accuracies, and the largest relative distance of a client's weights.
 ktl's first round waits for its processes to start and is not counted; `--precision` adds bfloat16, which needs a
-processor that multiplies it. `--memory` prints the most memory that all processes of a run of two rounds and four steps each held
-together, beside the clients' weights, and the weights and moments of those that trained.
+processor that multiplies it. `--memory` prints the most memory that all processes of a run of two rounds
+and four steps each held together, beside the clients' weights, and the weights and moments of those that trained.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ class Peak:
         return self._peak
 
     def _watch(self) -> None:
+        this = psutil.Process()
         while not self._done.wait(0.1):
-            this = psutil.Process()
             self._peak = max(self._peak, sum(map(_proportional, [this, *this.children(recursive=True)])))
 
 
