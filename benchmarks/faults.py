@@ -136,14 +136,14 @@ def _check_rounds(cloud: ServedCloud, run: Path, rounds: int, seen: Seen) -> Non
     """One session, whose every round ended once, with the pairs that the edge has."""
     with Database(cloud.database).read() as rows:
         sessions = list(rows.scalars(select(CloudSession)))
-        found = {each.number: each for each in rows.scalars(select(Round))}
+        known = {each.number: each for each in rows.scalars(select(Round))}
     seen.check(len(sessions) == 1, f"{len(sessions)} sessions were opened")
     for number in range(1, rounds + 1):
         pairs = run / "wire" / f"round-{number:03d}-pairs.safetensors"
-        ended = number in found and found[number].state == DONE and pairs.exists()
+        ended = number in known and known[number].state == DONE and pairs.exists()
         seen.check(ended, f"round {number} did not end")
         if ended:
-            same = hashlib.sha256(pairs.read_bytes()).digest() == found[number].digest
+            same = hashlib.sha256(pairs.read_bytes()).digest() == known[number].digest
             seen.check(same, f"the edge has other pairs of round {number} than the cloud")
     done = [record["round"] for record in cloud.logged("round done")]
     seen.check(len(done) == len(set(done)), f"rounds were finished more than once: {sorted(done)}")

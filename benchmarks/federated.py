@@ -111,8 +111,8 @@ def folder_of(out: Path, key: Row) -> Path:
 def table(rows: list[Row]) -> str:
     """One line per arm: what it reaches, and what FedKTL's defaults reach more on the same seeds."""
     lines = [
-        "| setting | method | seeds | best mean % | FedKTL's lead, points | last % | worst client % | s a round "
-        "| up a round | down, all clients | down, broadcast once |",
+        "| setting | method | seeds | best mean % | FedKTL's lead, points | last % | worst client % | s per round "
+        "| up per round | down, all clients | down, broadcast once |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for label in dict.fromkeys(label_of(row) for row in rows):

@@ -3,7 +3,7 @@
 Clients train one after the other with two threads; images come one by one through a Dataset and a DataLoader; each
 client's model is read from disk before its turn and written back after it. Initial weights, the order of images and the
 draws of pairs are ktl's, so that both end with the same weights but for rounding. Full participation, the published
-recipe, one epoch a round.
+recipe, one epoch per round.
 """
 
 from __future__ import annotations

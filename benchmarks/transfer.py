@@ -134,13 +134,13 @@ def measure_run(config: RunConfig) -> dict[str, Any]:
 def cells(args: argparse.Namespace) -> list[Cell]:
     """Seed by seed; mixed within one, so that each part gets slow and fast ones."""
     tasks, arms, seeds = SUITES[args.suite]
-    found = []
+    drawn = []
     for seed in range(args.first_seed, args.first_seed + (args.seeds or seeds)):
         of_seed = [(task, arm, seed) for task in tasks for arm in args.arms or arms]
-        found += Random(seed).sample(of_seed, len(of_seed))
+        drawn += Random(seed).sample(of_seed, len(of_seed))
     return [
         Cell({"task": task.label, "arm": arm, "seed": seed}, measure, (task, arm, seed, args.data_root, args.threads))
-        for task, arm, seed in found
+        for task, arm, seed in drawn
     ]
 
 

@@ -17,9 +17,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "benchmarks"))
+sys.path.insert(0, str(HERE.parent / "tests"))
 
-from served import ServedCloud  # noqa: E402
+from support.served import ServedCloud  # noqa: E402
 
 from ktl.cloud.service.database import Database  # noqa: E402
 from ktl.cloud.service.tokens import Tokens  # noqa: E402
