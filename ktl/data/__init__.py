@@ -61,7 +61,7 @@ def load_dataset(source: str, image_size: int | None = None) -> Dataset:
 
 def _from_path(path: Path, image_size: int | None) -> Dataset:
     if path.is_dir():
-        from ktl.data.folder import load_folder
+        from ktl.data.image_folder import load_folder
 
         return load_folder(path, image_size)
     if path.suffix == ".npz":

@@ -19,9 +19,9 @@ from ktl.learning.evaluation import Evaluation
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.process import prepare_process
 from ktl.loop.connection import CloudConnection
-from ktl.loop.edges import OneEdge
 from ktl.loop.exchange import CloudExchange, session_request
 from ktl.loop.folder import RunFolder, load_config
+from ktl.loop.one_edge import OneEdge
 from ktl.loop.rounds import Loop, Observer, Round, Scores
 from ktl.methods.base import Method, Problem
 from ktl.methods.fedktl import FedKTL

@@ -12,7 +12,7 @@ from ktl.checkpoint import prefixed, under
 from ktl.errors import KtlError
 from ktl.files import Row
 from ktl.learning.schedule import Span
-from ktl.loop.edges import Clients, Outcome, Stopped, Watch
+from ktl.loop.clients import Clients, Outcome, Stopped, Watch
 from ktl.loop.folder import RunFolder
 from ktl.methods.base import Method
 from ktl.methods.message import Message

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ktl.learning.learner import EdgeLearner
-from ktl.methods.base import Method, average_means, class_means, features_of
+from ktl.methods.base import average_means, class_means, features_of
+from ktl.methods.broadcast import Broadcast
 from ktl.methods.message import Message
 from ktl.objectives.base import ClassifierLoss, Objective, Step
 from ktl.settings import Meta, Settings
@@ -66,14 +67,10 @@ class NearestMean(nn.Module):
         return (-distances).masked_fill(~self.known, float("-inf"))
 
 
-class FedProto(Method):
+class FedProto(Broadcast):
     """Pulls features towards global class means."""
 
     Settings = MeanSettings
-    _global = Message()
-
-    def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
-        return self._global
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
         if message:
@@ -90,10 +87,4 @@ class FedProto(Method):
         return NearestMean(learner.model.extractor, towards).to(learner.device)
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
-        self._global = average_means(reports, self.problem.classes)
-
-    def state(self) -> Mapping[str, Tensor]:
-        return self._global.tensors
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        self._global = Message(tensors)
+        self.message = average_means(reports, self.problem.classes)

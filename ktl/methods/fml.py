@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.settings import TrainingConfig
-from ktl.methods.base import Method, weighted_average
+from ktl.methods.base import weighted_average
+from ktl.methods.broadcast import SharedModel
 from ktl.methods.message import Message, weights_message
 from ktl.models.edge_model import EdgeModel
 from ktl.objectives.base import Objective, Step
@@ -53,18 +54,14 @@ def divergence(teacher: Tensor, student: Tensor) -> Tensor:
     return F.kl_div(student.log_softmax(1), teacher.log_softmax(1), log_target=True, reduction="batchmean")
 
 
-class FML(Method):
+class FML(SharedModel):
     """A small model travels; private models may be anything."""
 
     Settings = MutualSettings
-    _shared = Message()
 
     @classmethod
     def recipe(cls, training: TrainingConfig) -> TrainingConfig:
         return replace(training, gradient_norm=10.0)
-
-    def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
-        return self._shared or weights_message(self.small_model())
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
         shared = self.small_model()
@@ -76,11 +73,4 @@ class FML(Method):
         return weights_message(self._mutual.shared)
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
-        self._shared = weighted_average(reports, self.sample_shares(reports))
-
-    def state(self) -> Mapping[str, Tensor]:
-        return self._shared.tensors
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        if tensors:
-            self._shared = weights_message(self.small_model(), tensors)
+        self.message = weighted_average(reports, self.sample_shares(reports))

@@ -27,7 +27,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ktl.objectives.pairs import PairObjective
+from ktl.objectives.pair_objective import PairObjective
 from ktl.objectives.settings import TransferSettings
 
 

@@ -24,7 +24,7 @@ Ktl = Callable[..., subprocess.CompletedProcess[str]]
         (
             "--transfer",
             "magic",
-            r"unknown transfer 'magic': choose one of image-vector, contrastive, image-vector\+contrastive, mse, or module:Class",
+            r"unknown transfer 'magic': choose one of image-vector, contrastive, image-vector\+contrastive, mse, or .*",
         ),
         ("--model", "cnn5", "unknown model 'cnn5': choose one of cnn4, resnet4, .*"),
         ("--recipe", "secret", "unknown recipe 'secret': choose one of tuned, published"),
