@@ -78,8 +78,7 @@ def train_edge(
         save_every=CHECKPOINT_SECONDS,
         observer=observer,
     )
-    loop.restore()
-    rows = loop.to_the_end()
+    rows = loop.run()
     run.finish(loop.trace)
     return RunResult(out, rows, run.learner.evaluate())
 

@@ -91,8 +91,7 @@ def federate(
             save_every=CHECKPOINT_SECONDS,
             observer=Observer(lambda *_: None, lambda row: on_round(row, loop.scores.accuracies), should_stop),
         )
-        loop.restore()
-        return FederationResult(out, loop.to_the_end(), loop.scores.accuracies)
+        return FederationResult(out, loop.run(), loop.scores.accuracies)
 
 
 def _clients(

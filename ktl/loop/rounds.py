@@ -106,8 +106,12 @@ class Loop:
         self.seconds = 0.0  # of the current round, over all its starts
         self._clock = self._saved = time.monotonic()
 
-    def to_the_end(self) -> list[Row]:
-        """Does the rounds that are left; returns a row for each of all. Raises Interrupted after `should_stop`."""
+    def run(self) -> list[Row]:
+        """Goes on from the last checkpoint, if there is one, to the last round; returns a row for each of all rounds.
+
+        Raises Interrupted after `should_stop`, CheckpointError for a checkpoint of another run.
+        """
+        self._restore()
         self._clock = self._saved = time.monotonic()
         while len(self.rows) < self.rounds and not self.enough(self.rows):
             if not self.clients.watched and self.observer.should_stop():
@@ -184,8 +188,7 @@ class Loop:
         self.clients.tidy(self._client_folder)
         self._saved = time.monotonic()
 
-    def restore(self) -> None:
-        """Goes on from the last checkpoint, if there is one. Raises CheckpointError for one of another run."""
+    def _restore(self) -> None:
         if not self.folder.checkpoint.exists():
             self.clients.tidy(self._client_folder)
             return
