@@ -34,8 +34,8 @@ class RunFolder:
             raise UsageError(f"{self.path} already holds a run: go on with --resume, or name another --out")
         if not is_resumable(self.path):
             raise UsageError(
-                f"{self.path} holds a run of ktl 0.1.0, which cannot be gone on with: "
-                "it can be evaluated, exported and reported; train anew into another --out"
+                f"{self.path} holds a run of ktl 0.1.0, which this ktl cannot resume: what it finished can be "
+                "evaluated, exported and reported; train anew into another --out"
             )
         kept = load_config(self.path, type(config))
         if kept != config:
