@@ -48,18 +48,21 @@ def settings_table(run: Path) -> dict[str, Any]:
 
 def is_resumable(run: Path) -> bool:
     """Whether this ktl can go on with a run: one of ktl 0.1.0 can be evaluated, exported and reported, no more."""
-    try:
-        return bool(json.loads((run / CONFIG).read_text(encoding="utf-8")).get("layout") == LAYOUT)
-    except (OSError, ValueError, AttributeError):
-        return False
+    return bool(_config(run).get("layout") == LAYOUT)
 
 
 def is_federation(run: Path) -> bool:
     """Whether the folder holds one run of `ktl federate`."""
+    return "partition" in _config(run)
+
+
+def _config(run: Path) -> dict[str, Any]:
+    """The table in config.json, empty where there is none."""
     try:
-        return "partition" in json.loads((run / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
+        table = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return table if isinstance(table, dict) else {}
 
 
 def _upgraded(old: dict[str, Any]) -> dict[str, Any]:

@@ -26,18 +26,19 @@ class RunFolder:
     def check(self, config: Settings, *, resume: bool) -> None:
         """Makes sure that the folder is free, or that the run in it is the one to go on with; nothing is written.
 
-        Raises UsageError where a run is in it that was not to be resumed, or has other settings, naming them.
+        Raises UsageError where a run is in it that was not to be resumed, or has other settings, naming them;
+        CheckpointError where its settings are damaged.
         """
         if not (self.path / CONFIG).exists():
             return
         if not resume:
             raise UsageError(f"{self.path} already holds a run: go on with --resume, or name another --out")
+        kept = load_config(self.path, type(config))
         if not is_resumable(self.path):
             raise UsageError(
                 f"{self.path} holds a run of ktl 0.1.0, which this ktl cannot resume: what it finished can be "
                 "evaluated, exported and reported; train anew into another --out"
             )
-        kept = load_config(self.path, type(config))
         if kept != config:
             raise UsageError(
                 f"{self.path} holds a run with other settings ({differences(kept, config)}): "
