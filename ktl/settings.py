@@ -80,6 +80,19 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def named_values(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values in a table of settings by the names that `with_values` takes: {"cloud.alignment": "robust", ...}."""
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if _is_choice(value):
+            values |= {prefix + name: value["name"]} | named_values(value["settings"], f"{prefix}{name}.")
+        elif isinstance(value, Mapping):
+            values |= named_values(value, f"{prefix}{name}.")
+        else:
+            values[prefix + name] = value
+    return values
+
+
 def from_table(kind: type[Kind], table: Mapping[str, Any]) -> Kind:
     """Reads what `as_table` gave. Raises UsageError for a value that does not fit or a name that is no setting.
 
@@ -132,21 +145,9 @@ def _replaced(settings: Kind, values: Mapping[str, Any]) -> Kind:
             inner = inner.get(parent) if isinstance(inner, dict) else None
             inner = inner["settings"] if _is_choice(inner) else inner
         if not isinstance(inner, dict) or name not in inner:
-            raise UsageError(f"there is no setting {path}: choose one of {', '.join(_paths(as_table(settings)))}")
+            raise UsageError(f"there is no setting {path}: choose one of {', '.join(named_values(as_table(settings)))}")
         inner[name] = value
     return from_table(type(settings), table)
-
-
-def _paths(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The dotted names that `with_values` takes."""
-    for name, value in table.items():
-        if _is_choice(value):
-            yield prefix + name
-            yield from _paths(value["settings"], f"{prefix}{name}.")
-        elif isinstance(value, Mapping):
-            yield from _paths(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name
 
 
 def _unknown(table: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,6 +46,7 @@ from ktl.settings import (
     flat,
     from_table,
     help_for,
+    named_values,
     setting_at,
     value_of,
     with_values,
@@ -289,7 +290,7 @@ class Some(Settings):
     switch: bool = False
     share: Annotated[float, Meta(gt=0, lt=1)] = 0.5
     file: Path | None = None
-    inner: DataConfig = DataConfig()
+    inner: DataConfig = field(default_factory=DataConfig)
 
 
 @dataclass(frozen=True)
@@ -300,7 +301,7 @@ class Fewer(Some):
 
 
 def test_a_class_describes_its_fields() -> None:
-    assert [(field.name, field.default, field.expected, field.description, field.kind) for field in describe(Some)] == [
+    assert [(each.name, each.default, each.expected, each.description, each.kind) for each in describe(Some)] == [
         ("count", 3, "a whole number of at least 1", "How many.", int),
         ("described", 4, "a whole number of at least 1", "How many of these.", int),
         ("narrowed", None, "a whole number of at least 0 and at most 9, or none", "A digit.", int),
@@ -332,6 +333,9 @@ def test_a_setting_is_found_by_its_dotted_name() -> None:
 
 
 def test_a_flat_table_has_dotted_names() -> None:
+    assert named_values(as_table(RunConfig(transfer=None, seed=3)))["transfer"] is None
+    assert named_values(as_table(RunConfig()))["cloud.alignment.spread"] == 0.8
+    assert named_values({"a": {"name": "x", "settings": {"b": 1}}, "c": {"d": 2}}) == {"a": "x", "a.b": 1, "c.d": 2}
     assert flat({"a": {"b": {"c": 1}, "d": {}}, "e": None}) == {"a.b.c": 1, "a.d": {}, "e": None}
 
 

@@ -12,7 +12,7 @@ from ktl.checkpoint import load_checkpoint, save_checkpoint
 from ktl.errors import CheckpointError, UsageError
 from ktl.files import Row, write_json, write_rows
 from ktl.run_folder import CHECKPOINT, CONFIG, LAYOUT, METRICS, is_resumable, settings_table
-from ktl.settings import Settings, as_table, flat, from_table
+from ktl.settings import Settings, as_table, from_table, named_values
 
 Config = TypeVar("Config", bound=Settings)
 
@@ -87,6 +87,6 @@ def load_config(run: Path, kind: type[Config]) -> Config:
 
 def differences(kept: Settings, wanted: Settings) -> str:
     """The settings in which two configurations differ, as `name: kept value, not wanted value`."""
-    one, other = flat(as_table(kept)), flat(as_table(wanted))
-    names = [name for name in one | other if one.get(name) != other.get(name)]
-    return "; ".join(f"{name}: {one.get(name)}, not {other.get(name)}" for name in names)
+    one, other = named_values(as_table(kept)), named_values(as_table(wanted))
+    names = [name for name in one if name in other and one[name] != other[name]]  # others belong to choices that differ
+    return "; ".join(f"{name}: {one[name]}, not {other[name]}" for name in names)
