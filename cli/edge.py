@@ -102,9 +102,10 @@ def train(
     Then trains the same without the cloud and prints both results side by side.
     """
     if resume is not None:
-        from ktl.loop.folder import load_config
+        from ktl.loop.folder import RunFolder, load_config
 
         config, folder = load_config(resume, RunConfig), resume
+        RunFolder(folder).check(config, resume=True)  # before a cloud is made ready or asked for
     else:
         config = _config(recipe, values | {"cloud.url": cloud} | assigned(assignments), local_only)
         folder = out or unused_folder(f"{Path(config.data.source).stem}-{config.data.shots}shot-seed{config.seed}")
