@@ -98,7 +98,8 @@ def with_values(settings: Kind, values: Mapping[str, Any]) -> Kind:
     """The settings with some fields replaced, by their dotted names: {"training.batch": 16, "transfer": "mse"}.
 
     Of a registry's choice, its name stands for the choice with its default settings, and its settings are named right
-    under it: "transfer.temperature". Raises UsageError for a name that is none or a value that does not fit.
+    under it: {"transfer": "mse", "transfer.weight": 10.0}, in this order. Raises UsageError for a name that is none or
+    a value that does not fit.
     """
     table = as_table(settings)
     for path, value in values.items():
@@ -110,7 +111,11 @@ def with_values(settings: Kind, values: Mapping[str, Any]) -> Kind:
         if not isinstance(inner, dict) or name not in inner:
             known = sorted(known.replace(".settings.", ".") for known in flat(as_table(settings)))
             raise UsageError(f"there is no setting {path}: choose of {', '.join(known)}")
-        inner[name] = {"name": value} if _is_choice(inner[name]) else value
+        if _is_choice(inner[name]):
+            inner[name] = {"name": value}
+            table = as_table(from_table(type(settings), table))  # with its settings, which later values may name
+        else:
+            inner[name] = value
     return from_table(type(settings), table)
 
 

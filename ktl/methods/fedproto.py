@@ -70,10 +70,6 @@ class FedProto(Method):
     """Pulls features towards global class means."""
 
     Settings = MeanSettings
-    _global = Message()
-
-    def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
-        return self._global
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
         if message:
@@ -90,10 +86,4 @@ class FedProto(Method):
         return NearestMean(learner.model.extractor, towards).to(learner.device)
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
-        self._global = average_means(reports, self.problem.classes)
-
-    def state(self) -> Mapping[str, Tensor]:
-        return self._global.tensors
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        self._global = Message(tensors)
+        self.broadcast = average_means(reports, self.problem.classes)

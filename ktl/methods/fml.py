@@ -57,14 +57,13 @@ class FML(Method):
     """A small model travels; private models may be anything."""
 
     Settings = MutualSettings
-    _shared = Message()
 
     @classmethod
     def recipe(cls, training: TrainingConfig) -> TrainingConfig:
         return replace(training, gradient_norm=10.0)
 
     def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
-        return self._shared or weights_message(self.small_model())
+        return self.broadcast or weights_message(self.small_model())
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
         shared = self.small_model()
@@ -76,11 +75,8 @@ class FML(Method):
         return weights_message(self._mutual.shared)
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
-        self._shared = weighted_average(reports, self.sample_shares(reports))
-
-    def state(self) -> Mapping[str, Tensor]:
-        return self._shared.tensors
+        self.broadcast = weighted_average(reports, self.sample_shares(reports))
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         if tensors:
-            self._shared = weights_message(self.small_model(), tensors)
+            self.broadcast = weights_message(self.small_model(), tensors)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor
-
 from ktl.learning.learner import EdgeLearner
 from ktl.methods.base import Method, set_head, weighted_average
 from ktl.methods.message import Message, weights_message
@@ -17,11 +15,6 @@ from ktl.methods.message import Message, weights_message
 
 class LGFedAvg(Method):
     """Averages the heads of the clients that took part, weighted by their training images."""
-
-    _head = Message()
-
-    def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
-        return self._head
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
         if message:
@@ -31,10 +24,4 @@ class LGFedAvg(Method):
         return weights_message(learner.model.classifier.projection)
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
-        self._head = weighted_average(reports, self.sample_shares(reports))
-
-    def state(self) -> Mapping[str, Tensor]:
-        return self._head.tensors
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        self._head = Message(tensors)
+        self.broadcast = weighted_average(reports, self.sample_shares(reports))
