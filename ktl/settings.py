@@ -109,7 +109,7 @@ def with_values(settings: Kind, values: Mapping[str, Any]) -> Kind:
             inner = inner.get(parent) if isinstance(inner, dict) else None
             inner = inner["settings"] if _is_choice(inner) else inner
         if not isinstance(inner, dict) or name not in inner:
-            known = sorted(known.replace(".settings.", ".") for known in flat(as_table(settings)))
+            known = sorted(known.replace(".settings.", ".") for known in flat(table))
             raise UsageError(f"there is no setting {path}: choose of {', '.join(known)}")
         if _is_choice(inner[name]):
             inner[name] = {"name": value}
