@@ -17,4 +17,5 @@ METHODS = Registry(
         "fedproto": ("ktl.methods.fedproto:FedProto", "class-mean features averaged"),
         "fedtgp": ("ktl.methods.fedtgp:FedTGP", "trainable prototypes with an adaptive margin"),
     },
+    adapt="ktl.methods.base:checked",
 )

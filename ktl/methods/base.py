@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from ktl import settings
 from ktl.data.transforms import to_network
 from ktl.learning.evaluation import BATCH
 from ktl.learning.learner import EdgeLearner
@@ -20,7 +21,6 @@ from ktl.learning.settings import TrainingConfig
 from ktl.methods.message import Message
 from ktl.models.classifiers import LinearClassifier
 from ktl.models.edge_model import ClassifierKind, EdgeModel, build_model
-from ktl.settings import NoSettings
 from ktl.wire import SessionRequest
 
 
@@ -64,11 +64,17 @@ class Exchange(Protocol):
 
 
 class Method:
-    """Edges that train alone. A method overrides the steps in which it differs."""
+    """Edges that train alone. A method overrides the steps in which it differs.
 
-    Settings: ClassVar[type] = NoSettings  # a frozen dataclass derived from ktl.settings.Settings
+    The cloud keeps `broadcast` between rounds and sends it to every edge of a round, nothing as long as it is empty.
+    Often `collect` puts a new one in its place and there is no more to the cloud: then `answer`, `state` and `restore`
+    stay as they are. `self.settings` is an instance of `Settings`, `self.problem` what all parties know.
+    """
+
+    Settings: ClassVar[type[settings.Settings]] = settings.NoSettings  # what can be set: a class of the method's own
     classifier: ClassVar[ClassifierKind] = LinearClassifier  # of the clients' models
     uses_pairs: ClassVar[bool] = False  # clients learn from image-vector pairs too, and keep those of earlier rounds
+    broadcast = Message()
     exchange: Exchange | None = None  # of the cloud's half where `uses_pairs`; the run opens it
 
     def __init__(self, settings: Any, problem: Problem) -> None:
@@ -105,7 +111,7 @@ class Method:
 
     def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
         """What the cloud sends to every edge of this round; `asked` by client."""
-        return Message()
+        return self.broadcast
 
     def answered(self) -> dict[int, tuple[dict[int, Message], Message]]:
         """What was asked, by client, and answered in each round before, where edges keep something of it."""
@@ -116,10 +122,11 @@ class Method:
 
     def state(self) -> Mapping[str, Tensor]:
         """All that the cloud must keep between rounds."""
-        return {}
+        return self.broadcast.tensors
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Goes on from what `state` returned."""
+        self.broadcast = Message(tensors)
 
     def numbers_down(self, message: Message) -> int:
         """Numbers that one edge receives, counted as the published comparison counts: as they are, uncompressed."""

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from ktl.learning.learner import EdgeLearner
 from ktl.methods.base import weighted_average
-from ktl.methods.broadcast import SharedModel
 from ktl.methods.fml import divergence
 from ktl.methods.message import Message, weights_message
+from ktl.methods.shared_model import SharedModel
 from ktl.models.backbone import FEATURE_DIM
 from ktl.models.edge_model import EdgeModel
 from ktl.objectives.base import Objective, Step
@@ -106,7 +106,7 @@ class FedKD(SharedModel):
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
         full = {client: decompress(report) for client, report in reports.items()}
-        self.message = weighted_average(full, self.sample_shares(reports))
+        self.broadcast = weighted_average(full, self.sample_shares(reports))
 
     def _energy(self, round_index: int) -> float:
         first, last = self.settings.first_energy, self.settings.last_energy

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ktl.learning.learner import EdgeLearner
-from ktl.methods.base import average_means, class_means, features_of
-from ktl.methods.broadcast import Broadcast
+from ktl.methods.base import Method, average_means, class_means, features_of
 from ktl.methods.message import Message
 from ktl.objectives.base import ClassifierLoss, Objective, Step
 from ktl.settings import Meta, Settings
@@ -67,7 +66,7 @@ class NearestMean(nn.Module):
         return (-distances).masked_fill(~self.known, float("-inf"))
 
 
-class FedProto(Broadcast):
+class FedProto(Method):
     """Pulls features towards global class means."""
 
     Settings = MeanSettings
@@ -87,4 +86,4 @@ class FedProto(Broadcast):
         return NearestMean(learner.model.extractor, towards).to(learner.device)
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
-        self.message = average_means(reports, self.problem.classes)
+        self.broadcast = average_means(reports, self.problem.classes)

@@ -83,7 +83,7 @@ class FedTGP(FedProto):
         self._prototypes = prototypes
         every_class = torch.arange(self.problem.classes)
         with torch.no_grad():
-            self.message = Message({"means": prototypes(every_class), "classes": every_class})
+            self.broadcast = Message({"means": prototypes(every_class), "classes": every_class})
 
     def _new(self) -> TrainablePrototypes:
         with initialising(self.problem.seed, "fedtgp"):

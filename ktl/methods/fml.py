@@ -17,8 +17,8 @@ from torch import Tensor
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.settings import TrainingConfig
 from ktl.methods.base import weighted_average
-from ktl.methods.broadcast import SharedModel
 from ktl.methods.message import Message, weights_message
+from ktl.methods.shared_model import SharedModel
 from ktl.models.edge_model import EdgeModel
 from ktl.objectives.base import Objective, Step
 from ktl.settings import Meta, Settings
@@ -73,4 +73,4 @@ class FML(SharedModel):
         return weights_message(self._mutual.shared)
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
-        self.message = weighted_average(reports, self.sample_shares(reports))
+        self.broadcast = weighted_average(reports, self.sample_shares(reports))

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ktl.learning.learner import EdgeLearner
-from ktl.methods.base import set_head, weighted_average
-from ktl.methods.broadcast import Broadcast
+from ktl.methods.base import Method, set_head, weighted_average
 from ktl.methods.message import Message, weights_message
 
 
-class LGFedAvg(Broadcast):
+class LGFedAvg(Method):
     """Averages the heads of the clients that took part, weighted by their training images."""
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
@@ -25,4 +24,4 @@ class LGFedAvg(Broadcast):
         return weights_message(learner.model.classifier.projection)
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
-        self.message = weighted_average(reports, self.sample_shares(reports))
+        self.broadcast = weighted_average(reports, self.sample_shares(reports))

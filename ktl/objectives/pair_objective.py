@@ -15,7 +15,9 @@ from ktl.objectives.settings import TransferSettings
 class PairObjective(Objective):
     """Learns from random views of generated images and their vectors; its own heads sit on the edge's extractor.
 
-    A subclass gives `loss`, and `views` and `Settings` where they differ.
+    A subclass gives `loss`, and `views` and `Settings` where they differ. Its `self.settings` are an instance of
+    `Settings`. Weights of its own are made in its constructor, after `super().__init__(...)`: they are drawn by the
+    run's seed, trained along, and saved with the edge.
     """
 
     views: ClassVar[int] = 1  # random views of each image that `loss` takes
@@ -24,6 +26,7 @@ class PairObjective(Objective):
     def __init__(self, feature_dim: int, vectors: Tensor, settings: Any) -> None:
         """vectors (n, H): all that were downloaded, for their statistics; settings: an instance of `Settings`."""
         super().__init__()
+        self.settings = settings
 
     @abstractmethod
     def loss(self, views: Sequence[Tensor], vectors: Tensor) -> Tensor:

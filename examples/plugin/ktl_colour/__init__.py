@@ -1,0 +1,1 @@
+"""One choice of each kind, for ktl to find by its name."""
