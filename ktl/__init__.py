@@ -17,12 +17,12 @@ if TYPE_CHECKING:  # the same names for type checkers; `as` says that they are p
     from ktl.cloud.knowledge import KnowledgeCloud as KnowledgeCloud
     from ktl.data import DATASETS as DATASETS
     from ktl.data import load_dataset as load_dataset
-    from ktl.data.in_memory import from_arrays as from_arrays
     from ktl.data.dataset import Dataset as Dataset
     from ktl.data.dataset import ImageArray as ImageArray
     from ktl.data.dataset import Split as Split
     from ktl.data.fewshot import FewShotTask as FewShotTask
     from ktl.data.fewshot import draw_task as draw_task
+    from ktl.data.in_memory import from_arrays as from_arrays
     from ktl.data.settings import DataConfig as DataConfig
     from ktl.data.settings import PartitionConfig as PartitionConfig
     from ktl.edge.compare import Comparison as Comparison
