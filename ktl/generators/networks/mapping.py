@@ -13,9 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-if TYPE_CHECKING:  # they import this module
-    pass
-
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)  # keeps the second moment of a leaky ReLU's input
 
