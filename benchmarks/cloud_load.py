@@ -43,8 +43,8 @@ REQUEST = SessionRequest(
     image_format="webp",
     seed=0,
 )
-MOST_MEMORY = 1.5 * 2**30
-MOST_P99 = 0.1  # seconds, of an upload's acknowledgement while the generator is idle
+MAX_MEMORY = 1.5 * 2**30
+MAX_P99 = 0.1  # seconds, of an upload's acknowledgement while the generator is idle
 EDGE_SECONDS = 300.0  # for one edge's whole part
 PACED_SESSIONS = 20  # of the first phase; their rounds never begin
 
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--edges", type=int, default=200)
     parser.add_argument("--sessions", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--pace", type=float, default=50.0, help="uploads a second in the first phase")
+    parser.add_argument("--pace", type=float, default=50.0, help="uploads per second in the first phase")
     parser.add_argument("--uploads", type=int, default=1000, help="in the first phase")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -112,7 +112,7 @@ def main() -> None:
         }
         broken = asyncio.run(load(cloud, args, secrets_of))
         memory = peak_memory(cloud.pid)
-        if memory >= MOST_MEMORY:
+        if memory >= MAX_MEMORY:
             broken.append(f"the server took {memory / 2**20:.0f} MiB")
         if cloud.stop() != 0 or '"level": "error"' in cloud.log.read_text():
             broken.append("the server's log holds errors")
@@ -150,8 +150,8 @@ async def load(cloud: ServedCloud, args: argparse.Namespace, tokens: dict[str, s
             later(i / args.pace, idle, tokens[names[i % PACED_SESSIONS]], sessions[i % PACED_SESSIONS], i)
             for i in range(args.uploads)
         )
-        await phase(f"idle generator, {args.pace:g} uploads a second", idle, *paced)
-        if np.percentile(idle.uploads, 99) > MOST_P99:
+        await phase(f"idle generator, {args.pace:g} uploads per second", idle, *paced)
+        if np.percentile(idle.uploads, 99) > MAX_P99:
             broken.append(f"uploads were acknowledged in {1000 * np.percentile(idle.uploads, 99):.0f} ms (p99)")
 
         shared, own = Load(http), Load(http)
@@ -202,7 +202,7 @@ _payloads: dict[int, bytes] = {}
 
 
 def peak_memory(pid: int) -> int:
-    """Bytes of resident memory that a process had at most."""
+    """The most resident memory, in bytes, that a process has had. psutil knows no peak on Linux; /proc does."""
     [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return 1024 * int(line.split()[1])
 

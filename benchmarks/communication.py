@@ -16,19 +16,22 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from published import TRAFFIC
+from paper_figures import TRAFFIC
 
+from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.partition import ClientIndex, FederatedData, partition
 from ktl.data.settings import PartitionConfig
+from ktl.federation.processes import federated_edges, make_method
+from ktl.federation.run import federated_problem
 from ktl.federation.settings import FederationConfig
+from ktl.generators import load_generator
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.stylegan import save_stylegan
 from ktl.learning.settings import TrainingConfig
-from ktl.loop.edges import Edges
+from ktl.loop.exchange import CloudExchange
 from ktl.loop.settings import CloudConfig
-from ktl.methods import METHODS
-from ktl.methods.base import Problem
-from ktl.objectives.pairs import TransferConfig
+from ktl.methods.message import Message
+from ktl.objectives import TRANSFERS
 from ktl.seeds import initialising
 
 CLIENTS, CLASSES, SEED = 20, 100, 4
@@ -38,12 +41,12 @@ def blank_data() -> FederatedData:
     """One blank image for each class that a client of the partition holds."""
     labels = np.repeat(np.arange(CLASSES), 600)
     shares = partition(labels, PartitionConfig("dirichlet", CLIENTS, beta=0.1), SEED)
-    held = [np.unique(labels[client.train.numpy()]) for client in shares]
-    bounds = np.cumsum([0, *map(len, held)])
+    classes = [np.unique(labels[client.train.numpy()]) for client in shares]
+    bounds = np.cumsum([0, *map(len, classes)])
     none = torch.empty(0, dtype=torch.int64)
     clients = [ClientIndex(torch.arange(bounds[i], bounds[i + 1]), none) for i in range(CLIENTS)]
     images = torch.zeros(int(bounds[-1]), 3, 32, 32, dtype=torch.uint8)
-    return FederatedData([str(c) for c in range(CLASSES)], images, torch.from_numpy(np.concatenate(held)), clients)
+    return FederatedData([str(c) for c in range(CLASSES)], images, torch.from_numpy(np.concatenate(classes)), clients)
 
 
 def measure(method: str, data: FederatedData, generator: Path) -> tuple[float, float]:
@@ -52,16 +55,20 @@ def measure(method: str, data: FederatedData, generator: Path) -> tuple[float, f
         method=method,
         training=TrainingConfig(steps=1, batch=1000, augment=False),
         rounds=1,
-        transfer=TransferConfig(warmup_steps=0, joint_batch=2),
+        transfer=TRANSFERS.choose("image-vector", warmup_steps=0, joint_batch=2),
         cloud=CloudConfig(str(generator), pairs_per_class=1),
         download_budget=100_000_000,
     )
-    problem = Problem(data.counts("train"), 3, 32)
-    cloud = METHODS.load(method)(config, problem)
-    edges = Edges(config, problem, {client: data.task(client) for client in range(CLIENTS)})
-    asked = {c: m for c, m in edges.ask(range(CLIENTS), 0).items() if not isinstance(m, str)}
-    message = cloud.answer(0, asked)
-    reports = {client: outcome.report for client, outcome in edges.train(range(CLIENTS), 0, message).items()}
+    problem = federated_problem(config, data)
+    edges = federated_edges(config, problem, {client: data.task(client) for client in range(CLIENTS)})
+    cloud = make_method(config, problem)
+    with TemporaryDirectory() as folder:
+        if cloud.uses_pairs:
+            drawing = EmbeddedCloud(load_generator(str(generator)))
+            cloud.exchange = CloudExchange(problem.request, Path(folder), drawing)
+        asked = {c: m for c, m in edges.ask(range(CLIENTS), 0).items() if isinstance(m, Message)}
+        message = cloud.answer(0, asked)
+    reports = {client: outcome.report for client, outcome in edges.learn(range(CLIENTS), 0, message).items()}
     up = sum(cloud.numbers_up(each) for each in [*asked.values(), *reports.values()] if each)
     if not message:  # the cloud has something to say from its first reports on
         cloud.collect(0, reports)

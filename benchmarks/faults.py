@@ -34,8 +34,10 @@ from ktl.cloud.service.database import Database
 from ktl.cloud.service.models import DONE, CloudSession, Round, Upload
 from ktl.edge.run import train_edge
 from ktl.edge.settings import RunConfig
+from ktl.files import read_rows
 from ktl.generators import load_generator
 from ktl.loop.folder import load_config
+from ktl.run_folder import CHECKPOINT, METRICS
 
 LATEST_KILL = 0.4  # seconds after a round's upload was made ready
 EDGE_SECONDS = 600.0
@@ -88,7 +90,7 @@ def endure(args: argparse.Namespace, folder: Path, database: str | None) -> Seen
         edge = _edge(options, folder, cloud)
         deadline = time.monotonic() + EDGE_SECONDS
         while edge.process.exitcode is None and time.monotonic() < deadline:
-            due = len(list((run / "wire").glob("*-prototypes.safetensors")))
+            due = len(list((run / "wire").glob("*-prototypes-0.safetensors")))
             if kills and due >= kills[0]:
                 del kills[0]
                 time.sleep(rng.uniform(0, LATEST_KILL))
@@ -127,7 +129,7 @@ def _check_acknowledged(cloud: ServedCloud, run: Path, seen: Seen) -> None:
         if record["method"] == "PUT" and record["status"] in (200, 201):
             number = int(record["path"].split("/")[5])
             seen.acknowledged += record["status"] == 201
-            sent = (run / "wire" / f"round-{number:03d}-prototypes.safetensors").read_bytes()
+            sent = (run / "wire" / f"round-{number:03d}-prototypes-0.safetensors").read_bytes()
             seen.check(stored.get(number) == sent, f"the acknowledged upload of round {number} is lost or changed")
 
 
@@ -135,14 +137,14 @@ def _check_rounds(cloud: ServedCloud, run: Path, rounds: int, seen: Seen) -> Non
     """One session, whose every round ended once, with the pairs that the edge has."""
     with Database(cloud.database).read() as rows:
         sessions = list(rows.scalars(select(CloudSession)))
-        found = {each.number: each for each in rows.scalars(select(Round))}
+        known = {each.number: each for each in rows.scalars(select(Round))}
     seen.check(len(sessions) == 1, f"{len(sessions)} sessions were opened")
     for number in range(1, rounds + 1):
         pairs = run / "wire" / f"round-{number:03d}-pairs.safetensors"
-        ended = number in found and found[number].state == DONE and pairs.exists()
+        ended = number in known and known[number].state == DONE and pairs.exists()
         seen.check(ended, f"round {number} did not end")
         if ended:
-            same = hashlib.sha256(pairs.read_bytes()).digest() == found[number].digest
+            same = hashlib.sha256(pairs.read_bytes()).digest() == known[number].digest
             seen.check(same, f"the edge has other pairs of round {number} than the cloud")
     done = [record["round"] for record in cloud.logged("round done")]
     seen.check(len(done) == len(set(done)), f"rounds were finished more than once: {sorted(done)}")
@@ -150,18 +152,17 @@ def _check_rounds(cloud: ServedCloud, run: Path, rounds: int, seen: Seen) -> Non
 
 def _check_against_undisturbed(folder: Path, run: Path, seen: Seen) -> None:
     """The weights, optimizer state and metrics of a run with the embedded cloud that nothing disturbed."""
-    config = load_config(run / "config.json", RunConfig)
+    config = load_config(run, RunConfig)
     alone = train_edge(config, folder / "alone", EmbeddedCloud(load_generator(str(folder / "tiny.safetensors"))))
-    expected, _ = load_checkpoint(alone.out / "checkpoint.safetensors")
-    got, _ = load_checkpoint(run / "checkpoint.safetensors")
+    expected, _ = load_checkpoint(alone.out / CHECKPOINT)
+    got, _ = load_checkpoint(run / CHECKPOINT)
     same = set(got) == set(expected) and all(torch.equal(got[name], expected[name]) for name in expected)
     seen.check(same, "the final weights are not those of the undisturbed run")
     seen.check(_metrics(run) == _metrics(alone.out), "the metrics are not those of the undisturbed run")
 
 
 def _metrics(run: Path) -> list[dict[str, object]]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_rows(run / METRICS)]
 
 
 if __name__ == "__main__":

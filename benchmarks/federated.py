@@ -19,23 +19,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from cells import Cell, Row, fill, read, run_options
-from intervals import shown
+from seed_means import seed_mean
 
 from ktl.data.settings import PartitionConfig
 from ktl.federation.run import federate
-from ktl.federation.settings import FEDERATED_TRANSFER, FederationConfig
+from ktl.federation.settings import FederationConfig, federated_transfer
 from ktl.learning.settings import RECIPES
 from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
-from ktl.objectives import TRANSFERS
 
 DATA = "cifar100-20k.npz"
 CLIENTS = 20
-PUBLISHED_DOWNLOAD = 1_430_000  # bytes a round and client: 100 pairs as raw floats
+PUBLISHED_DOWNLOAD = 1_430_000  # bytes per round and client: 100 pairs as raw floats
 OURS = "fedktl"
 PER_ROUND = ["seconds", "bytes_up", "bytes_down", "bytes_broadcast", "numbers_up", "numbers_down"]
 REMARKS = {"published": "published recipe and settings", "download": "1.43 MB a round"}
-
 
 SETTINGS = {
     f"{kind} {models}": (kind, models) for models in ("cnn4", "HtFE2") for kind in ("dirichlet", "pathological")
@@ -49,7 +47,7 @@ def arms(base: FederationConfig) -> dict[str, FederationConfig]:
     published = replace(
         base,
         training=recipe,
-        transfer=TRANSFERS["mse"],
+        transfer="mse",
         cloud=CloudConfig(base.cloud.generator, "published", pairs_per_class=1),
         download_budget=PUBLISHED_DOWNLOAD,
     )
@@ -68,15 +66,15 @@ def base_config(setting: str, seed: int, args: argparse.Namespace) -> Federation
         partition=PartitionConfig(kind, CLIENTS, beta=0.1, classes_per_client=10),
         models=models,
         rounds=args.rounds,
-        training=replace(RECIPES["tuned"], epochs=args.rounds * args.local_epochs, least_steps=0),
-        transfer=FEDERATED_TRANSFER,
+        training=replace(RECIPES["tuned"], epochs=args.rounds * args.local_epochs, min_steps=0),
+        transfer=federated_transfer(),
         seed=seed,
         device=args.device,
     )
 
 
 def measure_federation(config: FederationConfig, folder: Path, workers: int | None) -> Row:
-    """Accuracies in percent; seconds, bytes and numbers are a round's mean. Goes on with what `folder` holds."""
+    """Accuracies in percent; seconds, bytes and numbers are means per round. Goes on with what `folder` holds."""
     result = federate(config, folder, workers=workers, resume=True)
     shutil.rmtree(folder)  # its checkpoint may be large
     rows, last = result.rows, result.rows[-1]
@@ -93,15 +91,16 @@ def measure_federation(config: FederationConfig, folder: Path, workers: int | No
 
 def cells(args: argparse.Namespace) -> list[Cell]:
     """Seed by seed, so that a stopped run has whole comparisons."""
-    found = []
+    of_all_seeds = []
     for seed in range(args.seeds):
         for setting in args.settings or SETTINGS:
             of_setting = arms(base_config(setting, seed, args))
             for arm in args.arms or of_setting:
                 key = {"setting": setting, "rounds": args.rounds, "local_epochs": args.local_epochs}
                 key |= {"arm": arm, "seed": seed}
-                found.append(Cell(key, measure_federation, (of_setting[arm], folder_of(args.out, key), args.workers)))
-    return found
+                arguments = (of_setting[arm], folder_of(args.out, key), args.workers)
+                of_all_seeds.append(Cell(key, measure_federation, arguments))
+    return of_all_seeds
 
 
 def folder_of(out: Path, key: Row) -> Path:
@@ -110,10 +109,10 @@ def folder_of(out: Path, key: Row) -> Path:
 
 
 def table(rows: list[Row]) -> str:
-    """One line an arm: what it reaches, and what FedKTL's defaults reach more on the same seeds."""
+    """One line per arm: what it reaches, and what FedKTL's defaults reach more on the same seeds."""
     lines = [
-        "| setting | method | seeds | best mean % | FedKTL's lead, points | last % | worst client % | s a round "
-        "| up a round | down, all clients | down, broadcast once |",
+        "| setting | method | seeds | best mean % | FedKTL's lead, points | last % | worst client % | s per round "
+        "| up per round | down, all clients | down, broadcast once |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for label in dict.fromkeys(label_of(row) for row in rows):
@@ -121,9 +120,9 @@ def table(rows: list[Row]) -> str:
         ours = {row["seed"]: row["best"] for row in of_setting if row["arm"] == OURS}
         for arm in sorted({row["arm"] for row in of_setting}, key=ARMS.index):
             cell = [row for row in of_setting if row["arm"] == arm]
-            best, last, worst = (shown([row[key] for row in cell]) for key in ("best", "last", "worst"))
+            best, last, worst = (seed_mean([row[key] for row in cell]) for key in ("best", "last", "worst"))
             leads = [ours[row["seed"]] - row["best"] for row in cell if row["seed"] in ours]
-            lead = "" if arm == OURS or not leads else shown(leads, sign="+")
+            lead = "" if arm == OURS or not leads else seed_mean(leads, sign="+")
             seconds, *traffic = (statistics.fmean(row[key] for row in cell) for key in PER_ROUND[:4])
             carried = " | ".join(f"{count:,.0f}" for count in traffic)
             lines.append(
@@ -161,7 +160,7 @@ def federation_options(parser: argparse.ArgumentParser) -> None:
     """--seeds, --device and --workers of a command that runs federations."""
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--workers", type=int, help="client processes; one a core if not given")
+    parser.add_argument("--workers", type=int, help="client processes; one per core if not given")
 
 
 ARMS = list(arms(FederationConfig()))

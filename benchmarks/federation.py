@@ -1,27 +1,27 @@
-"""Seconds a round: ktl's engine beside a straightforward sequential loop, in one run on one machine, to one result.
+"""Seconds per round: ktl's engine beside a straightforward sequential loop, in one run on one machine, to one result.
 
 Run: python benchmarks/federation.py [--methods local,fedproto,fedktl,fml] [--clients 20] [--rounds 2]
      python benchmarks/federation.py --data cifar100-20k.npz ...
      python benchmarks/federation.py --memory [--clients 200] [--join-ratio 0.5]
 
 20 clients with the 4-layer CNN share 20,000 images equally, three quarters to train on: random ones, or those of
-`--data`. Published recipe: SGD, batch 10, one epoch a round, evaluation included. benchmarks/sequential.py is the loop.
-The last columns are what both end with: accuracies, and the largest relative distance of a client's weights. ktl's
-first round waits for its processes to start and is not counted; `--precision` adds bfloat16, which needs a processor
-that multiplies it. `--memory` prints the most memory that all processes of a run of two rounds and four steps each held
-together, beside the clients' weights, and the weights and moments of those that trained.
+`--data`. Published recipe: SGD, batch 10, one epoch per round, evaluation included. benchmarks/sequential.py is the
+loop. The last columns are what both end with: accuracies, and the largest relative distance of a client's weights.
+ktl's first round waits for its processes to start and is not counted; `--precision` adds bfloat16, which needs a
+processor that multiplies it. `--memory` prints the most memory that all processes of a run of two rounds
+and four steps each held together, beside the clients' weights, and the weights and moments of those that trained.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psutil
 import torch
 from sequential import LOOPS
 from torch import nn
@@ -53,12 +53,12 @@ def shared_data(source: str | None, images: int, clients: int) -> FederatedData:
 
 
 def configuration(method: str, rounds: int, precision: str = "float32") -> FederationConfig:
-    """The published recipe, and its auxiliary task on one pair a class."""
+    """The published recipe, and its regression to latents on one pair per class."""
     return FederationConfig(
         method=method,
         rounds=rounds,
         training=RECIPES["published"],
-        transfer=TRANSFERS["mse"],
+        transfer="mse",
         cloud=CloudConfig(pairs_per_class=1),  # the published alignment magnifies rounding errors
         precision=precision,
     )
@@ -94,17 +94,17 @@ def largest_distance(run: Path, models: list[nn.Module]) -> float:
 
 def memory(data: FederatedData, clients: int, join_ratio: float, method: str, folder: Path) -> None:
     """Prints the most memory that a run of two rounds holds, over all of its processes."""
-    tuned = replace(RECIPES["tuned"], epochs=None, steps=2 * 4, least_steps=0)
-    config = FederationConfig(method=method, rounds=2, join_ratio=join_ratio, training=tuned)
-    config = replace(config, transfer=replace(config.transfer, warmup_steps=2))
+    tuned = replace(RECIPES["tuned"], epochs=None, steps=2 * 4, min_steps=0)
+    transfer = TRANSFERS.choose("image-vector", warmup_steps=2)
+    config = FederationConfig(method=method, rounds=2, join_ratio=join_ratio, training=tuned, transfer=transfer)
     peak = Peak()
     federate(config, folder, data=data)
-    most = peak.stop()
-    model = build_model("cnn4", channels=3, image_size=32, classes=CLASSES, seed=0, etf_seed=0)
+    bytes_held = peak.stop()
+    model = build_model("cnn4", channels=3, image_size=32, classes=CLASSES, seed=0, etf_seed=0, settings=tuned)
     weights = clients * sum(tensor.numel() * 4 for tensor in model.state_dict().values())
     trained = [file.stat().st_size for file in folder.glob("clients/*")]
     print(
-        f"| {method} | {clients} | {join_ratio:g} | {most / GIBI:.2f} | {weights / GIBI:.2f} "
+        f"| {method} | {clients} | {join_ratio:g} | {bytes_held / GIBI:.2f} | {weights / GIBI:.2f} "
         f"| {len(trained)} | {sum(trained) / GIBI:.2f} |",
         flush=True,
     )
@@ -114,7 +114,7 @@ class Peak:
     """Samples the proportional memory (bytes) of this process and its children until it is stopped."""
 
     def __init__(self) -> None:
-        self._most, self._done = 0, threading.Event()
+        self._peak, self._done = 0, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -122,27 +122,20 @@ class Peak:
         """The most that was seen."""
         self._done.set()
         self._thread.join()
-        return self._most
+        return self._peak
 
     def _watch(self) -> None:
+        this = psutil.Process()
         while not self._done.wait(0.1):
-            self._most = max(self._most, sum(_resident(process) for process in _family(os.getpid())))
+            self._peak = max(self._peak, sum(map(_proportional, [this, *this.children(recursive=True)])))
 
 
-def _family(process: int) -> list[int]:
+def _proportional(process: psutil.Process) -> int:
+    """Bytes of resident memory, those shared by n processes counted as an n-th. Linux only."""
     try:
-        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    except OSError:
-        return [process]
-    return [process, *(each for child in children for each in _family(int(child)))]
-
-
-def _resident(process: int) -> int:
-    try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    except OSError:  # it has ended
+        return int(process.memory_full_info().pss)
+    except psutil.Error:  # it has ended
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def main() -> None:
@@ -163,7 +156,7 @@ def main() -> None:
             "| method | clients | join ratio | peak GiB | all weights GiB | clients that trained | their states GiB |"
         )
     else:
-        print("| method | engine | s a round | times as fast | accuracy % | weights apart |")
+        print("| method | engine | s per round | times as fast | accuracy % | weights apart |")
     print("|---|---|---|---|---|---|" + ("---|" if args.memory else ""))
     with TemporaryDirectory() as folder:
         for method in args.methods.split(","):

@@ -1,4 +1,4 @@
-"""Images a second of ktl's StyleGANs against a straightforward transcription of the same networks.
+"""Images per second of ktl's StyleGANs against a straightforward transcription of the same networks.
 
     python benchmarks/generators.py
 
@@ -138,7 +138,7 @@ def networks(resolution: int) -> dict[str, tuple[Network, Callable[..., Tensor]]
 
 
 def rate(draw: Callable[[], Tensor], clock: Callable[[], float]) -> float:
-    """Images a second of one call."""
+    """Images per second of one call."""
     started = clock()
     images = draw()
     return len(images) / (clock() - started)
@@ -171,7 +171,7 @@ def main() -> None:
 
 
 def measured(network: Network, transcription: Callable[..., Tensor], options: argparse.Namespace) -> list[str]:
-    """Images a second of each way, ratios to the first as median (least-most), and how far bfloat16 draws off."""
+    """Images per second of each way, ratios to the first as median (least-most), and how far bfloat16 draws off."""
     generator = StyleGANGenerator(network, name="", licence="", fingerprint="")
     latents = torch.randn(options.batch, generator.latent_dim, generator=stream(0, "latents"))
 

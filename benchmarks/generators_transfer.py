@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from cells import read
-from intervals import shown
+from seed_means import seed_mean
 from transfer import measure_run
 
 from ktl import DataConfig, RunConfig, load_generator
+from ktl.learning.settings import TrainingConfig
 from ktl.loop.settings import CloudConfig
 from ktl.objectives import TRANSFERS
+from ktl.registry import chosen
 
 LOCAL = "local only"
 
@@ -36,14 +38,12 @@ def named(argument: str) -> tuple[str, str]:
 
 
 def configurations(args: argparse.Namespace, source: str | None) -> list[RunConfig]:
-    """One a seed and number of shots; source None: without a cloud."""
-    base = RunConfig(local_only=source is None, threads=args.threads)
-    base = replace(base, training=replace(base.training, steps=args.steps))
+    """One per seed and number of shots; source None: without a cloud."""
+    base = RunConfig(training=TrainingConfig(steps=args.steps), transfer=None, threads=args.threads)
     if source is not None:
-        task = TRANSFERS[args.transfer]
-        warmup_steps = task.warmup_steps if args.warmup_steps is None else args.warmup_steps
+        warmup = {} if args.warmup_steps is None else {"warmup_steps": args.warmup_steps}
         cloud = CloudConfig(generator=source, alignment=args.alignment, download_budget=args.download_budget)
-        base = replace(base, cloud=cloud, transfer=replace(task, warmup_steps=warmup_steps))
+        base = replace(base, cloud=cloud, transfer=TRANSFERS.choose(args.transfer, **warmup))
     return [
         replace(base, data=DataConfig(args.data, shots, args.ways, args.image_size), seed=seed)
         for seed in range(args.seeds)
@@ -54,27 +54,27 @@ def configurations(args: argparse.Namespace, source: str | None) -> list[RunConf
 def measure(name: str, config: RunConfig) -> dict[str, Any]:
     """One row of `--out`."""
     row = {"generator": name, "data": Path(config.data.source).stem, "shots": config.data.shots}
-    if not config.local_only:
-        generator = load_generator(config.cloud.generator)
+    if config.transfer is not None:
+        generator = load_generator(chosen(config.cloud.generator).name)
         row |= {"family": generator.family, "latent": generator.latent_dim, "image_size": generator.image_size}
     return row | {"settings": settings(config)} | measure_run(config)
 
 
 def settings(config: RunConfig) -> str:
     """What must agree, beside the seed, for a row to be the same measurement."""
-    return repr(replace(config, seed=0, threads=0))
+    return repr(replace(config, seed=0, threads=1))
 
 
 def run(cells: list[tuple[str, RunConfig]], out: Path) -> list[dict[str, Any]]:
     """Measures what `out` lacks; returns the rows of all cells."""
-    found = {(row["generator"], row["settings"], row["seed"]): row for row in read(out)}
+    measured = {(row["generator"], row["settings"], row["seed"]): row for row in read(out)}
     for name, config in cells:
         key = (name, settings(config), config.seed)
-        if key not in found:
-            found[key] = measure(name, config)
+        if key not in measured:
+            measured[key] = measure(name, config)
             with out.open("a") as file:
-                file.write(json.dumps(found[key]) + "\n")
-    return [found[name, settings(config), config.seed] for name, config in cells]
+                file.write(json.dumps(measured[key]) + "\n")
+    return [measured[name, settings(config), config.seed] for name, config in cells]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -87,9 +87,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     for shots in dict.fromkeys(row["shots"] for row in rows):
         for name in dict.fromkeys(row["generator"] for row in rows):
             cell = [row for row in rows if (row["shots"], row["generator"]) == (shots, name)]
-            accuracy = shown([row["accuracy"] for row in cell])
+            accuracy = seed_mean([row["accuracy"] for row in cell])
             gains = [row["accuracy"] - local[shots, row["seed"]] for row in cell]
-            gained = "" if name == LOCAL else shown(gains, sign="+")
+            gained = "" if name == LOCAL else seed_mean(gains, sign="+")
             seconds, down = (sum(row[key] for row in cell) / len(cell) for key in ("seconds", "bytes_down"))
             first = cell[0]
             lines.append(
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--alignment", default=CloudConfig.alignment)
-    parser.add_argument("--transfer", default="image-vector", choices=TRANSFERS)
+    parser.add_argument("--transfer", default="image-vector", choices=TRANSFERS.names())
     parser.add_argument("--download-budget", type=int, default=CloudConfig.download_budget)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--warmup-steps", type=int)

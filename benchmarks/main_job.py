@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from intervals import shown
+from seed_means import seed_mean
 
 from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_beside_local, train_edge
 
@@ -31,7 +31,7 @@ def main() -> None:
         config = RunConfig(data=DataConfig(source=args.data, shots=args.shots), seed=seed)
         with TemporaryDirectory() as folder:
             if args.local_only:
-                result = train_edge(replace(config, local_only=True), Path(folder))
+                result = train_edge(replace(config, transfer=None), Path(folder))
                 accuracy, seconds = 100 * result.evaluation.accuracy, result.rows[0]["seconds"]
                 print(f"| {seed} | | {accuracy:.2f} | | | {seconds:.0f} | | |", flush=True)
                 rows.append({"local": accuracy})
@@ -47,7 +47,7 @@ def main() -> None:
             flush=True,
         )
     signs = {"ktl": "", "local": "", "gain": "+"}
-    means = [shown([row[name] for row in rows], sign) if name in rows[0] else "" for name, sign in signs.items()]
+    means = [seed_mean([row[name] for row in rows], sign) if name in rows[0] else "" for name, sign in signs.items()]
     print(f"| mean | {' | '.join(means)} | | | | |")
 
 

@@ -3,7 +3,7 @@
 Clients train one after the other with two threads; images come one by one through a Dataset and a DataLoader; each
 client's model is read from disk before its turn and written back after it. Initial weights, the order of images and the
 draws of pairs are ktl's, so that both end with the same weights but for rounding. Full participation, the published
-recipe, one epoch a round.
+recipe, one epoch per round.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.partition import FederatedData
 from ktl.etf import arcface_loss
+from ktl.federation.run import federated_problem
 from ktl.federation.settings import FederationConfig
-from ktl.methods.base import Problem
-from ktl.methods.fedktl import FedKTL
-from ktl.models.edge_model import EdgeModel, build_model
+from ktl.generators import load_generator
+from ktl.models.classifiers import EtfClassifier, LinearClassifier
+from ktl.models.edge_model import ClassifierKind, EdgeModel, build_model
 from ktl.prototypes import class_prototypes
+from ktl.registry import chosen
 from ktl.seeds import initialising, stream
-from ktl.wire import encode_prototypes
+from ktl.wire import SessionReply, decode_message, decode_pairs, encode_message, encode_prototypes
 
 
 class PerSample(Dataset[tuple[Tensor, Tensor]]):
@@ -46,7 +49,7 @@ class PerSample(Dataset[tuple[Tensor, Tensor]]):
 class Local:
     """Every client alone; a method adds to the loss, and what it does before and after."""
 
-    head = "etf"
+    classifier: ClassifierKind = EtfClassifier
     gradient_norm = 100.0
 
     def __init__(self, config: FederationConfig, data: FederatedData, folder: Path) -> None:
@@ -54,10 +57,10 @@ class Local:
         self.rate, self.seed = config.training.learning_rate, config.seed
         self.sizes = [len(client.train) for client in data.clients]
         for client in range(len(data.clients)):
-            torch.save(self.new_model(self.head), folder / f"{client}.pt")
+            torch.save(self.new_model(self.classifier), folder / f"{client}.pt")
 
     def run(self, threads: int = 2) -> tuple[float, float, list[EdgeModel]]:
-        """Seconds a round, accuracy (0..1) of the last one, and the clients' models."""
+        """Seconds per round, accuracy (0..1) of the last one, and the clients' models."""
         torch.set_num_threads(threads)
         started = time.monotonic()
         for round_index in range(self.config.rounds):
@@ -70,13 +73,13 @@ class Local:
         """One round of all clients; test images classified right."""
         self.before(round_index)
         right = 0
-        for client, held in enumerate(self.data.clients):
+        for client, index in enumerate(self.data.clients):
             model = self.load(client)
             self.train(client, model, round_index)
             self.after(client, model)
             model.eval()
             with torch.no_grad():
-                for images, labels in DataLoader(PerSample(self.data, held.test), batch_size=10):
+                for images, labels in DataLoader(PerSample(self.data, index.test), batch_size=10):
                     right += int((self.scores(model, images).argmax(dim=1) == labels).sum())
             torch.save(model, self.folder / f"{client}.pt")
         self.collect()
@@ -106,7 +109,8 @@ class Local:
 
     def loss(self, model: EdgeModel, images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         recipe = self.config.training
-        return arcface_loss(model(images), labels, margin=recipe.margin, scale=recipe.scale)
+        cosines = model.embed(images) @ model.classifier.etf
+        return arcface_loss(cosines, labels, margin=recipe.margin, scale=recipe.scale)
 
     def after(self, client: int, model: EdgeModel) -> None: ...
 
@@ -116,11 +120,17 @@ class Local:
 
     def collect(self) -> None: ...
 
-    def new_model(self, head: str) -> EdgeModel:
+    def new_model(self, classifier: ClassifierKind) -> EdgeModel:
         channels, size = self.data.images.shape[1:3]
-        classes = len(self.data.class_names)
         return build_model(
-            "cnn4", channels=channels, image_size=size, classes=classes, seed=self.seed, etf_seed=self.seed, head=head
+            "cnn4",
+            channels=channels,
+            image_size=size,
+            classes=len(self.data.class_names),
+            seed=self.seed,
+            etf_seed=self.seed,
+            settings=self.config.training,
+            classifier=classifier,
         )
 
     def load(self, client: int, name: str = "") -> Any:
@@ -129,17 +139,15 @@ class Local:
     @torch.no_grad()
     def over_training_images(self, client: int, values: Any) -> tuple[Tensor, Tensor]:
         """`values` of every training image (n, d), and the labels (n,)."""
-        found = [
-            (values(images), labels)
-            for images, labels in DataLoader(PerSample(self.data, self.data.clients[client].train), batch_size=10)
-        ]
-        return torch.cat([value for value, _ in found]), torch.cat([labels for _, labels in found])
+        batches = DataLoader(PerSample(self.data, self.data.clients[client].train), batch_size=10)
+        computed = [(values(images), labels) for images, labels in batches]
+        return torch.cat([value for value, _ in computed]), torch.cat([labels for _, labels in computed])
 
 
 class FedProto(Local):
     """Class-mean features, averaged."""
 
-    head = "linear"
+    classifier = LinearClassifier
     means: dict[int, Tensor] | None = None
 
     def before(self, round_index: int) -> None:
@@ -173,11 +181,11 @@ class FedProto(Local):
 class FML(Local):
     """A shared model beside the private one, each taught by the other."""
 
-    head = "linear"
+    classifier = LinearClassifier
     gradient_norm = 10.0
 
     def before(self, round_index: int) -> None:
-        shared = self.new_model("linear") if round_index == 0 else self.shared
+        shared = self.new_model(LinearClassifier) if round_index == 0 else self.shared
         for client in range(len(self.sizes)):
             torch.save(shared, self.folder / f"shared{client}.pt")
 
@@ -211,15 +219,18 @@ class FedKTLLoop(Local):
 
     def before(self, round_index: int) -> None:
         if round_index == 0:
-            shape = self.data.images.shape
-            self.cloud = FedKTL(self.config, Problem(self.data.counts("train"), shape[1], shape[2]))
-        asked = {}
+            self.open()
+        uploads = {}
         for client in range(len(self.sizes)):
             embeddings, labels = self.over_training_images(client, self.load(client).eval().embed)
-            payload = encode_prototypes(class_prototypes(embeddings, labels))
-            asked[client] = {"prototypes": torch.frombuffer(bytearray(payload), dtype=torch.uint8)}
-        self.pairs = self.cloud.pairs_in(self.cloud.answer(round_index, asked))
+            uploads[client] = encode_prototypes(class_prototypes(embeddings, labels))
+        self.pairs = decode_pairs(self.cloud.exchange(uploads), self.request, self.latent_dim)
         self.images = self.pairs.images.float() / 127.5 - 1.0
+
+    def open(self) -> None:
+        self.request = federated_problem(self.config, self.data).request
+        self.cloud = EmbeddedCloud(load_generator(chosen(self.config.cloud.generator).name, cached=True))
+        self.latent_dim = decode_message(self.cloud.open(encode_message(self.request), []), SessionReply).latent_dim
 
     def start(self, client: int, model: EdgeModel) -> list[nn.Module]:
         with initialising(self.seed, "transfer"):
@@ -227,10 +238,10 @@ class FedKTLLoop(Local):
         return [nn.ModuleList([model, self.map])]
 
     def loss(self, model: EdgeModel, images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
-        transfer = self.config.transfer
+        transfer = chosen(self.config.transfer).settings
         index = torch.randperm(len(self.pairs), generator=rng)[: transfer.joint_batch]
-        found = self.map(model.extractor(self.images[index]))
-        return super().loss(model, images, labels, rng) + transfer.weight * F.mse_loss(found, self.pairs.vectors[index])
+        distance = F.mse_loss(self.map(model.extractor(self.images[index])), self.pairs.vectors[index])
+        return super().loss(model, images, labels, rng) + transfer.weight * distance
 
 
 LOOPS: dict[str, type[Local]] = {"local": Local, "fedproto": FedProto, "fml": FML, "fedktl": FedKTLLoop}

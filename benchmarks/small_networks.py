@@ -1,4 +1,4 @@
-"""Writes small networks with random weights, one a family: pickles with the official structure, and a pipeline.
+"""Writes small networks with random weights, one per family: pickles with the official structure, and a pipeline.
 
 Run: python benchmarks/small_networks.py FOLDER
 

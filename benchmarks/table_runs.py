@@ -7,21 +7,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from published import CLUSTERING_WEIGHTS, DATA, GENERATORS_6, GROUPS_2, PUBLISHED
+from paper_figures import CLUSTERING_WEIGHTS, DATA, GENERATORS_6, GROUPS_2, PUBLISHED
 from transfer import ARMS
 
 from ktl import DataConfig, RunConfig
+from ktl.alignment import ALIGNMENTS
 from ktl.data import DATASETS, load_dataset
 from ktl.data.settings import PartitionConfig
 from ktl.errors import KtlError
-from ktl.federation.settings import FEDERATED_TRANSFER, FederationConfig
+from ktl.federation.settings import FederationConfig, federated_transfer
 from ktl.learning.settings import RECIPES
 from ktl.loop.settings import CloudConfig
-from ktl.objectives import TRANSFERS
 
 OURS = "{}, ktl's defaults"
 CLASSES_PER_CLIENT = {"CIFAR-10": 2, "CIFAR-100": 10, "Flowers102": 10, "Tiny-ImageNet": 20}
-LARGEST_DOWNLOAD = 100_000_000  # bytes: one pair a class always fits
+LARGEST_DOWNLOAD = 100_000_000  # bytes: one pair per class always fits
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Column:
     clients: int = 20
     join_ratio: float = 1.0
     generator: str | None = None  # words of a file's name in --generators; --generator if None
-    clustering_weight: float | None = None  # lambda
-    shots: int | None = None  # one edge with so many images a class, in place of a federation
+    clustering_weight: float | None = None  # lambda; by the generator's family if None
+    shots: int | None = None  # one edge with so many images per class, in place of a federation
 
 
 COLUMNS = {
@@ -112,6 +112,7 @@ def runs_of(table: int, column: Column, args: argparse.Namespace) -> Iterator[tu
     if column.models not in size.models:
         raise Missing(f"{column.models} is not part of this size")
     per_client = CLASSES_PER_CLIENT[column.data]
+    alignment = ALIGNMENTS.choose("published", clustering_weight=column.clustering_weight)
     paper = FederationConfig(
         method="fedktl",
         source=source,
@@ -121,15 +122,15 @@ def runs_of(table: int, column: Column, args: argparse.Namespace) -> Iterator[tu
         rounds=args.rounds or size.rounds,
         join_ratio=column.join_ratio,
         training=RECIPES["published"],
-        transfer=TRANSFERS["mse"],
-        cloud=CloudConfig(generator, "published", pairs_per_class=1),
+        transfer="mse",
+        cloud=CloudConfig(generator, alignment, pairs_per_class=1),
         download_budget=LARGEST_DOWNLOAD,
         device=args.device,
     )
     ours = replace(
         paper,
-        training=replace(RECIPES["tuned"], epochs=paper.rounds, least_steps=0),
-        transfer=FEDERATED_TRANSFER,
+        training=replace(RECIPES["tuned"], epochs=paper.rounds, min_steps=0),
+        transfer=federated_transfer(),
         cloud=CloudConfig(generator),
         download_budget=FederationConfig.download_budget,
     )
@@ -146,7 +147,7 @@ def _one_edge(data: DataConfig, generator: str, size: Size) -> Iterator[tuple[st
     paper = replace(ARMS["published"], data=data, rounds=size.edge_rounds)
     for name, config in (("{}", paper), (OURS, replace(ARMS["KTL (default)"], data=data))):
         config = replace(config, cloud=replace(config.cloud, generator=generator))
-        yield name.format("client data only"), replace(config, local_only=True)
+        yield name.format("client data only"), replace(config, transfer=None)
         yield name.format("KTL"), config
 
 

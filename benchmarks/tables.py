@@ -21,22 +21,18 @@ from tempfile import TemporaryDirectory
 import communication
 from cells import Cell, Row, fill, read, run_options
 from federated import federation_options, folder_of, measure_federation
-from intervals import shown
-from published import PUBLISHED
+from paper_figures import PUBLISHED
+from seed_means import seed_mean
 from table_runs import COLUMNS, SIZES, Missing, runs_of
 from transfer import measure_run
 
 from ktl import RunConfig
-from ktl.alignment import published as published_alignment
 from ktl.federation.settings import FederationConfig
+from ktl.registry import chosen
 
 
-def measure(
-    config: FederationConfig | RunConfig, folder: Path, workers: int | None, clustering_weight: float | None = None
-) -> Row:
+def measure(config: FederationConfig | RunConfig, folder: Path, workers: int | None) -> Row:
     """One cell; `value` is what the table shows."""
-    if clustering_weight is not None:
-        published_alignment.FAMILY_WEIGHTS["StyleGAN3"] = (clustering_weight, 0.01)
     if isinstance(config, RunConfig):
         row = measure_run(config)
         return {"value": row["accuracy"]} | row
@@ -68,14 +64,14 @@ def cells(table: int, args: argparse.Namespace) -> list[Cell]:
     if runs and (unknown := set(args.methods or []) - set(methods)):
         raise SystemExit(f"table {table} has no method {', '.join(sorted(unknown))}: choose of {', '.join(methods)}")
     runs = [run for run in runs if run[1] in (args.methods or methods)]
-    found = []
+    of_all_seeds = []
     for seed in range(args.seeds):
         for column, method, config in runs:
             key = {"table": table, "size": args.size, "column": column.name, "method": method, "seed": seed}
-            key |= {"rounds": config.rounds, "generator": Path(config.cloud.generator).name}
-            arguments = (replace(config, seed=seed), folder_of(args.out, key), args.workers, column.clustering_weight)
-            found.append(Cell(key, measure, arguments))
-    return found
+            key |= {"rounds": config.rounds, "generator": Path(chosen(config.cloud.generator).name).name}
+            arguments = (replace(config, seed=seed), folder_of(args.out, key), args.workers)
+            of_all_seeds.append(Cell(key, measure, arguments))
+    return of_all_seeds
 
 
 def markdown(table: int, size: str, rows: list[Row]) -> str:
@@ -90,7 +86,7 @@ def markdown(table: int, size: str, rows: list[Row]) -> str:
         for method in dict.fromkeys(m for c, m in [*PUBLISHED[table], *measured] if c == column):
             cell = [row for row in rows if (row["column"], row["method"]) == (column, method)]
             paper = PUBLISHED[table].get((column, method))
-            ours = shown([row["value"] for row in cell]) if cell else "not run"
+            ours = seed_mean([row["value"] for row in cell]) if cell else "not run"
             gap = f"{statistics.mean(r['value'] for r in cell) - paper:+.2f}" if cell and paper is not None else ""
             rounds = "/".join(str(n) for n in sorted({row.get("rounds", "") for row in cell}))
             generators = ", ".join(sorted({row.get("generator", "") for row in cell} - {""}))

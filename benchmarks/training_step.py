@@ -32,7 +32,7 @@ def by_ktl(precision: str) -> float:
     labels = torch.arange(BATCH)
     task = FewShotTask([str(c) for c in range(CLASSES)], images, labels, images[:1], labels[:1])
     config = FederationConfig(training=RECIPES["published"], precision=precision)
-    learner = EdgeLearner(task, config.edge("cnn4", "etf", local_only=True), etf_seed=0)
+    learner = EdgeLearner(task, config.edge("cnn4", config.training, uses_pairs=False), etf_seed=0)
 
     def one_round() -> None:
         learner.start_round(0)
@@ -43,7 +43,8 @@ def by_ktl(precision: str) -> float:
 
 def bare(dtype: torch.dtype) -> float:
     """The same arithmetic in a few lines."""
-    model = build_model("cnn4", channels=3, image_size=32, classes=CLASSES, seed=0, etf_seed=0)
+    recipe = RECIPES["published"]
+    model = build_model("cnn4", channels=3, image_size=32, classes=CLASSES, seed=0, etf_seed=0, settings=recipe)
     model.to(memory_format=torch.channels_last)
     images = torch.rand(BATCH, 3, 32, 32).to(memory_format=torch.channels_last)
     labels = torch.arange(BATCH)
@@ -51,7 +52,8 @@ def bare(dtype: torch.dtype) -> float:
     optimizer = torch.optim.SGD(parameters, lr=0.01, fused=True)
 
     def step() -> None:
-        loss = arcface_loss(model.classifier(features_in(dtype, model.extractor, images)), labels)
+        cosines = model.classifier.embed(features_in(dtype, model.extractor, images)) @ model.classifier.etf
+        loss = arcface_loss(cosines, labels, margin=recipe.margin, scale=recipe.scale)
         optimizer.zero_grad()
         loss.backward()
         float(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))

@@ -10,7 +10,6 @@ stopped and gone on with, and `--part i/n` lets n processes share the work. Data
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import time
 from dataclasses import dataclass, replace
@@ -20,46 +19,48 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cells import Cell, fill, read, run_options
-from intervals import shown
+from seed_means import seed_mean
 
 from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_edge
 from ktl.learning.settings import RECIPES
 from ktl.loop.settings import CloudConfig
+from ktl.machine import peak_memory
 from ktl.objectives import TRANSFERS
+from ktl.registry import chosen
 
 SOURCES = {"cifar100": "cifar100-20k.npz", "tiny": "tiny-imagenet-10k", "fashion": "fashion-mnist"}
 
 BASE = RunConfig()
 ARMS = {
-    "local only": replace(BASE, local_only=True),
+    "local only": replace(BASE, transfer=None),
     "KTL (default)": BASE,
     "published": replace(
         BASE,
         rounds=6,
         training=RECIPES["published"],
-        transfer=TRANSFERS["mse"],
+        transfer="mse",
         cloud=CloudConfig(alignment="published", pairs_per_class=1),
     ),
-    "published task, tuned recipe": replace(BASE, transfer=TRANSFERS["mse"]),
-    "image-vector, before only": replace(BASE, transfer=replace(BASE.transfer, joint_batch=0)),
-    "image-vector, during only": replace(BASE, transfer=replace(BASE.transfer, warmup_steps=0)),
-    "contrastive": replace(BASE, transfer=TRANSFERS["contrastive"]),
-    "image-vector + contrastive": replace(BASE, transfer=TRANSFERS["image-vector+contrastive"]),
+    "published task, tuned recipe": replace(BASE, transfer="mse"),
+    "image-vector, before only": replace(BASE, transfer=TRANSFERS.choose("image-vector", joint_batch=0)),
+    "image-vector, during only": replace(BASE, transfer=TRANSFERS.choose("image-vector", warmup_steps=0)),
+    "contrastive": replace(BASE, transfer="contrastive"),
+    "image-vector + contrastive": replace(BASE, transfer="image-vector+contrastive"),
     "random latents": replace(BASE, cloud=CloudConfig(alignment="random")),
     "aligned, 2 rounds": replace(BASE, rounds=2),
 }
 CANDIDATES = list(ARMS)
 ARMS["3,700 pairs"] = replace(BASE, cloud=CloudConfig(pairs_per_class=37, download_budget=2_700_000))  # of 100 classes
 ARMS["2,000 pairs, by 256"] = replace(  # of ten classes in grey
-    BASE, cloud=CloudConfig(pairs_per_class=200), transfer=replace(BASE.transfer, warmup_batch=256)
+    BASE, cloud=CloudConfig(pairs_per_class=200), transfer=TRANSFERS.choose("image-vector", warmup_batch=256)
 )
 # for architectures that take ten times as long: as many steps on the shots in both
 SHORT = replace(BASE, training=replace(BASE.training, steps=150))
 LOCAL_ARMS = ("local only", "local only, 150 steps")
-ARMS[LOCAL_ARMS[1]] = replace(SHORT, local_only=True)
+ARMS[LOCAL_ARMS[1]] = replace(SHORT, transfer=None)
 ARMS["KTL, 150 steps after 100"] = replace(
     SHORT,
-    transfer=replace(BASE.transfer, warmup_steps=100, warmup_batch=128, joint_batch=32),
+    transfer=TRANSFERS.choose("image-vector", warmup_steps=100, warmup_batch=128, joint_batch=32),
 )
 
 
@@ -116,7 +117,9 @@ def measure_run(config: RunConfig) -> dict[str, Any]:
     """Trains one edge in this process: seed, accuracy in percent, seconds, bytes, peak memory in MiB."""
     started = time.monotonic()
     with TemporaryDirectory() as folder:
-        cloud = None if config.local_only else EmbeddedCloud(load_generator(config.cloud.generator, cached=True))
+        cloud = None
+        if config.transfer is not None:
+            cloud = EmbeddedCloud(load_generator(chosen(config.cloud.generator).name, cached=True))
         result = train_edge(config, Path(folder) / "run", cloud)
     return {
         "seed": config.seed,
@@ -124,20 +127,20 @@ def measure_run(config: RunConfig) -> dict[str, Any]:
         "seconds": round(time.monotonic() - started, 1),
         "bytes_up": sum(row["bytes_up"] for row in result.rows),
         "bytes_down": sum(row["bytes_down"] for row in result.rows),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mib": peak_memory() // 2**20,
     }
 
 
 def cells(args: argparse.Namespace) -> list[Cell]:
     """Seed by seed; mixed within one, so that each part gets slow and fast ones."""
     tasks, arms, seeds = SUITES[args.suite]
-    found = []
+    drawn = []
     for seed in range(args.first_seed, args.first_seed + (args.seeds or seeds)):
         of_seed = [(task, arm, seed) for task in tasks for arm in args.arms or arms]
-        found += Random(seed).sample(of_seed, len(of_seed))
+        drawn += Random(seed).sample(of_seed, len(of_seed))
     return [
         Cell({"task": task.label, "arm": arm, "seed": seed}, measure, (task, arm, seed, args.data_root, args.threads))
-        for task, arm, seed in found
+        for task, arm, seed in drawn
     ]
 
 
@@ -154,10 +157,11 @@ def table(rows: list[dict[str, Any]]) -> str:
             cell = [r for r in rows if (r["task"], r["arm"]) == (task, arm) and (task, r["seed"]) in local]
             if not cell:
                 continue
-            accuracy = shown([row["accuracy"] for row in cell])
+            accuracy = seed_mean([row["accuracy"] for row in cell])
             alone = [local[task, row["seed"]] for row in cell]
             gains = [row["accuracy"] - base for row, base in zip(cell, alone, strict=True)]
-            gained = "" if arm in LOCAL_ARMS else f"{shown(gains, sign='+')} | {100 * sum(gains) / sum(alone):+.0f}%"
+            relative = 100 * sum(gains) / sum(alone)
+            gained = "" if arm in LOCAL_ARMS else f"{seed_mean(gains, sign='+')} | {relative:+.0f}%"
             seconds, up, down = (
                 statistics.mean(row[key] for row in cell) for key in ("seconds", "bytes_up", "bytes_down")
             )

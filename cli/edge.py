@@ -102,9 +102,10 @@ def train(
     Then trains the same without the cloud and prints both results side by side.
     """
     if resume is not None:
-        from ktl.loop.folder import load_config
+        from ktl.loop.folder import RunFolder, load_config
 
         config, folder = load_config(resume, RunConfig), resume
+        RunFolder(folder).check(config, resume=True)  # before a cloud is made ready or asked for
     else:
         config = _config(recipe, values | {"cloud.url": cloud} | assigned(assignments), local_only)
         folder = out or unused_folder(f"{Path(config.data.source).stem}-{config.data.shots}shot-seed{config.seed}")
@@ -118,18 +119,13 @@ def train(
 
 
 def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
-    """The run that the options ask for: a recipe, then choices, then single settings."""
+    """The run that the options ask for: a recipe, and what else is set."""
     check_choice("recipe", recipe, list(RECIPES))
     if values["cloud.url"] is not None and "cloud.generator" in values:
         raise UsageError("--generator and --cloud exclude each other: a cloud elsewhere has a generator of its own")
-    config = with_values(RunConfig(training=RECIPES[recipe]), dict(sorted(values.items(), key=_choices_first)))
+    config = with_values(RunConfig(training=RECIPES[recipe]), values)
     check_device(config.device)
     return replace(config, transfer=None) if local_only else config
-
-
-def _choices_first(item: tuple[str, Any]) -> bool:
-    """A choice replaces its settings, so it comes before what is set in it."""
-    return item[0] not in ("transfer", "cloud.alignment", "cloud.generator")
 
 
 def _in_time(config: RunConfig, seconds: float) -> RunConfig:
@@ -263,10 +259,10 @@ def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudCo
 def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:
     """For the report's picture of the latent space, which only an embedded cloud can draw from."""
     from ktl.cloud.embedded import EmbeddedCloud
-    from ktl.edge.record import SHOWN_LATENTS, add_valid_latents
+    from ktl.edge.record import MAX_LATENTS, add_valid_latents
     from ktl.generators.base import sample_latents
     from ktl.seeds import stream
 
     if isinstance(cloud, EmbeddedCloud):
         rng = stream(config.seed, "valid latents")
-        add_valid_latents(folder, sample_latents(cloud.generator, SHOWN_LATENTS, rng))
+        add_valid_latents(folder, sample_latents(cloud.generator, MAX_LATENTS, rng))

@@ -125,20 +125,16 @@ def _check_known(values: dict[str, Any], own: dict[str, list[str]]) -> None:
     known = sorted({path for paths in own.values() for path in paths})
     for path in values:
         if path.startswith("method.") and path not in known:
-            raise UsageError(f"{', '.join(own)}: there is no setting {path}; choose of {', '.join(known) or 'none'}")
+            raise UsageError(f"there is no setting {path} of {', '.join(own)}: choose of {', '.join(known) or 'none'}")
 
 
 def _config(base: FederationConfig, method: str, values: dict[str, Any], own: list[str]) -> FederationConfig:
     """One method's federation. Of the settings of methods it takes its `own`; the others are those of other methods."""
     of_method = {path: value for path, value in values.items() if path in own}
     others = {path: value for path, value in values.items() if not path.startswith("method.")}
-    config = with_values(replace(base, method=method), dict(sorted(others.items(), key=_choices_first)))
+    config = with_values(replace(base, method=method), others)
     check_device(config.device)
     return with_values(config, of_method)
-
-
-def _choices_first(item: tuple[str, Any]) -> bool:
-    return item[0] not in ("cloud.alignment", "cloud.generator")
 
 
 def _runs(

@@ -27,8 +27,7 @@ app.command("bench")(bench.bench)
 app.command("report")(report.report)
 app.add_typer(partition.app, name="partition")
 app.command("federate")(federate.federate)
-app.command("datasets")(catalogue.datasets)
-app.command("models")(catalogue.models)
+catalogue.add_listings(app)
 
 _debug = False
 

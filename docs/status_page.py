@@ -9,17 +9,17 @@ import secrets
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import httpx
 import torch
-from selenium import webdriver
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+from playwright.sync_api import Browser, expect
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "benchmarks"))
+sys.path.append(str(HERE.parent / "tests"))
 
-from served import ServedCloud  # noqa: E402
+from support.browser import chromium  # noqa: E402
+from support.served import ServedCloud  # noqa: E402
 
 from ktl.cloud.service.database import Database  # noqa: E402
 from ktl.cloud.service.tokens import Tokens  # noqa: E402
@@ -38,11 +38,11 @@ REQUEST = SessionRequest(
     image_format="webp",
     seed=0,
 )
-DRAWN = """
-const images = [...document.querySelectorAll(".grid img")];
-images.forEach(image => image.loading = "eager");
-return images.every(image => image.complete && image.naturalWidth);
-"""
+DRAWN = """() => {
+    const images = [...document.querySelectorAll(".grid img")];
+    images.forEach(image => image.loading = "eager");
+    return images.every(image => image.complete && image.naturalWidth);
+}"""
 
 
 def main() -> None:
@@ -53,8 +53,9 @@ def main() -> None:
         run(cloud.url, {"lab": everyone["lab"]}, rounds=1)
         last = {name: everyone[name] for name in ("cam-1", "cam-2", "cam-3")}
         run(cloud.url, last, rounds=3)
-        for name, size, dark in (("status-page", (1200, 1000), False), ("status-page-phone", (420, 1500), True)):
-            photograph(cloud, HERE / f"{name}.png", size, dark)
+        with chromium() as browser:
+            photograph(browser, cloud, HERE / "status-page.png", (1200, 1000), "light")
+            photograph(browser, cloud, HERE / "status-page-phone.png", (420, 1500), "dark")
         cloud.stop()
 
 
@@ -77,27 +78,18 @@ def run(url: str, tokens: dict[str, str], rounds: int) -> None:
             pass
 
 
-def photograph(cloud: ServedCloud, file: Path, size: tuple[int, int], dark: bool) -> None:
-    """The page of a browser window of this size."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    scheme = ["--force-dark-mode"] if dark else []
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", *scheme):
-        options.add_argument(argument)
-    browser = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
-    try:
-        metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": dark}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        media = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
-        browser.get(cloud.url + "/")
-        browser.find_element(By.ID, "token").send_keys(cloud.tokens["admin"])
-        browser.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
-        WebDriverWait(browser, 20).until(lambda b: b.find_element(By.ID, "connection").text == "live")
-        WebDriverWait(browser, 20).until(lambda b: b.execute_script(DRAWN))
-        browser.save_screenshot(str(file))
-    finally:
-        browser.quit()
+def photograph(
+    browser: Browser, cloud: ServedCloud, file: Path, size: tuple[int, int], scheme: Literal["light", "dark"]
+) -> None:
+    """The page in a window of this size."""
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    page.goto(cloud.url + "/")
+    page.fill("#token", cloud.tokens["admin"])
+    page.click("button[type=submit]")
+    expect(page.locator("#connection")).to_have_text("live")
+    page.wait_for_function(DRAWN)
+    page.screenshot(path=file)
+    page.close()
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # newer versions would
 import mlflow
 
 from ktl import EmbeddedCloud, RunConfig, load_generator, train_beside_local
-from ktl.edge.run import Observer, RunResult
+from ktl.edge.run import RunResult
 from ktl.edge.tracking import tracked
+from ktl.loop.rounds import Observer
+from ktl.registry import chosen
 
 
 class MlflowTracker:
@@ -39,7 +41,7 @@ def main(out: Path, config: RunConfig | None = None) -> None:
     with mlflow.start_run(run_name=out.name):
         tracker = MlflowTracker()
         observer = tracked(Observer(), [tracker], config)
-        cloud = EmbeddedCloud(load_generator(config.cloud.generator))
+        cloud = EmbeddedCloud(load_generator(chosen(config.cloud.generator).name))
         tracker.finished(train_beside_local(config, out, cloud, observer=observer).ktl)
 
 

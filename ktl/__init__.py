@@ -17,12 +17,12 @@ if TYPE_CHECKING:  # the same names for type checkers; `as` says that they are p
     from ktl.cloud.knowledge import KnowledgeCloud as KnowledgeCloud
     from ktl.data import DATASETS as DATASETS
     from ktl.data import load_dataset as load_dataset
-    from ktl.data.arrays import from_arrays as from_arrays
     from ktl.data.dataset import Dataset as Dataset
     from ktl.data.dataset import ImageArray as ImageArray
     from ktl.data.dataset import Split as Split
     from ktl.data.fewshot import FewShotTask as FewShotTask
     from ktl.data.fewshot import draw_task as draw_task
+    from ktl.data.in_memory import from_arrays as from_arrays
     from ktl.data.settings import DataConfig as DataConfig
     from ktl.data.settings import PartitionConfig as PartitionConfig
     from ktl.edge.compare import Comparison as Comparison
@@ -72,7 +72,7 @@ if TYPE_CHECKING:  # the same names for type checkers; `as` says that they are p
     from ktl.objectives.base import ClassifierLoss as ClassifierLoss
     from ktl.objectives.base import Objective as Objective
     from ktl.objectives.base import Step as Step
-    from ktl.objectives.pairs import PairObjective as PairObjective
+    from ktl.objectives.pair_objective import PairObjective as PairObjective
     from ktl.objectives.settings import TransferSettings as TransferSettings
     from ktl.pairs import ImageVectorPairs as ImageVectorPairs
     from ktl.prototypes import Prototypes as Prototypes
@@ -92,9 +92,9 @@ _NAMES = {
     "ktl.cloud.embedded": "EmbeddedCloud",
     "ktl.cloud.knowledge": "KnowledgeCloud",
     "ktl.data": "DATASETS load_dataset",
-    "ktl.data.arrays": "from_arrays",
     "ktl.data.dataset": "Dataset ImageArray Split",
     "ktl.data.fewshot": "FewShotTask draw_task",
+    "ktl.data.in_memory": "from_arrays",
     "ktl.data.settings": "DataConfig PartitionConfig",
     "ktl.edge.compare": "Comparison train_beside_local",
     "ktl.edge.inference.predictor": "Prediction Predictor",
@@ -120,7 +120,7 @@ _NAMES = {
     "ktl.models.edge_model": "EdgeModel",
     "ktl.objectives": "TRANSFERS",
     "ktl.objectives.base": "ClassifierLoss Objective Step",
-    "ktl.objectives.pairs": "PairObjective",
+    "ktl.objectives.pair_objective": "PairObjective",
     "ktl.objectives.settings": "TransferSettings",
     "ktl.pairs": "ImageVectorPairs",
     "ktl.prototypes": "Prototypes class_sums",

@@ -63,13 +63,21 @@ class Registry:
 
     def check(self, name: str) -> str:
         """Returns `name` if it is installed or reads `module:Class`; raises UsageError that lists the choices."""
-        return name if is_import_path(name) else self.check_installed(name)
+        if not (self._is_installed(name) or is_import_path(name)):
+            raise UsageError(f"{self._unknown(name)}, or module:Class")
+        return name
 
     def check_installed(self, name: str) -> str:
         """As `check`, but without `module:Class`: for names that a stranger sends."""
-        if name not in self._entries and name not in self._registered:
-            raise UsageError(f"unknown {self.kind} {name!r}: choose one of {', '.join(self.names())}, or module:Class")
+        if not self._is_installed(name):
+            raise UsageError(self._unknown(name))
         return name
+
+    def _is_installed(self, name: str) -> bool:
+        return name in self._entries or name in self._registered
+
+    def _unknown(self, name: str) -> str:
+        return f"unknown {self.kind} {name!r}: choose one of {', '.join(self.names())}"
 
     def load(self, name: str) -> Any:
         """Imports and returns what `name` stands for. Raises UsageError."""

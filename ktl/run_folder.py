@@ -14,6 +14,15 @@ from ktl.errors import CheckpointError
 
 LAYOUT = 2
 CONFIG, CHECKPOINT, METRICS = "config.json", "checkpoint.safetensors", "metrics.jsonl"
+TRANSFER_SETTINGS = (  # that ktl 0.1.0 had for every objective on pairs
+    "warmup_steps",
+    "warmup_batch",
+    "joint_batch",
+    "weight",
+    "learning_rate",
+    "body_rate",
+    "anew_each_round",
+)
 
 
 def settings_table(run: Path) -> dict[str, Any]:
@@ -39,43 +48,38 @@ def settings_table(run: Path) -> dict[str, Any]:
 
 def is_resumable(run: Path) -> bool:
     """Whether this ktl can go on with a run: one of ktl 0.1.0 can be evaluated, exported and reported, no more."""
-    try:
-        return bool(json.loads((run / CONFIG).read_text(encoding="utf-8")).get("layout") == LAYOUT)
-    except (OSError, ValueError, AttributeError):
-        return False
+    return bool(_config(run).get("layout") == LAYOUT)
 
 
 def is_federation(run: Path) -> bool:
     """Whether the folder holds one run of `ktl federate`."""
+    return "partition" in _config(run)
+
+
+def _config(run: Path) -> dict[str, Any]:
+    """The table in config.json, empty where there is none."""
     try:
-        return "partition" in json.loads((run / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-TASK_SETTINGS = (
-    "warmup_steps",
-    "warmup_batch",
-    "joint_batch",
-    "weight",
-    "learning_rate",
-    "body_rate",
-    "anew_each_round",
-)
+        table = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return table if isinstance(table, dict) else {}
 
 
 def _upgraded(old: dict[str, Any]) -> dict[str, Any]:
-    """Settings of ktl 0.1.0, where the settings of every objective on pairs were those of all."""
+    """Settings of ktl 0.1.0, where the settings of every objective on pairs were those of all, and no other choice had
+    any.
+    """
     table = {name: value for name, value in old.items() if name not in ("head", "local_only")}
-    task = old["transfer"]
-    settings = {name: task[name] for name in TASK_SETTINGS}
-    if task["task"] != "mse":
-        settings["temperature"] = task["temperature"]
-    table["transfer"] = None if old.get("local_only") else {"name": task["task"], "settings": settings}
-    table["cloud"] = old["cloud"] | {"alignment": {"name": old["cloud"]["alignment"]}}
+    transfer = old["transfer"]
+    settings = {name: transfer[name] for name in TRANSFER_SETTINGS}
+    if transfer["task"] != "mse":
+        settings["temperature"] = transfer["temperature"]
+    table["transfer"] = None if old.get("local_only") else {"name": transfer["task"], "settings": settings}
+    choices = {name: {"name": old["cloud"][name], "settings": {}} for name in ("generator", "alignment")}
+    table["cloud"] = old["cloud"] | choices
     training = dict(old["training"])
     training["min_steps"] = training.pop("least_steps")
     table["training"] = training
     if "method" in old:
-        table["method"] = {"name": old["method"]}
+        table["method"] = {"name": old["method"], "settings": {}}
     return table

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -24,6 +25,7 @@ from ktl.errors import UsageError
 Kind = TypeVar("Kind", bound="Settings")
 
 PLAIN = (int, float, str, bool)
+CONSTRAINTS = ("gt", "ge", "lt", "le", "description")  # of a Meta, as far as settings use it
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,7 @@ class Described:
 def describe(kind: type[Settings]) -> list[Described]:
     """The fields of a settings class, in order."""
     hints = _hints(kind)
-    return [
-        Described(f.name, _default(f), expected(hints[f.name]), description(hints[f.name]), _parts(hints[f.name])[0])
-        for f in fields(kind)
-    ]
+    return [_described(entry, hints[entry.name]) for entry in fields(kind)]
 
 
 def help_for(kind: type[Settings], name: str) -> str:
@@ -78,19 +77,35 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def named_values(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values in a table of settings by the names that `with_values` takes: {"cloud.alignment": "robust", ...}."""
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if _is_choice(value):
+            values |= {prefix + name: value["name"]} | named_values(value["settings"], f"{prefix}{name}.")
+        elif isinstance(value, Mapping):
+            values |= named_values(value, f"{prefix}{name}.")
+        else:
+            values[prefix + name] = value
+    return values
+
+
 def from_table(kind: type[Kind], table: Mapping[str, Any]) -> Kind:
-    """Reads what `as_table` gave. Raises UsageError for a value that does not fit or a name that is no setting."""
+    """Reads what `as_table` gave. Raises UsageError for a value that does not fit or a name that is no setting.
+
+    A registry's choice may be its bare name too: it has its default settings then.
+    """
     try:
         settings = msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
         path = str(error).partition(" - at `$.")[2].rstrip("`")
-        value, wanted = flat(table).get(path, table), _expected_at(kind, path)
+        value = _value_at(table, path)
+        wanted = _for_finite(value, _expected_at(kind, path))
         raise UsageError(f"{path or 'the table'} is {value!r}: give {wanted}") from error
-    known = flat(as_table(settings))
-    unknown = sorted(name for name, value in flat(table).items() if name not in known and value != {})
-    if unknown:
-        choices = ", ".join(known) or "none: it has nothing to set"
-        raise UsageError(f"{unknown[0]!r} is no setting of {kind.__name__}: choose of {choices}")
+    known = as_table(settings)
+    if unknown := sorted(_unknown(table, known)):
+        choices = f"choose one of {', '.join(flat(known))}" if known else "it has nothing to set"
+        raise UsageError(f"{unknown[0]!r} is no setting of {kind.__name__}: {choices}")
     return settings
 
 
@@ -98,9 +113,31 @@ def with_values(settings: Kind, values: Mapping[str, Any]) -> Kind:
     """The settings with some fields replaced, by their dotted names: {"training.batch": 16, "transfer": "mse"}.
 
     Of a registry's choice, its name stands for the choice with its default settings, and its settings are named right
-    under it: {"transfer": "mse", "transfer.weight": 10.0}, in this order. Raises UsageError for a name that is none or
-    a value that does not fit.
+    under it: "transfer.temperature". Choices come first, whatever the order. Raises UsageError for a name that is none
+    or a value that does not fit.
     """
+    choices = {path: value for path, value in values.items() if _holds_choice(type(settings), path)}
+    if choices:
+        settings = _replaced(settings, choices)
+    return _replaced(settings, {path: value for path, value in values.items() if path not in choices})
+
+
+def setting_at(kind: type[Settings], path: str) -> Described:
+    """What the class says of a field by its dotted name. Raises LookupError for a name that is none."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        kind = _parts(_hints(kind)[parent])[0]
+        if not (isinstance(kind, type) and issubclass(kind, Settings)):
+            raise LookupError(path)
+    entry = {entry.name: entry for entry in fields(kind)}[name]
+    return _described(entry, _hints(kind)[name])  # that field alone: others' defaults may import torch
+
+
+def _described(entry: Field[Any], hint: Any) -> Described:
+    return Described(entry.name, _default(entry), expected(hint), description(hint), _parts(hint)[0])
+
+
+def _replaced(settings: Kind, values: Mapping[str, Any]) -> Kind:
     table = as_table(settings)
     for path, value in values.items():
         *parents, name = path.split(".")
@@ -109,33 +146,46 @@ def with_values(settings: Kind, values: Mapping[str, Any]) -> Kind:
             inner = inner.get(parent) if isinstance(inner, dict) else None
             inner = inner["settings"] if _is_choice(inner) else inner
         if not isinstance(inner, dict) or name not in inner:
-            known = sorted(known.replace(".settings.", ".") for known in flat(table))
-            raise UsageError(f"there is no setting {path}: choose of {', '.join(known)}")
-        if _is_choice(inner[name]):
-            inner[name] = {"name": value}
-            table = as_table(from_table(type(settings), table))  # with its settings, which later values may name
-        else:
-            inner[name] = value
+            raise UsageError(f"there is no setting {path}: choose one of {', '.join(named_values(as_table(settings)))}")
+        inner[name] = value
     return from_table(type(settings), table)
 
 
-def setting_at(kind: type[Settings], path: str) -> Described:
-    """What the class says of a field by its dotted name. Raises LookupError for a name that is none."""
-    *parents, name = path.split(".")
-    for parent in parents:
-        kind = _parts(_hints(kind)[parent])[0]
-    return next(field for field in describe(kind) if field.name == name)
+def _unknown(table: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted names in `table` that are none in `known`."""
+    for name, value in table.items():
+        if name not in known:
+            yield f"{prefix}{name}"
+        elif isinstance(value, Mapping) and isinstance(known[name], Mapping):
+            yield from _unknown(value, known[name], f"{prefix}{name}.")
 
 
 def _is_choice(value: Any) -> bool:
+    """Whether a value of a table is a registry's choice."""
     return isinstance(value, dict) and value.keys() == {"name", "settings"}
 
 
-def _expected_at(kind: type[Settings], path: str) -> str:
+def _holds_choice(kind: type[Settings], path: str) -> bool:
+    """Whether the field by this dotted name holds a registry's choice."""
     try:
-        return setting_at(kind, path).expected
-    except (LookupError, StopIteration, TypeError):
-        return "a table of settings"
+        return setting_at(kind, path).kind is Union
+    except LookupError:
+        return False
+
+
+def _value_at(table: Any, path: str) -> Any:
+    for name in path.split(".") if path else []:
+        table = table.get(name)
+    return table
+
+
+def _expected_at(kind: type[Settings], path: str) -> str:
+    while path:
+        try:
+            return setting_at(kind, path).expected
+        except LookupError:  # within a registry's choice
+            path = path.rpartition(".")[0]
+    return "a table of settings"
 
 
 def expected(hint: Any) -> str:
@@ -145,9 +195,11 @@ def expected(hint: Any) -> str:
         words = "one of " + ", ".join(map(str, get_args(kind)))
     elif kind in (int, float):
         words = ("a whole number" if kind is int else "a number") + _range(meta)
+    elif isinstance(kind, type) and issubclass(kind, Settings):
+        words = "a table of settings"
     else:
-        words = {bool: "true or false", str: "text", Union: "a name"}.get(kind, getattr(kind, "__name__", str(kind)))
-    return words + (" or none" if optional else "")
+        words = {bool: "true or false", str: "text", Path: "a path", Union: "a name"}.get(kind, str(kind))
+    return words + (", or none" if optional else "")
 
 
 def description(hint: Any) -> str:
@@ -157,35 +209,59 @@ def description(hint: Any) -> str:
 
 
 def _check(name: str, value: Any, hint: Any) -> None:
-    kind, _, _ = _parts(hint)
+    kind, _, optional = _parts(hint)
+    if value is None and optional:
+        return
     if kind in PLAIN or get_origin(kind) is Literal:
         try:
             msgspec.convert(value, hint)
-            fits = not isinstance(value, float) or math.isfinite(value)
+            fits = _is_finite(value)
         except msgspec.ValidationError:
             fits = False
-        if not fits:
-            raise UsageError(f"{name} is {value!r}: give {expected(hint)}")
-    elif isinstance(kind, type) and value is not None and not isinstance(value, kind):
-        raise UsageError(f"{name} is {value!r}: give an instance of {kind.__name__}")
+        words = _for_finite(value, expected(hint))
+    elif kind is Union:
+        fits, words = isinstance(value, _members(hint)), expected(hint)
+    else:
+        fits, words = isinstance(value, kind), f"an instance of {kind.__name__}"
+    if not fits:
+        raise UsageError(f"{name} is {value!r}: give {words}")
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _for_finite(value: Any, words: str) -> str:
+    """The words for what is expected in place of `value`: infinity is above 0, but no setting may be it."""
+    return words if _is_finite(value) else words.replace("a number", "a finite number")
 
 
 def _parts(hint: Any) -> tuple[Any, Meta | None, bool]:
-    """An annotation's type, its Meta, and whether None is allowed beside it."""
-    meta: Meta | None = None
+    """An annotation's type, its Metas as one (the outermost wins), and whether None is allowed beside it."""
+    metas: list[Meta] = []
     optional = False
     while True:
         if get_origin(hint) is Annotated:
             hint, *notes = get_args(hint)
-            meta = next((note for note in notes if isinstance(note, Meta)), meta)
+            metas = [note for note in notes if isinstance(note, Meta)] + metas
         elif get_origin(hint) in (Union, types.UnionType):
-            members = [argument for argument in get_args(hint) if argument is not type(None)]
+            members = _members(hint)
             optional = optional or len(members) < len(get_args(hint))
             if len(members) > 1:  # a registry's choice, or its bare name
-                return Union, meta, optional
+                return Union, _merged(metas), optional
             (hint,) = members
         else:
-            return hint, meta, optional
+            return hint, _merged(metas), optional
+
+
+def _members(union: Any) -> tuple[Any, ...]:
+    """The types of a union, but for None."""
+    return tuple(argument for argument in get_args(union) if argument is not type(None))
+
+
+def _merged(metas: Sequence[Meta]) -> Meta | None:
+    values = {name: getattr(meta, name) for meta in metas for name in CONSTRAINTS if getattr(meta, name) is not None}
+    return Meta(**values) if values else None
 
 
 def _range(meta: Meta | None) -> str:
@@ -198,7 +274,9 @@ def _range(meta: Meta | None) -> str:
 
 
 def value_of(text: str) -> Any:
-    """What a text of the command line says: as JSON where it is JSON (3, 0.5, true, null), itself otherwise."""
+    """What a text of the command line says: as JSON where it is JSON (3, 0.5, true), None for none, else itself."""
+    if text == "none":
+        return None
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:

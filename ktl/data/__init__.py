@@ -36,13 +36,17 @@ DATASETS = Registry(
 
 
 def load_dataset(source: str, image_size: int | None = None) -> Dataset:
-    """Opens a data set: one of ktl's names, a folder of class folders, an .npz file, the name that an installed
-    package registers under the entry points `ktl.datasets`, or `module:function`.
+    """Opens a data set: one of ktl's names, a folder of class folders, an .npz file, a name that an installed package
+    registers as an entry point of `ktl.datasets`, or `module:function`.
 
-    A file or folder that exists is never taken for a package's name or `module:function`. A package's function is
-    called with `image_size` and returns a `Dataset` (`ktl.data.plugin` says what is checked).
-    `image_size` in pixels; None keeps the data's own (32 for folders). Raises UsageError for an unknown source
-    or size and DataError for data that cannot be used.
+    `image_size` in pixels; None keeps the data's own (32 for folders). A file or folder that exists is never taken for
+    a package's name or for `module:function`.
+
+    A package provides a function of `image_size` (int or None) that returns a `ktl.data.dataset.Dataset` with images
+    of that size; its docstring's first line is what `ktl datasets` says. `ktl.data.in_memory.from_arrays` makes one of
+    arrays. Images of other packages are checked: the first of each split must be uint8 (size, size, channels).
+
+    Raises UsageError for an unknown source or size or a function that fails, DataError for data that cannot be used.
     """
     if image_size is not None and image_size < MIN_SIDE:
         raise UsageError(f"--image-size is {image_size}: at least {MIN_SIDE} pixels are needed")
@@ -57,7 +61,7 @@ def load_dataset(source: str, image_size: int | None = None) -> Dataset:
 
 def _from_path(path: Path, image_size: int | None) -> Dataset:
     if path.is_dir():
-        from ktl.data.folder import load_folder
+        from ktl.data.image_folder import load_folder
 
         return load_folder(path, image_size)
     if path.suffix == ".npz":

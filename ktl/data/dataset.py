@@ -33,8 +33,9 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What every source of data becomes, and what a package's own must return (`ktl.data.arrays` makes one of arrays).
+    """What every source of data becomes, and what a package's own must return.
 
+    `ktl.data.in_memory.from_arrays` makes one of arrays; a class with `__getitem__` reads images when they are needed.
     `name` is what reports call it. `class_names` has at least two names. `image_size` in pixels: all images are square
     and of this size. `channels` is 1 (grey) or 3 (RGB). `train` and `test` both have at least one image of every class.
     Raises DataError, naming the data set and what is wrong with it.

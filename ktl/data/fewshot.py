@@ -1,4 +1,4 @@
-"""The few-shot task: k labelled images a class for training, all test images of those classes."""
+"""The few-shot task: k labelled images per class for training, all test images of those classes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def draw_task(dataset: Dataset, *, shots: int, ways: int | None, seed: int) -> F
     """
     total = len(dataset.class_names)
     if shots < 1:
-        raise UsageError(f"--shots is {shots}: at least 1 labelled image a class is needed")
+        raise UsageError(f"--shots is {shots}: at least 1 labelled image per class is needed")
     if ways is not None and not 2 <= ways <= total:
         raise UsageError(f"--ways is {ways}: {dataset.name} has {total} classes, so give 2 to {total}")
     rng = np.random.default_rng(derive(seed, "task"))
@@ -47,13 +47,13 @@ def draw_task(dataset: Dataset, *, shots: int, ways: int | None, seed: int) -> F
 
 
 def _draw_shots(dataset: Dataset, class_index: int, shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    held = np.flatnonzero(dataset.train.labels == class_index)
-    if len(held) < shots:
+    candidates = np.flatnonzero(dataset.train.labels == class_index)
+    if len(candidates) < shots:
         name = dataset.class_names[class_index]
         raise DataError(
-            f"class {name!r} has {len(held)} train images, fewer than --shots {shots}; add images or lower it"
+            f"class {name!r} has {len(candidates)} train images, fewer than --shots {shots}; add images or lower it"
         )
-    return rng.choice(held, shots, replace=False)
+    return rng.choice(candidates, shots, replace=False)
 
 
 def _read(split: Split, index: NDArray[np.int64], classes: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

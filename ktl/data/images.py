@@ -84,7 +84,7 @@ def _to_8_bit(values: NDArray[np.generic]) -> Images:
 def fit_image(image: Image.Image, size: int, channels: int) -> Images:
     """Crops the central square, scales it to `size`, and returns uint8 (size, size, channels).
 
-    Of an RGB or grey image. `ktl.edge.export.preprocessing` does the same inside an exported model, to the bit.
+    Of an RGB or grey image. `ktl.edge.onnx.preprocessing` does the same inside an exported model, to the bit.
     """
     if image.size != (size, size):
         width, height = image.size

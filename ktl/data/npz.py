@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ktl.data.arrays import from_arrays
 from ktl.data.dataset import Dataset
+from ktl.data.in_memory import from_arrays
 from ktl.errors import DataError
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")

@@ -46,20 +46,20 @@ class FederatedData:
 
     def task(self, client: int) -> FewShotTask:
         """What client number `client` learns; its classes are all classes, so that edges agree on indices."""
-        held = self.clients[client]
+        share = self.clients[client]
         return FewShotTask(
             self.class_names,
-            self.images[held.train],
-            self.labels[held.train],
-            self.images[held.test],
-            self.labels[held.test],
+            self.images[share.train],
+            self.labels[share.train],
+            self.images[share.test],
+            self.labels[share.test],
         )
 
     def counts(self, part: str = "all") -> Tensor:
         """Images (clients, classes) int64 that each client holds, of `part` train, test or all."""
         rows = []
-        for held in self.clients:
-            index = {"train": held.train, "test": held.test, "all": torch.cat([held.train, held.test])}[part]
+        for share in self.clients:
+            index = {"train": share.train, "test": share.test, "all": torch.cat([share.train, share.test])}[part]
             rows.append(self.labels[index].bincount(minlength=len(self.class_names)))
         return torch.stack(rows)
 
@@ -86,12 +86,12 @@ def partition(labels: Index, config: PartitionConfig, seed: int) -> list[ClientI
     if config.kind == "shots":
         return k_shot(labels, config.clients, config.shots, rng)
     if config.kind == "pathological":
-        held = pathological(labels, config.clients, config.classes_per_client, rng)
+        shares = pathological(labels, config.clients, config.classes_per_client, rng)
     elif config.kind == "dirichlet":
-        held = dirichlet(labels, config.clients, config.beta, rng)
+        shares = dirichlet(labels, config.clients, config.beta, rng)
     else:
-        held = iid(labels, config.clients, rng)
-    return [split(index, rng) for index in held]
+        shares = iid(labels, config.clients, rng)
+    return [split(index, rng) for index in shares]
 
 
 def _check(labels: Index, config: PartitionConfig) -> None:
@@ -144,9 +144,9 @@ def dirichlet(labels: Index, clients: int, beta: float, rng: np.random.Generator
             cuts = (np.cumsum(rng.dirichlet(np.full(clients, beta)))[:-1] * len(members)).astype(np.int64)
             for client, part in enumerate(np.split(members, cuts)):
                 shares[client].append(part)
-        held = [np.concatenate(parts) for parts in shares]
-        if min(len(index) for index in held) >= MIN_IMAGES:
-            return held
+        indices = [np.concatenate(parts) for parts in shares]
+        if min(len(index) for index in indices) >= MIN_IMAGES:
+            return indices
     raise UsageError(
         f"--beta {beta} leaves one of {clients} clients with fewer than {MIN_IMAGES} of {len(labels)} images in each "
         f"of {MAX_DRAWS} draws: raise --beta or lower --clients"
@@ -165,10 +165,10 @@ def k_shot(labels: Index, clients: int, shots: int, rng: np.random.Generator) ->
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
         if shots < 1 or clients * (shots + 1) > len(members):
-            most = len(members) // clients - 1
+            largest = len(members) // clients - 1
             raise UsageError(
                 f"--shots is {shots}: class {label} has {len(members)} images for {clients} clients, "
-                f"give 1 to {most}" + (" (that is none: lower --clients)" if most < 1 else "")
+                f"give 1 to {largest}" + (" (that is none: lower --clients)" if largest < 1 else "")
             )
         for client in range(clients):
             train[client].append(members[client * shots : (client + 1) * shots])

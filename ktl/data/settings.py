@@ -31,7 +31,7 @@ class PartitionConfig(Settings):
 
     kind: Annotated[
         Literal["dirichlet", "pathological", "iid", "shots"],
-        Meta(description="dirichlet | pathological | iid | shots: how images are shared out."),
+        Meta(description="How images are shared out."),
     ] = "dirichlet"
     clients: Annotated[int, Meta(ge=1, description="How many clients.")] = 20
     beta: Annotated[float, Meta(gt=0, description="Of dirichlet: less is more uneven.")] = 0.1

@@ -11,7 +11,7 @@ from torch import Tensor
 View = Callable[[Tensor, torch.Generator], Tensor]  # uint8 (n, c, h, w) -> float32 in [-1, 1]
 
 PADDING = 4  # pixels that a random crop may shift by, as is usual at 32 x 32
-SMALLEST_CROP = 0.3  # of the area
+MIN_CROP = 0.3  # of the area
 LIGHT = 0.4  # largest change of brightness and contrast
 
 
@@ -37,7 +37,7 @@ def random_shift(images: Tensor, rng: torch.Generator, padding: int = PADDING) -
     return padded[sample[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def random_crop(images: Tensor, rng: torch.Generator, smallest: float = SMALLEST_CROP) -> Tensor:
+def random_crop(images: Tensor, rng: torch.Generator, smallest: float = MIN_CROP) -> Tensor:
     """Zooms into a random square of each float image (n, c, h, w): a share of `smallest` to 1 of its area."""
     n = len(images)
     side = torch.empty(n).uniform_(smallest, 1.0, generator=rng).sqrt()

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from ktl.errors import CheckpointError
+from ktl.files import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from ktl.pairs import ImageVectorPairs
     from ktl.prototypes import Prototypes
 
-SHOWN_SHOTS = 4  # of each class
-SHOWN_MISTAKES = 24
-SHOWN_LATENTS = 600
+# what is kept for the report's pictures, at most
+MAX_SHOTS = 4  # of each class
+MAX_MISTAKES = 24
+MAX_LATENTS = 600
 LIBRARIES = ("ktl", "torch", "torchvision", "numpy", "onnxruntime", "pillow", "safetensors")
 
 Array = NDArray[Any]
@@ -67,8 +69,6 @@ def describe_environment(device: str, threads: int) -> dict[str, str]:
 
 def write_record(out: Path, record: Record) -> None:
     """Writes record.json and record.safetensors. Raises CheckpointError when they cannot be written."""
-    from ktl.files import write_atomically
-
     facts = {name: value for name, value in vars(record).items() if name != "arrays"}
     write_atomically(out / "record.json", (json.dumps(facts, indent=1) + "\n").encode())
     contiguous = {name: np.ascontiguousarray(array) for name, array in record.arrays.items()}
@@ -90,8 +90,8 @@ def result_arrays(task: FewShotTask, probabilities: torch.Tensor) -> dict[str, A
     """How each test image was classified, from probabilities (n, C), and the pictures of shots and surest mistakes."""
     confidence, predicted = probabilities.max(dim=1)
     wrong = (predicted != task.test_labels).nonzero().squeeze(1)
-    surest = wrong[confidence[wrong].argsort(descending=True, stable=True)][:SHOWN_MISTAKES]
-    shots = _first_of_each(task.shot_labels, SHOWN_SHOTS)
+    surest = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MAX_MISTAKES]
+    shots = _first_of_each(task.shot_labels, MAX_SHOTS)
     return {
         "labels": task.test_labels.numpy(),
         "predicted": predicted.numpy(),
@@ -106,12 +106,12 @@ def result_arrays(task: FewShotTask, probabilities: torch.Tensor) -> dict[str, A
 def cloud_arrays(pairs: ImageVectorPairs, prototypes: Prototypes) -> dict[str, Array]:
     """The image at each class's aligned centroid, some latents, and what the edge sent for them."""
     centroids = _first_of_each(pairs.classes, 1)
-    shown = pairs.first(SHOWN_LATENTS)
+    sample = pairs.first(MAX_LATENTS)
     return {
         "generated": _pictures(pairs.images[centroids]),
         "generated_labels": pairs.classes[centroids].numpy(),
-        "latents": shown.vectors.numpy().astype(np.float16),
-        "latents_labels": shown.classes.numpy(),
+        "latents": sample.vectors.numpy().astype(np.float16),
+        "latents_labels": sample.classes.numpy(),
         "prototypes": prototypes.vectors.numpy(),
         "prototypes_labels": prototypes.classes.numpy(),
     }

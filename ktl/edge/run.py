@@ -10,7 +10,7 @@ from ktl.checkpoint import load_checkpoint
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
 from ktl.edge.calibration import calibrated_temperature
-from ktl.edge.export.onnx import ModelFacts, PictureClassifier, export_onnx
+from ktl.edge.onnx.model_file import ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.record import Record, cloud_arrays, describe_environment, result_arrays, write_record
 from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
@@ -19,9 +19,9 @@ from ktl.learning.evaluation import Evaluation
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.process import prepare_process
 from ktl.loop.connection import CloudConnection
-from ktl.loop.edges import OneEdge
 from ktl.loop.exchange import CloudExchange, session_request
 from ktl.loop.folder import RunFolder, load_config
+from ktl.loop.one_edge import OneEdge
 from ktl.loop.rounds import Loop, Observer, Round, Scores
 from ktl.methods.base import Method, Problem
 from ktl.methods.fedktl import FedKTL
@@ -60,7 +60,7 @@ def train_edge(
     """
     if (config.transfer is None) == (connection is not None):
         raise UsageError("a run needs a cloud connection, unless its transfer is None: then it must have none")
-    folder = RunFolder(out)
+    folder = RunFolder(out, resume_by=f"ktl edge train --resume {out}")
     folder.check(config, resume=resume)
     prepare_process(config.threads)
     task = draw(config)
@@ -76,12 +76,9 @@ def train_edge(
         participants=lambda round_index: ([0], {}),
         every_client=[0],
         save_every=CHECKPOINT_SECONDS,
-        saves_each_round=True,
-        go_on_with=f"ktl edge train --resume {out}",
         observer=observer,
     )
-    loop.restore()
-    rows = loop.to_the_end()
+    rows = loop.run()
     run.finish(loop.trace)
     return RunResult(out, rows, run.learner.evaluate())
 

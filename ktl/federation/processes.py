@@ -19,7 +19,8 @@ from ktl.errors import KtlError
 from ktl.federation.settings import FederationConfig
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.process import prepare_process
-from ktl.loop.edges import Edges, Outcome, Watch
+from ktl.loop.clients import Outcome, Watch
+from ktl.loop.edges import Edges
 from ktl.machine import cores
 from ktl.methods import METHODS
 from ktl.methods.base import Method, Problem
@@ -30,7 +31,9 @@ from ktl.seeds import initialising
 
 
 class Processes:
-    """One process a core, each with clients of its own for the whole run: their weights never move."""
+    """One process per core, each with clients of its own for the whole run: their weights never move."""
+
+    watched = False
 
     def __init__(
         self, config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask], workers: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data import load_dataset
+from ktl.data.fewshot import FewShotTask
 from ktl.data.partition import FederatedData, share_out
 from ktl.data.partition_files import load_partition
 from ktl.data.settings import PartitionConfig
@@ -21,8 +22,8 @@ from ktl.federation.settings import FederationConfig
 from ktl.files import Row
 from ktl.generators import load_generator
 from ktl.learning.process import prepare_process
+from ktl.loop.clients import Clients
 from ktl.loop.connection import CloudConnection
-from ktl.loop.edges import Clients
 from ktl.loop.exchange import CloudExchange, session_request
 from ktl.loop.folder import RunFolder
 from ktl.loop.rounds import Loop, Observer, Round, Scores
@@ -64,51 +65,44 @@ def federate(
 ) -> FederationResult:
     """Runs a federation into the folder `out`: config.json, metrics.jsonl, checkpoint.safetensors, clients/, wire/.
 
-    `data` is shared out from `config` if None; `connection` is to the cloud of methods that use pairs, one in this
-    process if None; `workers` processes (one per core if None; 0: this process) train the clients. With `resume` the
-    numbers are the same to the bit as if the run had never stopped; another configuration is refused with the
-    difference. Raises UsageError, DataError, CloudError, or Interrupted after `should_stop`.
+    None stands for: `data` shared out from `config`, a `connection` to a cloud in this process, `workers` processes by
+    core (0: this process). With `resume` the numbers are the same to the bit as if the run had never stopped; another
+    configuration is refused. Raises UsageError, DataError, CloudError, or Interrupted after `should_stop`.
     """
-    folder = RunFolder(out)
+    folder = RunFolder(out, resume_by="--resume with the same options")
     folder.check(config, resume=resume)
     folder.start(config)
-    if data is None:
-        data = federated_data(config.source, config.image_size, config.partition, config.seed)
-    counts = data.counts("train")
-    active = [client for client in range(len(data.clients)) if int(counts[client].sum()) > 0]
-    if not active:
-        raise DataError("no client has a training image; share out more images, or lower --clients")
+    data = data or federated_data(config.source, config.image_size, config.partition, config.seed)
     problem = federated_problem(config, data)
-    tasks = {client: data.task(client) for client in active}
+    turnout = Turnout(config, problem)
     method = make_method(config, problem)
     if method.uses_pairs:
         method.exchange = CloudExchange(problem.request, out / "wire", connection or _embedded_cloud(config))
-    turnout = Turnout(config, active, len(data.clients))
-    wanted = min(len(cores()) if workers is None else workers, len(active))
     with ExitStack() as stack:
-        clients: Clients
-        if wanted > 0:
-            clients = stack.enter_context(Processes(config, problem, tasks, wanted))
-        else:
-            prepare_process(1)
-            clients = federated_edges(config, problem, tasks)
         loop = Loop(
             folder,
             method,
-            clients,
+            _clients(config, problem, {client: data.task(client) for client in turnout.active}, workers, stack),
             config.rounds,
             describe=lambda finished, scores: described(method, finished, scores),
             participants=turnout.participants,
-            every_client=active,
+            every_client=turnout.active,
             enough=lambda rows: stale(rows, config.patience),
             save_every=CHECKPOINT_SECONDS,
-            saves_each_round=False,
-            go_on_with=f"--resume --out {out}",
-            observer=Observer(on_round=lambda row: on_round(row, loop.scores.accuracies), should_stop=should_stop),
+            observer=Observer(lambda *_: None, lambda row: on_round(row, loop.scores.accuracies), should_stop),
         )
-        loop.restore()
-        rows = loop.to_the_end()
-    return FederationResult(out, rows, loop.scores.accuracies)
+        return FederationResult(out, loop.run(), loop.scores.accuracies)
+
+
+def _clients(
+    config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask], workers: int | None, stack: ExitStack
+) -> Clients:
+    """The federation's clients in `workers` processes, which end with `stack`, or in this one."""
+    wanted = min(len(cores()) if workers is None else workers, len(tasks))
+    if wanted > 0:
+        return stack.enter_context(Processes(config, problem, tasks, wanted))
+    prepare_process(1)
+    return federated_edges(config, problem, tasks)
 
 
 def federated_data(source: str, image_size: int | None, partition: PartitionConfig, seed: int) -> FederatedData:
@@ -148,10 +142,14 @@ def _embedded_cloud(config: FederationConfig) -> EmbeddedCloud:
 class Turnout:
     """Who takes part in each round, drawn by seed."""
 
-    def __init__(self, config: FederationConfig, active: list[int], total: int) -> None:
+    def __init__(self, config: FederationConfig, problem: Problem) -> None:
+        """Raises DataError where no client has a training image."""
         self.config = config
-        self.active = active
-        self.idle = {client: "no training image" for client in range(total) if client not in active}
+        images: list[int] = problem.counts.sum(dim=1).tolist()
+        self.active = [client for client, count in enumerate(images) if count > 0]
+        self.idle = {client: "no training image" for client, count in enumerate(images) if count == 0}
+        if not self.active:
+            raise DataError("no client has a training image; share out more images, or lower --clients")
 
     def participants(self, round_index: int) -> tuple[list[int], dict[int, str]]:
         """The clients that train in a round, and why others do not."""

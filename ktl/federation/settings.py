@@ -42,9 +42,9 @@ class FederationConfig(Settings):
     ] = "auto"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "method", METHODS.resolve(self.method))
         object.__setattr__(self, "transfer", TRANSFERS.resolve(self.transfer))
-        super().__post_init__()
         model_group(self.models)
         check_device(self.device)
 

@@ -21,7 +21,7 @@ from ktl.models.edge_model import ClassifierKind, build_model
 from ktl.models.precision import training_dtype
 from ktl.objectives import TRANSFERS
 from ktl.objectives.base import ClassifierLoss, Objective, Step
-from ktl.objectives.pairs import PairObjective
+from ktl.objectives.pair_objective import PairObjective
 from ktl.objectives.settings import TransferSettings
 from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.prototypes import Prototypes, class_prototypes

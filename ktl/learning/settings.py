@@ -67,9 +67,9 @@ class EdgeConfig(Settings):
     threads: Annotated[int, Meta(ge=1, le=1024, description="CPU threads.")] = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.transfer is not None:
             object.__setattr__(self, "transfer", TRANSFERS.resolve(self.transfer))
-        super().__post_init__()
         MODELS.check(self.model)
         check_device(self.device)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,63 +16,10 @@ from ktl.data.fewshot import FewShotTask
 from ktl.errors import DataError, KtlError
 from ktl.learning.evaluation import Evaluation, evaluate
 from ktl.learning.learner import EdgeLearner
-from ktl.learning.schedule import Span
 from ktl.learning.stage import MeanLosses
+from ktl.loop.clients import Outcome, Watch
 from ktl.methods.base import Method
 from ktl.methods.message import Message
-
-
-@dataclass(frozen=True)
-class Watch:
-    """What may follow the steps of an edge's training, and end it: `on_step` gets round, span, step and loss."""
-
-    on_step: Callable[[int, Span, int, float], None] = lambda round_index, span, step, loss: None
-    should_stop: Callable[[], bool] = lambda: False
-
-
-class Stopped(Exception):
-    """Training ended within a round because its watch asked for it."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one client did in a round; `error` says why it is left out, and then nothing of it counts.
-
-    right of tested: its test images that were classified right; losses: mean losses of the round by column.
-    """
-
-    report: Message = field(default_factory=Message)
-    right: int = 0
-    tested: int = 0
-    losses: Mapping[str, float | None] = field(default_factory=dict)
-    error: str | None = None
-
-
-class Clients(Protocol):
-    """All clients of a run, by number: in this process, in several, or on several machines."""
-
-    def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]:
-        """What each client sends before it trains, or why it cannot."""
-
-    def learn(self, clients: Sequence[int], round_index: int, message: Message, watch: Watch) -> dict[int, Outcome]:
-        """One round of each client. `watch` follows the steps where there is one client, in this process."""
-
-    def test(self, clients: Sequence[int], message: Message) -> dict[int, tuple[int, int]]:
-        """Test images classified right, and in all, of each client as it is."""
-
-    def save(self, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """What the run's checkpoint keeps of the clients, tensors and JSON; the rest goes into files in `folder`."""
-
-    def restore(
-        self, folder: Path, tensors: dict[str, Tensor], progress: dict[str, Any], messages: Mapping[int, Message]
-    ) -> None:
-        """Goes on from what `save` returned, its files, and the messages of the rounds before."""
-
-    def tidy(self, folder: Path) -> None:
-        """Removes the clients' files that the run's checkpoint does not name: earlier ones, or a kill's remains."""
-
-    def begun(self, round_index: int) -> bool:
-        """Whether training of this round was stopped within it: then it was answered before."""
 
 
 class Edges:
@@ -81,6 +27,8 @@ class Edges:
 
     `make` builds the learner of a client anew, with its initial weights.
     """
+
+    watched = False
 
     def __init__(
         self,
@@ -230,58 +178,6 @@ class Edges:
             self.method.recall(learner, self.messages[round_index])
         learner.restore(state)
         self.learners[client] = learner
-
-
-class OneEdge(Edges):
-    """A single client, client 0: it is watched step by step, saved within rounds, and kept in the checkpoint itself."""
-
-    def __init__(self, learner: EdgeLearner, method: Method) -> None:
-        super().__init__({0: learner.task}, method, lambda client: learner)
-        self.learner = learner
-
-    def learn(
-        self, clients: Sequence[int], round_index: int, message: Message, watch: Watch = Watch()
-    ) -> dict[int, Outcome]:
-        """The rest of a round. Raises Stopped where the watch says so, and whatever training raises."""
-        learner = self.learner
-        if not self.begun(round_index):
-            learner.start_round(round_index)
-            self.method.learn(learner, message)
-
-        def on_step(span: Span, step: int, loss: float) -> None:
-            watch.on_step(round_index, span, step, loss)
-
-        if not learner.train_round(on_step, watch.should_stop):
-            raise Stopped
-        report = self.method.report(learner)
-        result = self.evaluate(learner, message)
-        outcome = Outcome(report, result.right, result.tested, mean_losses(learner))
-        learner.start_round(round_index + 1)
-        return {0: outcome}
-
-    def save(self, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The learner's whole state, of any step."""
-        learner = self.learner
-        losses = {"sums": learner.losses.sums, "steps": learner.losses.steps}
-        return learner.state(), {"round": learner.round, "round_step": learner.round_step, "losses": losses}
-
-    def restore(
-        self, folder: Path, tensors: dict[str, Tensor], progress: dict[str, Any], messages: Mapping[int, Message]
-    ) -> None:
-        """Goes on from what `save` returned."""
-        reached, step = int(progress["round"]), int(progress["round_step"])
-        for round_index, message in messages.items():
-            if round_index < reached or (round_index == reached and step > 0):
-                self.learner.start_round(round_index)
-                self.method.recall(self.learner, message)
-        self.learner.start_round(reached)
-        self.learner.round_step = step
-        self.learner.losses = MeanLosses(**progress["losses"])
-        self.learner.restore(tensors)
-
-    def begun(self, round_index: int) -> bool:
-        """Whether a stop or a kill came after the first step of this round."""
-        return self.learner.round == round_index and self.learner.round_step > 0
 
 
 def client_file(folder: Path, client: int, version: int | str) -> Path:

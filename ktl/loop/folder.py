@@ -12,7 +12,7 @@ from ktl.checkpoint import load_checkpoint, save_checkpoint
 from ktl.errors import CheckpointError, UsageError
 from ktl.files import Row, write_json, write_rows
 from ktl.run_folder import CHECKPOINT, CONFIG, LAYOUT, METRICS, is_resumable, settings_table
-from ktl.settings import Settings, as_table, flat, from_table
+from ktl.settings import Settings, as_table, from_table, named_values
 
 Config = TypeVar("Config", bound=Settings)
 
@@ -20,24 +20,27 @@ Config = TypeVar("Config", bound=Settings)
 class RunFolder:
     """config.json, metrics.jsonl and checkpoint.safetensors of one run, and the folder that they are in."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, resume_by: str = "--resume") -> None:
+        """`resume_by`: what a user types to go on with the run in it."""
         self.path = path
+        self.resume_by = resume_by
 
     def check(self, config: Settings, *, resume: bool) -> None:
         """Makes sure that the folder is free, or that the run in it is the one to go on with; nothing is written.
 
-        Raises UsageError where a run is in it that was not to be resumed, or has other settings, naming them.
+        Raises UsageError where a run is in it that was not to be resumed, or has other settings, naming them;
+        CheckpointError where its settings are damaged.
         """
         if not (self.path / CONFIG).exists():
             return
         if not resume:
-            raise UsageError(f"{self.path} already holds a run: go on with --resume, or name another --out")
+            raise UsageError(f"{self.path} already holds a run: go on with {self.resume_by} or name another --out")
+        kept = load_config(self.path, type(config))
         if not is_resumable(self.path):
             raise UsageError(
-                f"{self.path} holds a run of ktl 0.1.0, which cannot be gone on with: "
-                "it can be evaluated, exported and reported; train anew into another --out"
+                f"{self.path} holds a run of ktl 0.1.0, which this ktl cannot resume: what it finished can be "
+                "evaluated, exported and reported; train anew into another --out"
             )
-        kept = load_config(self.path, type(config))
         if kept != config:
             raise UsageError(
                 f"{self.path} holds a run with other settings ({differences(kept, config)}): "
@@ -86,6 +89,6 @@ def load_config(run: Path, kind: type[Config]) -> Config:
 
 def differences(kept: Settings, wanted: Settings) -> str:
     """The settings in which two configurations differ, as `name: kept value, not wanted value`."""
-    one, other = flat(as_table(kept)), flat(as_table(wanted))
-    names = [name for name in one | other if one.get(name) != other.get(name)]
-    return "; ".join(f"{name}: {one.get(name)}, not {other.get(name)}" for name in names)
+    one, other = named_values(as_table(kept)), named_values(as_table(wanted))
+    names = [name for name in one if name in other and one[name] != other[name]]  # others belong to choices that differ
+    return "; ".join(f"{name}: {one[name]}, not {other[name]}" for name in names)

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ktl.checkpoint import prefixed, under
 from ktl.errors import KtlError
 from ktl.files import Row
 from ktl.learning.schedule import Span
-from ktl.loop.edges import Clients, Outcome, Stopped, Watch
+from ktl.loop.clients import Clients, Outcome, Stopped, Watch
 from ktl.loop.folder import RunFolder
 from ktl.methods.base import Method
 from ktl.methods.message import Message
@@ -87,8 +87,6 @@ class Loop:
         every_client: Sequence[int],
         enough: Callable[[list[Row]], bool] = lambda rows: False,
         save_every: float,
-        saves_each_round: bool,
-        go_on_with: str,
         observer: Observer,
     ) -> None:
         """`save_every`: seconds between two checkpoints; `every_client`: those whose accuracy each round needs."""
@@ -101,8 +99,6 @@ class Loop:
         self.every_client = every_client
         self.enough = enough
         self.save_every = save_every
-        self.saves_each_round = saves_each_round
-        self.go_on_with = go_on_with  # the options that resume the run, for the message when it is stopped
         self.observer = observer
         self.rows: list[Row] = []
         self.trace: list[list[Any]] = []  # [round, span, step, loss] of every LOSS_EVERY-th step of a single edge
@@ -110,24 +106,28 @@ class Loop:
         self.seconds = 0.0  # of the current round, over all its starts
         self._clock = self._saved = time.monotonic()
 
-    def to_the_end(self) -> list[Row]:
-        """Does the rounds that are left; returns a row for each of all. Raises Interrupted after `should_stop`."""
+    def run(self) -> list[Row]:
+        """Goes on from the last checkpoint, if there is one, to the last round; returns a row for each of all rounds.
+
+        Raises Interrupted after `should_stop`, CheckpointError for a checkpoint of another run.
+        """
+        self._restore()
         self._clock = self._saved = time.monotonic()
         while len(self.rows) < self.rounds and not self.enough(self.rows):
-            if self.observer.should_stop():
-                self._stop()
+            if not self.clients.watched and self.observer.should_stop():
+                self._stop(f"after round {len(self.rows)}")
             try:
                 finished = self._round(len(self.rows))
             except Stopped:
-                self._stop()
+                self._stop(f"in round {len(self.rows) + 1}")
             row = self.describe(finished, self.scores)
             self._take_time()
             self.rows.append(row | {"seconds": round(self.seconds, 3)})
             self.seconds = 0.0
-            if self.saves_each_round or time.monotonic() - self._saved > self.save_every:
+            if self.clients.watched or time.monotonic() - self._saved > self.save_every:
                 self.save()
             self.observer.on_round(self.rows[-1])
-        if not self.saves_each_round:
+        if not self.clients.watched:
             self.save()
         return self.rows
 
@@ -162,9 +162,9 @@ class Loop:
 
         return Watch(on_step, self.observer.should_stop)
 
-    def _stop(self) -> None:
+    def _stop(self, where: str) -> NoReturn:
         self.save()
-        raise Interrupted(f"stopped in round {len(self.rows) + 1}; go on with {self.go_on_with}")
+        raise Interrupted(f"stopped {where}; go on with: {self.folder.resume_by}")
 
     def _take_time(self) -> None:
         now = time.monotonic()
@@ -188,8 +188,7 @@ class Loop:
         self.clients.tidy(self._client_folder)
         self._saved = time.monotonic()
 
-    def restore(self) -> None:
-        """Goes on from the last checkpoint, if there is one. Raises CheckpointError for one of another run."""
+    def _restore(self) -> None:
         if not self.folder.checkpoint.exists():
             self.clients.tidy(self._client_folder)
             return

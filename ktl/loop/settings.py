@@ -30,9 +30,9 @@ class CloudConfig(Settings):
     url: str | None = None  # of a cloud elsewhere, whose generator it is then; in this process if None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "generator", resolved(self.generator))
         object.__setattr__(self, "alignment", ALIGNMENTS.resolve(self.alignment))
-        super().__post_init__()
 
 
 def check_budget(budget: int, rounds: int) -> None:

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ktl.learning.learner import EdgeLearner
-from ktl.methods.base import Method, weighted_average
+from ktl.methods.base import weighted_average
 from ktl.methods.fml import divergence
 from ktl.methods.message import Message, weights_message
+from ktl.methods.shared_model import SharedModel
 from ktl.models.backbone import FEATURE_DIM
 from ktl.models.edge_model import EdgeModel
 from ktl.objectives.base import Objective, Step
@@ -85,15 +86,13 @@ def decompress(message: Message) -> Message:
     return Message(weights, uncounted=message.uncounted)
 
 
-class FedKD(Method):
+class FedKD(SharedModel):
     """A compressed mentee travels; mentors may be anything."""
 
     Settings = CompressionSettings
-    _mentee = Message()
 
     def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
-        weights = self._mentee or weights_message(self.small_model())
-        return compress(weights, self._energy(round_index))
+        return compress(super().answer(round_index, asked), self._energy(round_index))
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
         mentee = self.small_model()
@@ -107,14 +106,7 @@ class FedKD(Method):
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
         full = {client: decompress(report) for client, report in reports.items()}
-        self._mentee = weighted_average(full, self.sample_shares(reports))
-
-    def state(self) -> Mapping[str, Tensor]:
-        return self._mentee.tensors
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        if tensors:
-            self._mentee = weights_message(self.small_model(), tensors)
+        self.broadcast = weighted_average(full, self.sample_shares(reports))
 
     def _energy(self, round_index: int) -> float:
         first, last = self.settings.first_energy, self.settings.last_energy

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.settings import TrainingConfig
-from ktl.methods.base import Method, weighted_average
+from ktl.methods.base import weighted_average
 from ktl.methods.message import Message, weights_message
+from ktl.methods.shared_model import SharedModel
 from ktl.models.edge_model import EdgeModel
 from ktl.objectives.base import Objective, Step
 from ktl.settings import Meta, Settings
@@ -53,7 +54,7 @@ def divergence(teacher: Tensor, student: Tensor) -> Tensor:
     return F.kl_div(student.log_softmax(1), teacher.log_softmax(1), log_target=True, reduction="batchmean")
 
 
-class FML(Method):
+class FML(SharedModel):
     """A small model travels; private models may be anything."""
 
     Settings = MutualSettings
@@ -61,9 +62,6 @@ class FML(Method):
     @classmethod
     def recipe(cls, training: TrainingConfig) -> TrainingConfig:
         return replace(training, gradient_norm=10.0)
-
-    def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
-        return self.broadcast or weights_message(self.small_model())
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
         shared = self.small_model()
@@ -76,7 +74,3 @@ class FML(Method):
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
         self.broadcast = weighted_average(reports, self.sample_shares(reports))
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        if tensors:
-            self.broadcast = weights_message(self.small_model(), tensors)

@@ -44,10 +44,15 @@ def pooling_matrix(width: int, wanted: int) -> Tensor:
 
 
 def adapted(name: str, kind: Any) -> Callable[[int, int], Backbone]:
-    """A user's own nn.Module class as an extractor: built by (channels, image_size), of whatever feature width.
+    """What a model of your own must be: an nn.Module class, named as module:Class or as an entry point of `ktl.models`.
 
-    The constructor that is returned raises UsageError if `kind` is no nn.Module class, cannot be built so, or does not
-    turn images (n, channels, size, size) into features (n, width).
+    `kind(channels, image_size)` builds it for images of 1 (grey) or 3 (RGB) channels and `image_size` pixels; it turns
+    images, float32 (n, channels, image_size, image_size) in [-1, 1], into features, float32 (n, width), of whatever
+    width; further dimensions are flattened. It has no classifier: ktl puts its own behind the 512 features that
+    `Backbone` makes of them. Its initial weights may come from torch's random numbers, which ktl seeds.
+
+    Returns the constructor (channels, image_size) of the extractor. UsageError is raised here if `kind` is no nn.Module
+    class, and by the constructor if `kind` cannot be built so or gives something else than features.
     """
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise UsageError(f"model {name!r} is no nn.Module class: give module:Class")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ktl.errors import UsageError
 
-SMALLEST_IMAGE = 16  # pixels: below that, nothing is left after two unpadded 5 x 5 convolutions and pools
+MIN_IMAGE_SIZE = 16  # pixels: below that, nothing is left after two unpadded 5 x 5 convolutions and pools
 
 
 class FourLayerCNN(nn.Module):
@@ -21,7 +21,7 @@ class FourLayerCNN(nn.Module):
 
     def __init__(self, channels: int, image_size: int) -> None:
         super().__init__()
-        if image_size < SMALLEST_IMAGE:
+        if image_size < MIN_IMAGE_SIZE:
             raise UsageError(f"model cnn4 needs images of at least 16 x 16, not {image_size}: set --image-size 32")
         self.conv1 = nn.Conv2d(channels, 32, 5)
         self.conv2 = nn.Conv2d(32, 64, 5)

@@ -23,5 +23,5 @@ TRANSFERS = Registry(
             "the paper's mean squared error to the latent, kept for comparison",
         ),
     },
-    adapt="ktl.objectives.pairs:checked",
+    adapt="ktl.objectives.pair_objective:checked",
 )

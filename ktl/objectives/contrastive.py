@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ktl.objectives.image_vector import ContrastSettings, ImageVectorContrast
-from ktl.objectives.pairs import PairObjective
+from ktl.objectives.pair_objective import PairObjective
 from ktl.objectives.settings import TransferSettings
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ktl.objectives.pairs import PairObjective
+from ktl.objectives.pair_objective import PairObjective
 from ktl.objectives.settings import TransferSettings
 
 

@@ -39,8 +39,8 @@ STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.5,
 }
 SMOOTHED = 9  # logged losses that a drawn one is the mean of
-SHOWN_POINTS = 250  # of each kind of latent
-NAMED_CLASSES = 20  # more would cover one another
+MAX_POINTS = 250  # of each kind of latent
+MAX_NAMED_CLASSES = 20  # more would cover one another
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,13 @@ def latent_drawings(run: RunSummary) -> list[tuple[str, Drawing]]:
         figure, axes = drawn_axes(grid=False)
         start = 0
         for index, (name, members) in enumerate(kinds):
-            shown = points[start : start + len(members)]
+            own_points = points[start : start + len(members)]
             start += len(members)
             last = index == len(kinds) - 1
             size, marker = (42, "*") if last else (7, "o")
             axes.scatter(
-                shown[:, 0],
-                shown[:, 1],
+                own_points[:, 0],
+                own_points[:, 1],
                 s=size,
                 marker=marker,
                 color=SERIES[index],
@@ -158,11 +158,11 @@ def _latent_kinds(run: RunSummary) -> list[tuple[str, Points]]:
     latents = arrays["latents"].astype(np.float64)
     labels = arrays["latents_labels"]
     _, first = np.unique(labels, return_index=True)
-    others = np.setdiff1d(np.arange(len(latents)), first)[:SHOWN_POINTS]
-    random = np.random.default_rng(0).normal(latents.mean(), latents.std(), (SHOWN_POINTS, latents.shape[1]))
+    others = np.setdiff1d(np.arange(len(latents)), first)[:MAX_POINTS]
+    random = np.random.default_rng(0).normal(latents.mean(), latents.std(), (MAX_POINTS, latents.shape[1]))
     kinds = [("random vectors", random)]
     if "valid_latents" in arrays:
-        kinds.append(("valid latents", arrays["valid_latents"][:SHOWN_POINTS].astype(np.float64)))
+        kinds.append(("valid latents", arrays["valid_latents"][:MAX_POINTS].astype(np.float64)))
     kinds.append(("latents that came down", latents[others]))
     kinds.append(("aligned prototypes", latents[first]))
     return [(name, points) for name, points in kinds if len(points)]
@@ -173,7 +173,7 @@ def _prototype_drawing(run: RunSummary) -> Drawing:
     points = principal_components(arrays["prototypes"].astype(np.float64))
     figure, axes = drawn_axes(grid=False)
     axes.scatter(points[:, 0], points[:, 1], s=42, marker="*", color=SERIES[3])
-    if len(points) <= NAMED_CLASSES:
+    if len(points) <= MAX_NAMED_CLASSES:
         for (x, y), label in zip(points, arrays["prototypes_labels"], strict=True):
             axes.annotate(
                 run.class_names[label], (x, y), xytext=(4, 3), textcoords="offset points", fontsize=8, parse_math=False

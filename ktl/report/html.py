@@ -13,7 +13,7 @@ from ktl.errors import CheckpointError
 from ktl.files import write_atomically
 from ktl.formatting import in_bytes, in_percent
 from ktl.report.figures import Drawing
-from ktl.settings import flat
+from ktl.settings import named_values
 
 
 def render_template(name: str, **values: Any) -> str:
@@ -54,5 +54,4 @@ def setting_texts(table: Mapping[str, Any]) -> dict[str, str]:
 
     `table` is what `settings_table` gives.
     """
-    rows = {name: value for name, value in flat(table).items() if value != {}}  # of a choice that has nothing to set
-    return {name.replace(".settings.", ".").removesuffix(".name"): str(value) for name, value in rows.items()}
+    return {name: str(value) for name, value in named_values(table).items()}

@@ -13,8 +13,8 @@ from ktl.errors import UsageError
 from ktl.report.federation import federation_folders, federation_page
 from ktl.report.figures import Drawing, accuracy_drawing, latent_drawings, loss_drawing, reliability_drawing
 from ktl.report.html import render_template, save_page, setting_texts
-from ktl.report.pictures import strip
 from ktl.report.summary import Reliability, RunSummary, reliability, summarise
+from ktl.report.thumbnails import thumbnails
 
 TABLED_CLASSES = 20  # with more, the confusion matrix is drawn instead of written
 
@@ -29,8 +29,8 @@ class ClassRow:
     local_accuracy: float | None
     taken_for: str | None  # most often, where it was wrong
     taken: int
-    shots: str  # data: addresses
-    shown_shots: int
+    shots: str  # data: address
+    pictured_shots: int
     generated: str | None
 
 
@@ -115,9 +115,9 @@ def _classes(run: RunSummary) -> list[ClassRow]:
                 local_accuracy=None if local is None else local[index],
                 taken_for=run.class_names[int(wrong.argmax())] if wrong.any() else None,
                 taken=int(wrong.max()),
-                shots=strip(shots),
-                shown_shots=len(shots),
-                generated=None if generated is None else strip(generated),
+                shots=thumbnails(shots),
+                pictured_shots=len(shots),
+                generated=None if generated is None else thumbnails(generated),
             )
         )
     return rows
@@ -136,7 +136,7 @@ def _mistakes(run: RunSummary) -> list[Mistake]:
     arrays, names = run.main.record.arrays, run.class_names
     return [
         Mistake(
-            strip(picture[None]),
+            thumbnails(picture[None]),
             names[arrays["labels"][index]],
             names[arrays["predicted"][index]],
             float(arrays["confidence"][index]),

@@ -21,7 +21,7 @@ from rich.console import Console
 from support.official_files import OfficialWriter, golden_network
 from support.tiny_pipeline import write_pipeline
 
-from ktl.learning.schedule import Stage
+from ktl.learning.schedule import Span
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -126,7 +126,7 @@ def test_an_edge_learns_from_a_cloud_with_a_diffusion_pipeline(
     source = f"diffusers:{tiny_pipeline}?prompt=a dog&preset=turbo"
     ended = ktl("edge", "train", *options, "--generator", source, "--out", tmp_path / "run", "--json")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["cloud"]["generator"] == source
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["cloud"]["generator"]["name"] == source
     rows = rows_of(tmp_path / "run")
     assert all(row["pair_loss"] > 0 and row["bytes_down"] > 24 * 2 * 256 for row in rows)  # 24 latents a round
     drawn = {file.name: file.stat().st_ino for file in cache_folder.iterdir()}
@@ -145,7 +145,8 @@ def test_a_latent_of_16384_numbers_fills_a_download_with_a_few_pairs(
     assert ended.returncode == 0, ended.stderr
     assert 240_000 < json.loads(ended.stdout)["bytes_down"] <= 300_000  # 2 rounds of 4 pairs of 33 kB
     transfer = json.loads((tmp_path / "run" / "config.json").read_text())["transfer"]
-    assert (transfer["task"], transfer["weight"], transfer["warmup_steps"]) == ("mse", 100, 10)
+    settings = transfer["settings"]
+    assert (transfer["name"], settings["weight"], settings["warmup_steps"]) == ("mse", 100, 10)
     refused = ktl("edge", "train", *options, *own, "--out", tmp_path / "other", "--download-budget", 40_000)
     assert refused.returncode == 1
     assert "holds no image-vector pair: raise --download-budget" in refused.stderr
@@ -173,7 +174,7 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     with progress.RunProgress(quiet=False) as shown:
         observer = shown.observer("KTL", 2, Event())
         for step in range(1, 26):
-            observer.on_step(1, Stage("shots", 40, 0, 40), step, 0.5)
+            observer.on_step(1, Span("shots", 40, 0, 40), step, 0.5)
         time.sleep(0.3)  # the bar is redrawn ten times a second
         row = {"round": 2, "test_accuracy": 0.75, "shot_loss": 0.5, "pair_loss": None, "seconds": 3.2}
         observer.on_round(row)
@@ -233,7 +234,9 @@ def test_a_time_budget_cuts_the_steps_and_the_run_remembers_them(ktl: Ktl, optio
     told = re.search(r"in 3 seconds: (\d+) steps on the pairs, (\d+) on the shots", ended.stderr)
     assert told is not None, ended.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert [config["transfer"]["warmup_steps"], config["training"]["steps"]] == [int(n) for n in told.groups()]
+    assert [config["transfer"]["settings"]["warmup_steps"], config["training"]["steps"]] == [
+        int(n) for n in told.groups()
+    ]
     assert 2 <= config["training"]["steps"] < 90_000
 
 
@@ -243,4 +246,4 @@ def test_the_download_budget_bounds_what_comes_down(ktl: Ktl, options: list[str]
     assert 50_000 < json.loads(ended.stdout)["bytes_down"] <= 60_000
     refused = ktl("edge", "train", *many, "--download-budget", 1000, "--out", tmp_path / "other")
     assert refused.returncode == 2
-    assert refused.stderr == "error: --download-budget is 1000: give at least 40,000 bytes\n"
+    assert refused.stderr == "error: cloud.download_budget is 1000: give a whole number of at least 20000\n"

@@ -16,22 +16,34 @@ Ktl = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--alignment", "perfect", "unknown alignment 'perfect': choose one of robust, random, published"),
+        (
+            "--alignment",
+            "perfect",
+            "unknown alignment 'perfect': choose one of robust, random, published, or module:Class",
+        ),
         (
             "--transfer",
             "magic",
-            r"unknown transfer 'magic': choose one of image-vector, contrastive, image-vector\+contrastive, mse",
+            r"unknown transfer 'magic': choose one of image-vector, contrastive, image-vector\+contrastive, mse, or .*",
         ),
         ("--model", "cnn5", "unknown model 'cnn5': choose one of cnn4, resnet4, .*"),
         ("--recipe", "secret", "unknown recipe 'secret': choose one of tuned, published"),
-        ("--device", "abacus", "unknown device 'abacus': choose one of cpu, cuda, mps"),
+        ("--device", "abacus", "device is 'abacus': give one of cpu, cuda, mps"),
         ("--generator", "builtout", "unknown generator 'builtout': give 'builtin', the path of a .safetensors .*"),
         ("--data", "nowhere", "no data set 'nowhere': give a folder, an .npz file, or one of fashion-mnist, mnist, .*"),
-        ("--shots", "0", "shots is 0: give a whole number of at least 1"),
+        ("--steps", "0", "training.steps is 0: give a whole number of at least 1 .*"),
+        ("--pairs-per-class", "0", "cloud.pairs_per_class is 0: give a whole number of at least 1 .*"),
+        ("--image-size", "-5", "data.image_size is -5: give a whole number of at least 4 .*"),
+        ("--set", "training.batch", "--set training.batch is no assignment: give NAME=VALUE, .*"),
+        ("--set", "training.batch=-3", "training.batch is -3: give a whole number of at least 1.*"),
+        ("--set", "transfer.temperature=cold", "temperature is 'cold': give a number above 0"),
+        ("--set", "transfer.tempo=1", "there is no setting transfer.tempo: choose of .*transfer.temperature.*"),
+        ("--set", "training.schedule=typo", "training.schedule is 'typo': give one of one-cycle, constant"),
+        ("--shots", "0", "data.shots is 0: give a whole number of at least 1"),
         ("--ways", "99", "--ways is 99: colours has 3 classes, so give 2 to 3"),
-        ("--rounds", "0", "--rounds is 0: at least 1 is needed"),
-        ("--rounds", "21", "20 steps over 21 rounds: give at least one step a round"),
-        ("--seed", "-1", "--seed is -1: give 0 to 2147483647"),
+        ("--rounds", "0", "rounds is 0: give a whole number of at least 1 .*"),
+        ("--rounds", "21", "20 steps over 21 rounds: give at least one step per round"),
+        ("--seed", "-1", "seed is -1: give a whole number of at least 0 and below 2147483648"),
         ("--image-size", "8", "model cnn4 needs images of at least 16 x 16, not 8: set --image-size 32"),
     ],
 )
@@ -58,7 +70,9 @@ def test_a_missing_generator_file_is_named(ktl: Ktl, options: list[str], tmp_pat
 
 def test_an_out_that_holds_a_run_is_refused(ktl: Ktl, options: list[str], trained: Path) -> None:
     ended = ktl("edge", "train", *options, "--out", trained)
-    message = f"error: {trained} already holds a run: go on with --resume {trained} or name another --out\n"
+    message = (
+        f"error: {trained} already holds a run: go on with ktl edge train --resume {trained} or name another --out\n"
+    )
     assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", message)
 
 

@@ -39,7 +39,7 @@ def test_federate_prints_local_beside_fedktl(ktl: Ktl, small: list[object], tmp_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--join-ratio", "0"], "--join-ratio is 0.0: give a share above 0, up to 1"),
+        (["--join-ratio", "0"], "join_ratio is 0.0: give a number above 0 and at most 1"),
         (["--method", "fedsgd"], "unknown method 'fedsgd': choose one of local, fedktl"),
         (["--models", "HtFE5"], "unknown model or group 'HtFE5'"),
         (["--recipe", "other"], "unknown recipe 'other'"),

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ktl.data.arrays import ResizedArray
 from ktl.data.dataset import Dataset, FileImages, Split
+from ktl.data.in_memory import ResizedArray
 from ktl.errors import DataError
 
 Fill = Callable[..., list[Path]]

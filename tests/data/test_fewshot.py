@@ -72,7 +72,7 @@ def test_torchs_global_random_state_is_left_alone() -> None:
 
 @pytest.mark.parametrize("shots", [0, -1])
 def test_less_than_one_shot_is_refused(shots: int) -> None:
-    with pytest.raises(UsageError, match=f"--shots is {shots}: at least 1 labelled image a class is needed"):
+    with pytest.raises(UsageError, match=f"--shots is {shots}: at least 1 labelled image per class is needed"):
         draw_task(letters(), shots=shots, ways=None, seed=0)
 
 

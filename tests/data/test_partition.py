@@ -21,27 +21,27 @@ LABELS = np.repeat(np.arange(10), 60)
 
 
 def held_by(clients: list[ClientIndex]) -> list[np.ndarray]:
-    return [LABELS[torch.cat([held.train, held.test]).numpy()] for held in clients]
+    return [LABELS[torch.cat([share.train, share.test]).numpy()] for share in clients]
 
 
 @pytest.mark.parametrize("kind", ["dirichlet", "pathological", "iid", "shots"])
 def test_every_image_goes_to_one_client_and_a_quarter_is_for_testing(kind: str) -> None:
     clients = partition(LABELS, PartitionConfig(kind, 5, shots=9), seed=3)
-    indices = torch.cat([torch.cat([held.train, held.test]) for held in clients])
+    indices = torch.cat([torch.cat([share.train, share.test]) for share in clients])
     assert sorted(indices.tolist()) == list(range(600))
     if kind == "shots":
-        assert all(np.bincount(LABELS[held.train.numpy()]).tolist() == [9] * 10 for held in clients)
-        assert all(len(held.test) == 30 for held in clients)
+        assert all(np.bincount(LABELS[share.train.numpy()]).tolist() == [9] * 10 for share in clients)
+        assert all(len(share.test) == 30 for share in clients)
     else:
-        for held in clients:
-            total = len(held.train) + len(held.test)
-            assert len(held.train) == min(round(0.75 * total), total - 1)
+        for share in clients:
+            total = len(share.train) + len(share.test)
+            assert len(share.train) == min(round(0.75 * total), total - 1)
 
 
 @pytest.mark.parametrize("kind", ["dirichlet", "pathological", "iid", "shots"])
 def test_a_partition_is_a_function_of_its_seed(kind: str) -> None:
     def train_of(seed: int) -> list[list[int]]:
-        return [held.train.tolist() for held in partition(LABELS, PartitionConfig(kind, 6), seed)]
+        return [share.train.tolist() for share in partition(LABELS, PartitionConfig(kind, 6), seed)]
 
     assert train_of(0) == train_of(0) != train_of(1)
 
@@ -49,18 +49,18 @@ def test_a_partition_is_a_function_of_its_seed(kind: str) -> None:
 @pytest.mark.parametrize(("clients", "per_client"), [(20, 2), (5, 2), (3, 7), (4, 10)])
 def test_a_pathological_client_holds_its_number_of_classes(clients: int, per_client: int) -> None:
     config = PartitionConfig("pathological", clients, classes_per_client=per_client)
-    held = held_by(partition(LABELS, config, seed=0))
-    assert [len(np.unique(labels)) for labels in held] == [per_client] * clients
-    holders = np.sum([np.bincount(labels, minlength=10) > 0 for labels in held], axis=0)
+    labels_of_clients = held_by(partition(LABELS, config, seed=0))
+    assert [len(np.unique(labels)) for labels in labels_of_clients] == [per_client] * clients
+    holders = np.sum([np.bincount(labels, minlength=10) > 0 for labels in labels_of_clients], axis=0)
     assert holders.max() - holders.min() <= 1
 
 
 def test_a_smaller_beta_is_more_uneven() -> None:
-    def classes_a_client(beta: float) -> float:
-        held = held_by(partition(LABELS, PartitionConfig("dirichlet", 10, beta=beta), seed=0))
-        return float(np.mean([len(np.unique(labels)) for labels in held]))
+    def classes_per_client(beta: float) -> float:
+        clients = partition(LABELS, PartitionConfig("dirichlet", 10, beta=beta), seed=0)
+        return float(np.mean([len(np.unique(labels)) for labels in held_by(clients)]))
 
-    assert classes_a_client(0.1) < 6.0 < 9.5 < classes_a_client(100.0)
+    assert classes_per_client(0.1) < 6.0 < 9.5 < classes_per_client(100.0)
 
 
 def test_dirichlet_shares_have_the_distribution_of_their_beta() -> None:
@@ -70,7 +70,7 @@ def test_dirichlet_shares_have_the_distribution_of_their_beta() -> None:
         clients = partition(np.repeat(np.arange(10), 500), PartitionConfig("dirichlet", 5, beta=1.0), seed)
         labels = np.repeat(np.arange(10), 500)
         shares += [
-            np.bincount(labels[torch.cat([held.train, held.test]).numpy()], minlength=10) / 500 for held in clients
+            np.bincount(labels[torch.cat([share.train, share.test]).numpy()], minlength=10) / 500 for share in clients
         ]
     assert np.mean(shares) == pytest.approx(0.2, abs=1e-9)
     assert np.var(shares) == pytest.approx(4 / (25 * 6), rel=0.1)
@@ -118,10 +118,10 @@ def test_a_saved_partition_reads_back_the_same(shared: FederatedData, tmp_path: 
     read = load_partition(tmp_path / "parts")
     assert read.class_names == shared.class_names
     for client in range(4):
-        expected, found = shared.task(client), read.task(client)
-        assert torch.equal(found.shot_images, expected.shot_images)
-        assert torch.equal(found.shot_labels, expected.shot_labels)
-        assert torch.equal(found.test_images, expected.test_images)
+        expected, task = shared.task(client), read.task(client)
+        assert torch.equal(task.shot_images, expected.shot_images)
+        assert torch.equal(task.shot_labels, expected.shot_labels)
+        assert torch.equal(task.test_images, expected.test_images)
     with pytest.raises(UsageError, match="is not empty: name another --out"):
         save_partition(shared, tmp_path / "parts")
 

@@ -16,7 +16,7 @@ SHAPES = '''
 """Squares and stripes."""
 import numpy as np
 
-from ktl.data.arrays import from_arrays
+from ktl.data.in_memory import from_arrays
 
 
 def shapes(image_size):

@@ -12,13 +12,13 @@ import torch
 
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.edge.compare import Comparison, train_beside_local
+from ktl.edge.run import RunResult
 from ktl.edge.settings import RunConfig
 from ktl.learning.evaluation import Evaluation
-from ktl.learning.schedule import Stage
+from ktl.learning.schedule import Span
 from ktl.learning.settings import RECIPES, TrainingConfig
 from ktl.loop.folder import load_config
-from ktl.loop.rounds import Interrupted, Observer, RunResult
-from ktl.objectives import TRANSFERS
+from ktl.loop.rounds import Interrupted, Observer
 
 
 def test_the_gain_is_the_difference_of_the_two_accuracies() -> None:
@@ -38,7 +38,7 @@ def test_the_local_run_exchanges_nothing_and_learns_no_pairs(finished: Compariso
 
 def test_both_have_the_same_data_model_seed_and_recipe(small_config: RunConfig, finished: Comparison) -> None:
     alone = load_config(finished.local.out, RunConfig)
-    assert alone.local_only
+    assert alone.transfer is None
     assert (alone.data, alone.model, alone.seed) == (small_config.data, small_config.model, small_config.seed)
     assert alone.training == small_config.training
 
@@ -50,12 +50,12 @@ def test_both_have_the_same_data_model_seed_and_recipe(small_config: RunConfig, 
 def test_both_train_as_many_steps_on_the_shots(
     small_config: RunConfig, cloud: EmbeddedCloud, tmp_path: Path, training: TrainingConfig, steps: int
 ) -> None:
-    config = replace(small_config, training=training, transfer=TRANSFERS["mse"])
+    config = replace(small_config, training=training, transfer="mse")
     counts = {"ktl": 0, "local": 0}
 
     def counting(name: str) -> Observer:
-        def on_step(round_index: int, stage: Stage, step: int, loss: float) -> None:
-            counts[name] += stage.name == "shots"
+        def on_step(round_index: int, span: Span, step: int, loss: float) -> None:
+            counts[name] += span.name == "shots"
 
         return Observer(on_step)
 

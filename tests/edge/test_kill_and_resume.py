@@ -19,10 +19,11 @@ from support.served import Command
 from ktl.checkpoint import load_checkpoint
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.edge.compare import Comparison, train_beside_local
+from ktl.edge.run import train_edge
 from ktl.edge.settings import RunConfig
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.folder import load_config
-from ktl.loop.rounds import Interrupted, Observer, train_edge
+from ktl.loop.rounds import Interrupted, Observer
 from ktl.objectives import TRANSFERS
 
 Contents = Callable[[Path], dict[str, Any]]
@@ -104,7 +105,8 @@ def test_ctrl_c_saves_says_how_to_resume_and_resuming_completes(
     assert after.splitlines()[-1].endswith(f"; go on with: ktl edge train --resume {run}")
     assert "Traceback" not in after
     _, progress = load_checkpoint(run / "checkpoint.safetensors")
-    assert (progress["round"], progress["round_step"]) != (0, 0)
+    edge = progress["clients"]
+    assert (edge["round"], edge["round_step"]) != (0, 0)
     train_beside_local(small_config, run, cloud, resume=True)
     assert contents_of(run) == contents_of(finished.ktl.out)
     assert contents_of(run / "local-only") == contents_of(finished.local.out)
@@ -126,7 +128,7 @@ def test_stopped_at_every_seventh_step_it_ends_with_the_same_bits(
     config = replace(
         small_config,
         training=TrainingConfig(optimizer=optimizer, steps=27),
-        transfer=replace(TRANSFERS[transfer], warmup_steps=6),
+        transfer=TRANSFERS.choose(transfer, warmup_steps=6),
         cloud=replace(small_config.cloud, alignment=alignment),
     )
     train_edge(config, tmp_path / "alone", cloud)

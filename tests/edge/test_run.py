@@ -17,12 +17,14 @@ from ktl.checkpoint import load_checkpoint, save_checkpoint
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.settings import DataConfig
 from ktl.edge.compare import Comparison
+from ktl.edge.run import evaluate_run, train_edge
 from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError, UsageError
-from ktl.learning.schedule import Stage
+from ktl.files import Row
+from ktl.learning.schedule import Span
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.folder import load_config
-from ktl.loop.rounds import Interrupted, Observer, Row, evaluate_run, train_edge
+from ktl.loop.rounds import Interrupted, Observer
 
 Contents = Callable[[Path], dict[str, Any]]
 
@@ -80,8 +82,8 @@ def test_the_observer_sees_every_step_and_every_row(
     steps: list[tuple[int, str, int]] = []
     rows: list[Row] = []
 
-    def on_step(round_index: int, stage: Stage, step: int, loss: float) -> None:
-        steps.append((round_index, stage.name, step))
+    def on_step(round_index: int, span: Span, step: int, loss: float) -> None:
+        steps.append((round_index, span.name, step))
 
     config = replace(small_config, rounds=2, training=TrainingConfig(steps=4))
     result = train_edge(config, tmp_path / "run", cloud, observer=Observer(on_step, rows.append))
@@ -101,7 +103,7 @@ def test_the_bytes_of_a_row_are_those_that_travelled(
     with pytest.raises(Interrupted):
         train_edge(small_config, tmp_path / "run", counting, observer=Observer(should_stop=stop_in_the_last_round))
     wire = finished.ktl.out / "wire"
-    uploads, downloads = sorted(wire.glob("*-prototypes.safetensors")), sorted(wire.glob("*-pairs.safetensors"))
+    uploads, downloads = sorted(wire.glob("*-prototypes-0.safetensors")), sorted(wire.glob("*-pairs.safetensors"))
     assert [file.read_bytes() for file in uploads] == counting.up[1:]
     assert [file.read_bytes() for file in downloads] == counting.down[1:]
     up, down = [len(payload) for payload in counting.up], [len(payload) for payload in counting.down]
@@ -112,7 +114,7 @@ def test_the_bytes_of_a_row_are_those_that_travelled(
 
 
 def test_an_upload_holds_prototypes_counts_and_class_indices_and_nothing_else(finished: Comparison) -> None:
-    for upload in sorted((finished.ktl.out / "wire").glob("*-prototypes.safetensors")):
+    for upload in sorted((finished.ktl.out / "wire").glob("*-prototypes-0.safetensors")):
         payload = upload.read_bytes()
         (length,) = struct.unpack("<Q", payload[:8])
         header = json.loads(payload[8 : 8 + length])
@@ -195,7 +197,7 @@ def test_a_checkpoint_that_lacks_its_progress_is_refused(
 ) -> None:
     run = shutil.copytree(finished.ktl.out, tmp_path / "run")
     tensors, progress = load_checkpoint(run / "checkpoint.safetensors")
-    del progress[missing]
+    del (progress if missing == "rows" else progress["clients"])[missing]
     save_checkpoint(run / "checkpoint.safetensors", tensors, progress)
     with pytest.raises(CheckpointError, match=rf"does not fit this run \('{missing}'\); start the run anew"):
         train_edge(small_config, run, cloud, resume=True)

@@ -61,7 +61,7 @@ def test_the_tutorial_works_as_it_is_written(photographs: Callable[[Path], None]
     assert "--time-budget 60 " in commands
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-euxc", commands.replace("--time-budget 60 ", "--steps 150 --warmup-steps 10 ")],
+        ["bash", "-euxc", commands.replace("--time-budget 60 ", "--steps 50 --warmup-steps 10 --threads 1 ")],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

@@ -70,7 +70,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     federate(config, whole, data=shared, workers=0)
     for rounds in (1, 2):
         rows: list[Row] = []
-        with pytest.raises(Interrupted, match=f"stopped in round {rounds + 1}"):
+        with pytest.raises(Interrupted, match=f"stopped after round {rounds}"):
             federate(
                 config,
                 parts,
@@ -221,8 +221,8 @@ def test_early_stopping_ends_a_run_that_gains_nothing(
         ({"join_ratio": 1.5}, "join_ratio is 1.5: give a number above 0"),
         ({"drop_ratio": 1.0}, "drop_ratio is 1.0: give a number of at least 0 and below 1"),
         ({"rounds": 0}, "rounds is 0: give a whole number of at least 1"),
-        ({"deadline": 0.0}, "deadline is 0.0: give a number above 0 or none"),
-        ({"patience": 0}, "patience is 0: give a whole number of at least 1 or none"),
+        ({"deadline": 0.0}, "deadline is 0.0: give a number above 0, or none"),
+        ({"patience": 0}, "patience is 0: give a whole number of at least 1, or none"),
         ({"download_budget": 10_000}, "download_budget is 10000: give a whole number of at least 20000"),
     ],
 )

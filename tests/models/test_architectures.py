@@ -16,7 +16,7 @@ from torch import nn
 
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
-from ktl.edge.export.onnx import ModelFacts, PictureClassifier, export_onnx
+from ktl.edge.onnx.model_file import ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from ktl.errors import UsageError
 from ktl.objectives import TRANSFERS
-from ktl.objectives.pairs import PairObjective
+from ktl.objectives.pair_objective import PairObjective
 from ktl.seeds import initialising, stream
 
 

@@ -11,7 +11,7 @@ import pytest
 from ktl.data.settings import PartitionConfig
 from ktl.errors import CheckpointError, UsageError
 from ktl.federation.settings import FederationConfig
-from ktl.loop.folder import save_config
+from ktl.loop.folder import RunFolder
 from ktl.report.page import write_report
 
 from .test_report import Page
@@ -24,8 +24,7 @@ def runs(tmp_path: Path) -> Path:
     for method, accuracies, down in (("local", (0.50, 0.52, 0.48), 0), ("fedktl", (0.60, 0.64, 0.62), 2_000_000)):
         for seed, accuracy in enumerate(accuracies):
             folder = tmp_path / "runs" / f"{method}-seed{seed}"
-            folder.mkdir(parents=True)
-            save_config(replace(base, method=method, seed=seed), folder / "config.json")
+            RunFolder(folder).start(replace(base, method=method, seed=seed))
             row = {"worst": 0.25, "spread": 0.1, "left_out": {"2": "dropped out"}, "seconds": 3.0, "bytes_up": 4_000}
             row |= {"bytes_down": down, "bytes_broadcast": down // 3, "numbers_up": 300, "numbers_down": 7_170_000}
             rows = [
@@ -42,13 +41,13 @@ def page(*folders: Path, out: Path) -> Page:
 
 
 def test_methods_stand_beside_one_another_with_intervals_over_seeds(runs: Path) -> None:
-    found = page(runs, out=runs / "report.html")
-    figures = [text for text in found.alternatives if text]
+    drawn = page(runs, out=runs / "report.html")
+    figures = [text for text in drawn.alternatives if text]
     # 4.30 * 2 / sqrt(3) points
     assert "With 95% intervals over seeds: fedktl 62.0% ± 5.0; local 50.0% ± 5.0." in figures
     assert "After the last round: fedktl 62.0%; local 50.0%." in figures
     assert "From the worst client to the best: fedktl 52.0% to 72.0%; local 40.0% to 60.0%." in figures
-    text = " ".join(found.text)
+    text = " ".join(drawn.text)
     assert "fedktl 3 62.0% ± 5.0 62.0% 25.0% 10.0% 4.0 6" in text
     assert "local 4.0 kB 0 B 0 B 300 7,170,000" in text
     assert "fedktl 4.0 kB 2.00 MB 666.7 kB 300 7,170,000" in text
@@ -56,8 +55,8 @@ def test_methods_stand_beside_one_another_with_intervals_over_seeds(runs: Path) 
 
 
 def test_one_methods_folder_is_a_page_too_and_needs_no_network(runs: Path) -> None:
-    found = page(runs / "local-seed1", out=runs / "one.html")
-    assert "With 95% intervals over seeds: local 52.0%." in [text for text in found.alternatives if text]
+    drawn = page(runs / "local-seed1", out=runs / "one.html")
+    assert "With 95% intervals over seeds: local 52.0%." in [text for text in drawn.alternatives if text]
     html = (runs / "one.html").read_text()
     assert "default-src 'none'" in html
     assert "fedktl" not in html

@@ -38,12 +38,12 @@ class Page(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.ids += [found["id"]] if found.get("id") else []
+        attributes = dict(attrs)
+        self.ids += [attributes["id"]] if attributes.get("id") else []
         if tag == "img":
-            self.alternatives.append(found.get("alt"))
-        if found.get("role") == "img":
-            self.alternatives.append(found.get("aria-label"))
+            self.alternatives.append(attributes.get("alt"))
+        if attributes.get("role") == "img":
+            self.alternatives.append(attributes.get("aria-label"))
         if tag not in VOID:
             self.open.append(tag)
 
@@ -211,11 +211,11 @@ def test_reliability_counts_each_image_once(run: Path, tmp_path: Path) -> None:
     confidence = np.array([0.95] * 5 + [0.55] * 4 + [1.0], dtype=np.float32)
     record.arrays.update(labels=labels, predicted=predicted, confidence=confidence)
     write_record(copy, record)
-    found = reliability(summarise(copy).main)
-    assert found.images == [4, 6]
-    assert found.accuracy == pytest.approx([0.5, 4 / 6])
-    assert found.confidence == pytest.approx([0.55, (5 * 0.95 + 1) / 6])
-    assert found.error == pytest.approx((4 * 0.05 + abs(5.75 - 4)) / 10, abs=1e-6)
+    measured = reliability(summarise(copy).main)
+    assert measured.images == [4, 6]
+    assert measured.accuracy == pytest.approx([0.5, 4 / 6])
+    assert measured.confidence == pytest.approx([0.55, (5 * 0.95 + 1) / 6])
+    assert measured.error == pytest.approx((4 * 0.05 + abs(5.75 - 4)) / 10, abs=1e-6)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

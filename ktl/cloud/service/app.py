@@ -25,7 +25,7 @@ from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.middleware import Middleware
 from ktl.cloud.service.page import routes as page
 from ktl.cloud.service.page.logins import Logins
-from ktl.cloud.service.page.thumbnails import Thumbnails
+from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, busy, problem
 from ktl.cloud.service.routes import operations, rounds, sessions

@@ -17,7 +17,7 @@ from ktl.cloud.service.database import Database
 from ktl.cloud.service.events import Events
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.page.logins import Logins
-from ktl.cloud.service.page.thumbnails import Thumbnails
+from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.settings import Settings

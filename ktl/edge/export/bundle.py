@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from ktl.data.images import Images
 from ktl.edge.export.card import model_card
 from ktl.edge.export.measure import Measured, measure, run_model
-from ktl.edge.export.onnx import ModelFacts, PictureClassifier
 from ktl.edge.export.quantise import PairReader, Quantisation, quantise
+from ktl.edge.onnx.model_file import ModelFacts, PictureClassifier
 from ktl.edge.record import Record, read_record
 from ktl.edge.run import load_run
 from ktl.errors import UsageError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ktl.edge.export.onnx import OPSET
 from ktl.edge.export.quantise import Quantisation
+from ktl.edge.onnx.model_file import OPSET
 from ktl.edge.record import Record, read_record
 from ktl.files import read_rows
 from ktl.formatting import in_percent

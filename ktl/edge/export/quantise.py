@@ -16,7 +16,7 @@ from safetensors.numpy import load
 
 from ktl.data.images import Images
 from ktl.edge.export.measure import Measured
-from ktl.edge.export.preprocessing import GREY_CONVERSION
+from ktl.edge.onnx.preprocessing import GREY_CONVERSION
 from ktl.edge.record import Record
 from ktl.errors import CheckpointError
 from ktl.wire import MAX_PAIR_BYTES, MAX_PAIRS_PER_CLASS, SessionRequest, decode_pairs

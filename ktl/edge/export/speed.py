@@ -91,7 +91,7 @@ def _torch_call(run: Path, threads: int, batch: int) -> tuple[Callable[[], objec
     import torch
 
     from ktl.data.transforms import fit_batch
-    from ktl.edge.export.onnx import PictureClassifier
+    from ktl.edge.onnx.model_file import PictureClassifier
     from ktl.edge.record import read_record
     from ktl.edge.run import load_run
 

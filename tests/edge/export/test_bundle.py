@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from collections.abc import Callable
@@ -41,7 +40,7 @@ def device_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder, with_pip=False)
     [packages] = folder.glob("lib/python*/site-packages")
     for name in DEVICE_PACKAGES:
-        source = Path(sysconfig.get_path("platlib")) / name
+        source = Path(np.__file__).parents[1] / name
         if source.exists():
             (packages / name).symlink_to(source)
     return folder / "bin" / "python"
@@ -96,7 +95,7 @@ def test_a_bundle_is_checked_against_torch_and_says_what_it_is(bundle: Bundle, e
     for fact in (
         "T-shirt/top, Trouser",
         f"{100 * row['test_accuracy']:.1f}% (95% interval",
-        "fashion-mnist, 2 labelled images a class",
+        "fashion-mnist, 2 labelled images per class",
         "builtin (fingerprint",
         "Apache-2.0",
         f"{row['bytes_up']:,} bytes up",

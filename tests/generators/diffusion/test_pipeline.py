@@ -159,9 +159,9 @@ def test_what_cannot_be_is_refused_in_one_line(tiny_pipeline: Path, query: str, 
 
 def test_the_options_that_are_listed_are_those_that_there_are() -> None:
     options = {option.name: option.expected for option in describe(GENERATORS.settings_of("diffusers"))}
-    assert options["preset"] == f"one of {', '.join(PRESETS)} or none"
-    assert options["scheduler"] == f"one of {', '.join(SCHEDULERS)} or none"
-    assert options["guidance"] == "a number of at least 0 and at most 100 or none"
+    assert options["preset"] == f"one of {', '.join(PRESETS)}, or none"
+    assert options["scheduler"] == f"one of {', '.join(SCHEDULERS)}, or none"
+    assert options["guidance"] == "a number of at least 0 and at most 100, or none"
 
 
 @pytest.mark.parametrize("option", [{"compiled": True}, {"products": "bfloat16"}])

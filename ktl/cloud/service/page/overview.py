@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from ktl.cloud.service.answers import SessionState
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.models import DONE, CloudSession, Round
-from ktl.cloud.service.page.thumbnails import Grid, Thumbnails
+from ktl.cloud.service.page.round_images import Grid, Thumbnails
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Store
 

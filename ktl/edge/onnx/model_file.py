@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ktl.data.transforms import to_network
-from ktl.edge.export.preprocessing import with_preprocessing
+from ktl.edge.onnx.preprocessing import with_preprocessing
 from ktl.files import replace_atomically
 
 if TYPE_CHECKING:

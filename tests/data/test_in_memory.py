@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ktl.data.arrays import from_arrays
+from ktl.data.in_memory import from_arrays
 from ktl.errors import DataError
 
 IMAGES, LABELS = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8), np.array([0, 1, 2] * 2)

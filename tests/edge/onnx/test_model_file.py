@@ -17,7 +17,7 @@ from ktl.data.fewshot import FewShotTask
 from ktl.data.images import fit_image
 from ktl.data.transforms import to_network
 from ktl.edge.compare import Comparison
-from ktl.edge.export.preprocessing import with_preprocessing
+from ktl.edge.onnx.preprocessing import with_preprocessing
 from ktl.edge.record import read_record
 from ktl.edge.settings import RunConfig
 from ktl.learning.learner import EdgeLearner
@@ -35,9 +35,9 @@ def torch_probabilities(small_config: RunConfig, small_task: FewShotTask, finish
     learner = EdgeLearner(small_task, small_config, etf_seed=0)
     learner.restore_model(load_checkpoint(finished.ktl.out / "checkpoint.safetensors")[0])
     with torch.no_grad():
-        cosines = learner.model.eval()(to_network(small_task.test_images))
-    sharpness = small_config.training.scale / read_record(finished.ktl.out).temperature
-    probabilities: NDArray[np.float32] = (cosines * sharpness).softmax(dim=1).numpy()
+        logits = learner.model.eval()(to_network(small_task.test_images))
+    temperature = read_record(finished.ktl.out).temperature
+    probabilities: NDArray[np.float32] = (logits / temperature).softmax(dim=1).numpy()
     return probabilities
 
 

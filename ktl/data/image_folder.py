@@ -62,8 +62,8 @@ def _hold_out(classes: dict[str, list[Path]]) -> tuple[dict[str, list[Path]], di
         if len(files) < 2:
             raise DataError(f"class {name!r} has a single image; it needs one to train and one to test")
         shuffled = [files[i] for i in np.random.default_rng(0).permutation(len(files))]
-        held = max(1, round(TEST_SHARE * len(files)))
-        train[name], test[name] = sorted(shuffled[held:]), sorted(shuffled[:held])
+        tested = max(1, round(TEST_SHARE * len(files)))
+        train[name], test[name] = sorted(shuffled[tested:]), sorted(shuffled[:tested])
     return train, test
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ktl.data.dataset import Split
-from ktl.data.folder import load_folder
+from ktl.data.image_folder import load_folder
 from ktl.errors import DataError
 
 Fill = Callable[..., list[Path]]

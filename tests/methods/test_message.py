@@ -1,0 +1,70 @@
+"""How a message is counted: in bytes as it travels, and in numbers as the published comparison counts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import nn
+
+from ktl.methods.message import Message, weights_message
+
+
+def test_an_empty_message_is_nothing() -> None:
+    assert not Message()
+    assert (Message().size, Message().numbers) == (0, 0)
+    assert Message({"a": torch.zeros(1)})
+    assert Message(payloads={"pairs": b""})
+
+
+def test_tensors_are_counted_as_the_safetensors_that_they_would_travel_as() -> None:
+    tensors = {"means": torch.ones(3, 5), "classes": torch.arange(3)}
+    message = Message(tensors)
+    assert message.size == len(save(tensors)) > 3 * 5 * 4 + 3 * 8
+    assert message.numbers == 15  # integers say which, and are not counted
+    assert torch.equal(message["means"], torch.ones(3, 5))
+    with pytest.raises(KeyError):
+        message["none-such"]
+
+
+def test_a_tensor_that_is_a_view_counts_by_what_it_shows() -> None:
+    whole = torch.arange(20.0).reshape(4, 5)
+    message = Message({"columns": whole.T[:2]})
+    assert message.size == len(save({"columns": whole.T[:2].contiguous()}))
+    assert message.numbers == 8
+
+
+def test_payloads_are_counted_as_they_are_and_hold_no_numbers() -> None:
+    message = Message(payloads={"pairs": b"12345", "reply": b"123"})
+    assert (message.size, message.numbers) == (8, 0)
+    both = Message({"a": torch.zeros(2)}, {"pairs": b"12345"})
+    assert both.size == 5 + len(save({"a": torch.zeros(2)}))
+    assert both.numbers == 2
+
+
+def test_uncounted_tensors_have_a_size_but_no_numbers() -> None:
+    tensors = {"weight": torch.zeros(4), "mean": torch.zeros(6)}
+    message = Message(tensors, uncounted=frozenset({"mean"}))
+    assert message.numbers == 4
+    assert message.size == Message(tensors).size
+
+
+def test_a_modules_weights_are_copied_and_its_running_statistics_are_uncounted() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    message = weights_message(module)
+    assert message.tensors.keys() == module.state_dict().keys()
+    assert message.numbers == 3 * 2 + 2 + 2 + 2
+    assert message.uncounted == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    before = message["0.weight"].clone()
+    with torch.no_grad():
+        module[0].weight.add_(1.0)
+    assert torch.equal(message["0.weight"], before)
+    assert not message["0.weight"].requires_grad
+    assert load(save(dict(message.tensors))).keys() == message.tensors.keys()
+
+
+def test_other_tensors_of_a_modules_names_take_their_place() -> None:
+    module = nn.BatchNorm1d(2)
+    message = weights_message(module, {"weight": torch.zeros(2), "running_mean": torch.zeros(2)})
+    assert message.tensors.keys() == {"weight", "running_mean"}
+    assert message.numbers == 2
