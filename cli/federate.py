@@ -21,7 +21,7 @@ from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
 from ktl.models import GROUPS
 from ktl.objectives import TRANSFERS
-from ktl.settings import with_values
+from ktl.settings import describe, with_values
 
 from .console import check_choice, check_device, errors, output, stop_on_signal, unused_folder
 from .report import write_report_apart
@@ -87,8 +87,10 @@ def federate(
     names = METHODS.names() if method == "all" else [METHODS.check(name.strip()) for name in method.split(",")]
     if resume and out is None:
         raise UsageError("--resume needs the folder of the runs: give --out")
-    base = _base(recipe, transfer)
-    configs = {name: _config(base, name, values | assigned(assignments)) for name in names}
+    base, values = _base(recipe, transfer), values | assigned(assignments)
+    own = {name: [f"method.{field.name}" for field in describe(METHODS.settings_of(name))] for name in names}
+    _check_known(values, own)
+    configs = {name: _config(base, name, values, own[name]) for name in names}
     first = next(iter(configs.values()))
     folder = out or unused_folder(f"federation-{Path(first.source).stem}-{first.partition.clients}-seed{first.seed}")
     with stop_on_signal() as stop:
@@ -118,10 +120,18 @@ def _base(recipe: str, transfer: str | None) -> FederationConfig:
     return FederationConfig(rounds=ROUNDS, training=training, transfer=federated_transfer(transfer or "image-vector"))
 
 
-def _config(base: FederationConfig, method: str, values: dict[str, Any]) -> FederationConfig:
-    """One method's federation; a setting of a method that another one does not have is that method's alone."""
-    of_method = {path: value for path, value in values.items() if path.startswith("method.")}
-    others = {path: value for path, value in values.items() if path not in of_method}
+def _check_known(values: dict[str, Any], own: dict[str, list[str]]) -> None:
+    """Raises UsageError for a setting of a method that none of the methods has; `own`: those that each one has."""
+    known = sorted({path for paths in own.values() for path in paths})
+    for path in values:
+        if path.startswith("method.") and path not in known:
+            raise UsageError(f"there is no setting {path} of {', '.join(own)}: choose of {', '.join(known) or 'none'}")
+
+
+def _config(base: FederationConfig, method: str, values: dict[str, Any], own: list[str]) -> FederationConfig:
+    """One method's federation. Of the settings of methods it takes its `own`; the others are those of other methods."""
+    of_method = {path: value for path, value in values.items() if path in own}
+    others = {path: value for path, value in values.items() if not path.startswith("method.")}
     config = with_values(replace(base, method=method), others)
     check_device(config.device)
     return with_values(config, of_method)
