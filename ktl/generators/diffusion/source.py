@@ -88,6 +88,6 @@ def parse_source(source: str) -> DiffusionSource:
         settings = msgspec.convert(values, DiffusionSettings, strict=False)  # numbers come as texts
     except msgspec.ValidationError as error:
         name = str(error).rpartition("$.")[2].rstrip("`")
-        wanted = options[name].expected.removesuffix(" or none")  # an option that is left out is none
+        wanted = options[name].expected.removesuffix(", or none")  # an option that is left out is none
         raise UsageError(f"{name} is {values[name]!r}: give {wanted}") from error
     return DiffusionSource(location, settings)
