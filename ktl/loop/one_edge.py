@@ -26,6 +26,11 @@ class OneEdge(Edges):
         super().__init__({0: learner.task}, method, lambda client: learner)
         self.learner = learner
 
+    def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]:
+        """What the edge sends before it trains. Raises KtlError: without its only edge a run cannot go on."""
+        self.learner.start_round(round_index)
+        return {0: self.method.ask(self.learner)}
+
     def learn(
         self, clients: Sequence[int], round_index: int, message: Message, watch: Watch = Watch()
     ) -> dict[int, Outcome]:
