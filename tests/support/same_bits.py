@@ -169,14 +169,13 @@ def edge_served(ktl: Ktl, folder: Path) -> Digests:
     try:
         assert server.stdout is not None
         printed = ""
-        while not ("http://" in printed and "ktl_" in printed.replace("ktl_..", "")):
+        while "next:" not in printed:
             line = server.stdout.readline()
             if not line:
                 raise SystemExit(f"the server ended: {printed}")
             printed += line
-        address = re.findall(r"http://[\d.]+:\d+", printed)[0]
-        tokens = re.findall(r"ktl_\w+", printed)
-        ktl("edge", "train", *QUICK, "--cloud", address, "--out", folder / "run", KTL_TOKEN=tokens[-1])
+        token, address = (re.findall(text, printed)[0] for text in (r"edge token, .*: (\S+)", r"listening on (\S+)"))
+        ktl("edge", "train", *QUICK, "--cloud", address, "--out", folder / "run", KTL_TOKEN=token)
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait()
