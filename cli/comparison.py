@@ -23,17 +23,17 @@ def summary(result: RunResult, comparison: Comparison | None) -> dict[str, Any]:
 
 def table(result: RunResult, comparison: Comparison | None) -> Table:
     """For people."""
-    shown = Table(box=None, pad_edge=False)
+    comparison_table = Table(box=None, pad_edge=False)
     for heading in ("", "test accuracy", "seconds", "up", "down"):
-        shown.add_column(heading, justify="left" if heading == "" else "right")
+        comparison_table.add_column(heading, justify="left" if heading == "" else "right")
     named = [("local only", result)] if comparison is None else [("KTL", result), ("local only", comparison.local)]
     for name, each in named:
         totals = _totals(each)
         up, down = in_bytes(totals["bytes_up"]), in_bytes(totals["bytes_down"])
-        shown.add_row(name, in_percent(totals["test_accuracy"]), f"{totals['seconds']:.0f}", up, down)
+        comparison_table.add_row(name, in_percent(totals["test_accuracy"]), f"{totals['seconds']:.0f}", up, down)
     if comparison is not None:
-        shown.add_row("gain", f"{100 * comparison.gain:+.1f} points")
-    return shown
+        comparison_table.add_row("gain", f"{100 * comparison.gain:+.1f} points")
+    return comparison_table
 
 
 def _totals(result: RunResult) -> dict[str, Any]:

@@ -57,20 +57,20 @@ TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Event files, u
 OPTIONS = {
     "data": Option("data.source", help="A data set's name, a folder, or an .npz file; see `ktl datasets`."),
     "shots": Option("data.shots"),
-    "ways": Option("data.ways", shown="all"),
-    "image_size": Option("data.image_size", shown="the data's own; 32 for folders"),
+    "ways": Option("data.ways", default="all"),
+    "image_size": Option("data.image_size", default="the data's own; 32 for folders"),
     "model": Option("model", help=" | ".join(MODELS.builtin())),
     "rounds": Option("rounds"),
     "generator": Option("cloud.generator", help="'builtin', a generator file, or diffusers:FOLDER_OR_ID."),
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
     "transfer": Option("transfer", help=" | ".join(TRANSFERS.builtin())),
-    "pairs_per_class": Option("cloud.pairs_per_class", shown="700 in grey to 2,000 in all"),
+    "pairs_per_class": Option("cloud.pairs_per_class", default="700 in grey to 2,000 in all"),
     "download_budget": Option("cloud.download_budget"),
     "steps": Option(
-        "training.steps", shown=f"{TrainingConfig.epochs} epochs, at least {TrainingConfig.min_steps} steps"
+        "training.steps", default=f"{TrainingConfig.epochs} epochs, at least {TrainingConfig.min_steps} steps"
     ),
-    "warmup_steps": Option("transfer.warmup_steps", of=TransferSettings, shown="by transfer and classes"),
-    "weight": Option("transfer.weight", of=TransferSettings, shown="by transfer"),
+    "warmup_steps": Option("transfer.warmup_steps", of=TransferSettings, default="by transfer and classes"),
+    "weight": Option("transfer.weight", of=TransferSettings, default="by transfer"),
     "seed": Option("seed"),
     "device": Option("device", help="cpu | cuda | mps"),
     "precision": Option("precision"),

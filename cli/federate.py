@@ -48,7 +48,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 
 OPTIONS = {
     "data": Option("source", help="A data set's name, a folder, an .npz file, or a saved partition's folder."),
-    "image_size": Option("image_size", shown="the data's own"),
+    "image_size": Option("image_size", default="the data's own"),
     "clients": Option("partition.clients"),
     "partition": Option("partition.kind"),
     "beta": Option("partition.beta"),
@@ -57,12 +57,12 @@ OPTIONS = {
     "models": Option(
         "models", help=f"A group ({', '.join(GROUPS)}), or names with commas between; module:Class is yours."
     ),
-    "rounds": Option("rounds", shown=str(ROUNDS)),
-    "steps": Option("training.steps", shown=str(STEPS)),
+    "rounds": Option("rounds", default=str(ROUNDS)),
+    "steps": Option("training.steps", default=str(STEPS)),
     "join_ratio": Option("join_ratio"),
     "drop_ratio": Option("drop_ratio"),
-    "deadline": Option("deadline", shown="none"),
-    "patience": Option("patience", shown="never"),
+    "deadline": Option("deadline", default="none"),
+    "patience": Option("patience", default="never"),
     "generator": Option("cloud.generator", help="'builtin' or a generator file."),
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
     "seed": Option("seed"),

@@ -50,12 +50,12 @@ class RunProgress:
         from ktl.loop.rounds import Observer
 
         bar = self._bars.add_task(name, total=None, visible=False, loss=0.0)
-        shown: list[tuple[int, str]] = []
+        announced: list[tuple[int, str]] = []
 
         def on_step(round_index: int, span: Span, step: int, loss: float) -> None:
             heading = f"{name} {round_index + 1}/{rounds} {span.name}"
-            if (round_index, span.name) not in shown:
-                shown.append((round_index, span.name))
+            if (round_index, span.name) not in announced:
+                announced.append((round_index, span.name))
                 self._bars.reset(bar, total=span.steps, description=heading, visible=True, loss=loss)
                 if not self.live and not self.quiet:
                     errors.print(f"{heading}: {span.steps - step + 1} steps")

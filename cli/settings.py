@@ -32,13 +32,13 @@ CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, 
 class Option:
     """An option that stands for a field of a settings class, by its dotted name.
 
-    help: instead of what the field says; shown: the default, where it is not the field's or wants words;
+    help: instead of what the field says; default: in words, where it is not the field's or wants words;
     of: the settings class of a choice's own field.
     """
 
     path: str
     help: str = ""
-    shown: str | None = None
+    default: str | None = None
     of: type[Settings] | None = None
 
 
@@ -84,8 +84,8 @@ def _parameter(kind: type[Settings], name: str, option: Option) -> inspect.Param
     words = option.help or setting.description
     if get_origin(setting.kind) is not None and "|" not in words:  # a Literal
         words = setting.expected.removeprefix("one of ").replace(", ", " | ") + (f": {words}" if words else "")
-    default = None if option.shown else setting.default
-    info = typer.Option(help=words, show_default=option.shown or default is not None)
+    default = None if option.default else setting.default
+    info = typer.Option(help=words, show_default=option.default or default is not None)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[plain | None, info]
     )

@@ -71,10 +71,10 @@ def as_table(settings: Settings) -> dict[str, Any]:
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A table without its nesting: {"training.optimizer": "adamw", ...}."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in table.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {prefix + name: value}
-    return found
+        values |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {prefix + name: value}
+    return values
 
 
 def named_values(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -288,7 +288,7 @@ def _hints(kind: type[Settings]) -> dict[str, Any]:
     lineage = [get_type_hints(each, include_extras=True) for each in kind.__mro__ if issubclass(each, Settings)]
     hints = {}
     for entry in fields(kind):
-        own = [found[entry.name] for found in lineage if entry.name in found]
+        own = [annotations[entry.name] for annotations in lineage if entry.name in annotations]
         hints[entry.name] = next((hint for hint in own if _parts(hint)[1] is not None), own[0])
     return hints
 

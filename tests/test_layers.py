@@ -73,6 +73,26 @@ def test_rooms_import_each_other_in_no_circle() -> None:
     assert placed == set(ALLOWED)
 
 
+def test_modules_import_each_other_in_no_circle() -> None:
+    """As they are loaded, and for their types; a registry loads what it lists only when it is asked for."""
+    files = {".".join(f.relative_to(ROOT).with_suffix("").parts): f for f in (ROOT / "ktl").rglob("*.py")}
+    modules = {name.removesuffix(".__init__"): file for name, file in files.items() if name != "ktl.__init__"}
+    needs = {name: set(loaded_with(file)) & modules.keys() - {name} for name, file in modules.items()}
+    placed: set[str] = set()
+    while ready := {name for name in needs if name not in placed and needs[name] <= placed}:
+        placed |= ready
+    assert sorted(needs.keys() - placed) == []
+
+
+def loaded_with(file: Path) -> Iterator[str]:
+    """The modules that a file imports outside of functions, packages and what lies in them."""
+    body = ast.parse(file.read_text()).body
+    for node in [*body, *(inner for node in body if isinstance(node, ast.If) for inner in node.body)]:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 @pytest.mark.parametrize(("room", "inner"), [(room, inner) for room, rules in INNER.items() for inner in rules])
 def test_an_inner_room_imports_only_what_it_may(room: str, inner: str) -> None:
     folder = ROOT / "ktl" / room / inner

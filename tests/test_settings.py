@@ -286,6 +286,7 @@ class Some(Settings):
     count: Count = 3
     described: Annotated[Count, Meta(description="How many of these.")] = 4
     narrowed: Annotated[Annotated[int, Meta(ge=0)], Meta(le=9, description="A digit.")] | None = None
+    optional: Annotated[Count | None, Meta(description="Perhaps.")] = None
     kind: Literal["one", "other"] = "one"
     switch: bool = False
     share: Annotated[float, Meta(gt=0, lt=1)] = 0.5
@@ -305,6 +306,7 @@ def test_a_class_describes_its_fields() -> None:
         ("count", 3, "a whole number of at least 1", "How many.", int),
         ("described", 4, "a whole number of at least 1", "How many of these.", int),
         ("narrowed", None, "a whole number of at least 0 and at most 9, or none", "A digit.", int),
+        ("optional", None, "a whole number of at least 1, or none", "Perhaps.", int),
         ("kind", "one", "one of one, other", "", Literal["one", "other"]),
         ("switch", False, "true or false", "", bool),
         ("share", 0.5, "a number above 0 and below 1", "", float),
@@ -316,7 +318,9 @@ def test_a_class_describes_its_fields() -> None:
     assert expected(float | None) == "a number, or none"
 
 
-@pytest.mark.parametrize(("name", "value"), [("described", 0), ("narrowed", 10), ("narrowed", -1), ("count", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("described", 0), ("narrowed", 10), ("narrowed", -1), ("optional", 0), ("count", 0)]
+)
 def test_bounds_that_are_said_in_parts_all_hold(name: str, value: int) -> None:
     for kind in (Some, Fewer):  # another default keeps the bounds
         with pytest.raises(UsageError, match=f"{name} is {value}: give a whole number of at least"):

@@ -22,7 +22,7 @@ COLDEST, HOTTEST = 0.1, 10.0
 
 
 def calibrated_temperature(task: FewShotTask, config: EdgeConfig) -> float:
-    """The number to divide logits by; 1 for one shot a class, where nothing can be held out.
+    """The number to divide logits by; 1 for one shot per class, where nothing can be held out.
 
     The square root of the temperature that fits the stand-ins: those saw half as much, and err in proportion.
     """

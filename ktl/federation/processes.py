@@ -1,4 +1,4 @@
-"""Where the edges run: in this process, or in one process a core. Results do not depend on which."""
+"""Where the edges run: in this process, or in one process per core. Results do not depend on which."""
 
 from __future__ import annotations
 

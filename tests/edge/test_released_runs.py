@@ -77,8 +77,11 @@ def test_settings_of_the_published_objective_are_read() -> None:
     path = Path("finished/config.json")
     table = json.loads(path.read_text())
     table["transfer"] |= {"task": "mse", "weight": 50.0, "anew_each_round": True, "joint_batch": 10, "warmup_steps": 0}
+    table["training"] |= {"least_steps": 7}
     path.write_text(json.dumps(table))
-    assert load_config(Path("finished"), RunConfig).transfer == TRANSFERS.choose("mse")
+    config = load_config(Path("finished"), RunConfig)
+    assert config.transfer == TRANSFERS.choose("mse")
+    assert config.training.min_steps == 7
 
 
 def test_it_predicts_as_its_record_says() -> None:

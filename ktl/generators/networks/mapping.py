@@ -7,15 +7,11 @@ al. (NeurIPS 2020, arXiv 2006.06676). Parameter names are those of the official 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-if TYPE_CHECKING:  # they import this module
-    from ktl.generators.networks.stylegan2 import StyleGAN2Config
-    from ktl.generators.networks.stylegan3_layers import StyleGAN3Config
 
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)  # keeps the second moment of a leaky ReLU's input
@@ -50,11 +46,30 @@ def normalise(x: Tensor) -> Tensor:
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
-def add_dense_layers(network: nn.Module, config: StyleGAN2Config | StyleGAN3Config, inputs: int) -> None:
+class MappingSizes(Protocol):
+    """What a mapping network needs of its generator's configuration."""
+
+    @property
+    def z_dim(self) -> int: ...
+
+    @property
+    def w_dim(self) -> int: ...
+
+    @property
+    def c_dim(self) -> int: ...
+
+    @property
+    def mapping_layers(self) -> int: ...
+
+    @property
+    def mapping_lr_multiplier(self) -> float: ...
+
+
+def add_dense_layers(network: nn.Module, sizes: MappingSizes, inputs: int) -> None:
     """Gives a mapping network its layers fc0, fc1, ..., from `inputs` numbers to w."""
-    sizes = [inputs] + [config.w_dim] * config.mapping_layers
-    for i in range(config.mapping_layers):
-        layer = Dense(sizes[i], sizes[i + 1], lr_multiplier=config.mapping_lr_multiplier, activate=True)
+    widths = [inputs] + [sizes.w_dim] * sizes.mapping_layers
+    for i in range(sizes.mapping_layers):
+        layer = Dense(widths[i], widths[i + 1], lr_multiplier=sizes.mapping_lr_multiplier, activate=True)
         network.add_module(f"fc{i}", layer)
 
 
@@ -66,13 +81,13 @@ class MappingNetwork(nn.Module):
 
     w_avg: Tensor
 
-    def __init__(self, config: StyleGAN2Config | StyleGAN3Config) -> None:
+    def __init__(self, sizes: MappingSizes) -> None:
         super().__init__()
-        self.layers = config.mapping_layers
-        self.c_dim, w_dim = config.c_dim, config.w_dim
+        self.layers = sizes.mapping_layers
+        self.c_dim, w_dim = sizes.c_dim, sizes.w_dim
         if self.c_dim > 0:
             self.embed = Dense(self.c_dim, w_dim)
-        add_dense_layers(self, config, config.z_dim + (w_dim if self.c_dim > 0 else 0))
+        add_dense_layers(self, sizes, sizes.z_dim + (w_dim if self.c_dim > 0 else 0))
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(self, z: Tensor, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
