@@ -34,7 +34,7 @@ class Alignment(ABC):
     Prototypes have `prototype_dim` dimensions and classes 0..num_classes - 1. A subclass that has something to set
     names the settings in a class `Settings` of its own; `self.settings` is an instance of it. They come from the edge
     that opens a session, a stranger to the cloud: bound every one of them above and below. The same prototypes,
-    settings and seed must give the same latents, or a session cannot be taken up again; `ktl.seeds.stream` draws.
+    settings and seed must give the same latents, or a session cannot be taken up again; draw from `ktl.stream`.
     """
 
     Settings: ClassVar[type[settings.Settings]] = settings.NoSettings

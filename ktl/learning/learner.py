@@ -34,6 +34,10 @@ OnStep = Callable[[Span, int, float], None]  # the span, steps done in it, the l
 class EdgeLearner:
     """A task, a model, what is minimised, and the pairs received so far.
 
+    For methods: `task` has the edge's images and labels; `model.extractor` gives 512 features of images, and
+    `model.classifier` (its linear map is `projection`) logits of features; `device` is where the model is, `round` the
+    present round, from 0.
+
     Every random choice of a step comes from a stream named by the seed, round and step, so the weights after k
     steps are a function of (task, config, pairs, k).
     """

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 class Message:
     """Tensors by name, and finished payloads of `ktl.wire` by kind, which travel as the bytes that they are.
 
+    Tensors are on the CPU, detached, and copies where training goes on with the original. An empty message is false.
     `uncounted` names the tensors that the published comparison leaves out when it counts numbers.
     """
 

@@ -88,7 +88,11 @@ class Step:
 
 
 class Objective(nn.Module, ABC):
-    """A loss at each training step. Its parameters are trained along, and its state is saved with the edge's."""
+    """A loss at each training step. Its parameters are trained along, and its state is saved with the edge's.
+
+    Tensors that are not trained are registered as buffers, which go to the edge's device with it. Randomness comes from
+    `step.rng` alone, so that a resumed run draws the same.
+    """
 
     @abstractmethod
     def forward(self, step: Step) -> Tensor:
