@@ -87,7 +87,7 @@ def test_modules_import_each_other_in_no_circle() -> None:
 def loaded_with(file: Path) -> Iterator[str]:
     """The modules that a file imports outside of functions, packages and what lies in them."""
     body = ast.parse(file.read_text()).body
-    for node in [*body, *(inner for node in body if isinstance(node, ast.If) for inner in node.body)]:
+    for node in [*body, *(inner for outer in body if isinstance(outer, ast.If) for inner in outer.body)]:
         if isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
