@@ -23,7 +23,7 @@ from ktl.checkpoint import (
 )
 from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError
-from ktl.loop.folder import save_config
+from ktl.loop.folder import RunFolder
 
 TENSORS = {
     "float": torch.tensor([[1.5, -2.25], [float("inf"), 1e-30]]),
@@ -144,14 +144,14 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_temporary_file(tmp_path: P
 
 
 def test_a_full_disk_leaves_the_old_config(tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    save_config(RunConfig(seed=1), path)
+    folder, path = RunFolder(tmp_path), tmp_path / "config.json"
+    folder.start(RunConfig(seed=1))
     old = path.read_bytes()
     with (
         disk_that_takes(10),
         pytest.raises(CheckpointError, match="free space or choose another folder"),
     ):
-        save_config(RunConfig(seed=2), path)
+        folder.start(RunConfig(seed=2))
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
 

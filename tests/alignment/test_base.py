@@ -30,7 +30,7 @@ def test_the_documentations_example_is_a_strategy(
     assert aligned.classes.tolist() == [0, 2]
     assert aligned.latents.shape == (2, 3, builtin.latent_dim)
     assert torch.equal(aligned.latents[:, 1], aligned.latents[:, 0])
-    with pytest.raises(UsageError, match=r"distance is 2: expected `float` <= 1"):
+    with pytest.raises(UsageError, match=r"distance is 2: give a number of at least 0 and at most 1"):
         ALIGNMENTS.choose("my_alignment:OneDraw", distance=2)
 
 

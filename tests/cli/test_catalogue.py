@@ -103,7 +103,7 @@ def test_an_installed_choice_is_listed_with_its_settings_and_how_to_set_them(ktl
     start = listed.index(["cold", "Nothing moves."]) + len(describe(TransferSettings))
     assert listed[start + 1 : start + 4] == [
         ["kelvin = 4.2", "a number above 0: How cold it is."],
-        ["limit = null", "a whole number of at least 1 and at most 9 or none"],
+        ["limit = null", "a whole number of at least 1 and at most 9, or none"],
         ["mode = calm", "one of calm, windy"],
     ]
     assert listed[start + 4][0] == "gone"

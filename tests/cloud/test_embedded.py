@@ -151,7 +151,7 @@ def test_settings_of_the_alignment_change_the_pairs_and_stay_within_bounds(tiny_
     )
     assert default == session(tiny_generator, REQUEST, rounds=1)[1] != wide
     for settings, reason in (
-        ({"spread": 1.5}, r"spread is 1.5: expected `float` <= 1.0"),
+        ({"spread": 1.5}, r"spread is 1.5: give a number of at least 0 and at most 1"),
         ({"colour": 1}, "'colour' is no setting of Settings"),
         ({"self": 1, "name": "x"}, "'name' is no setting of Settings"),
     ):

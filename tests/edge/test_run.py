@@ -139,7 +139,7 @@ def test_a_folder_with_a_run_is_not_overwritten(
     small_config: RunConfig, finished: Comparison, cloud: EmbeddedCloud, contents_of: Contents
 ) -> None:
     before = contents_of(finished.ktl.out)
-    with pytest.raises(UsageError, match="already holds a run: go on with --resume"):
+    with pytest.raises(UsageError, match="already holds a run: go on with ktl edge train --resume"):
         train_edge(replace(small_config, seed=5), finished.ktl.out, cloud)
     with pytest.raises(UsageError, match="holds a run with other settings"):
         train_edge(replace(small_config, seed=5), finished.ktl.out, cloud, resume=True)

@@ -18,7 +18,9 @@ from ktl.errors import CheckpointError
 from ktl.federation.settings import FederationConfig
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.settings import EdgeConfig
-from ktl.loop.edges import Edges, OneEdge, Outcome, Stopped, Watch, client_file
+from ktl.loop.clients import Outcome, Stopped, Watch
+from ktl.loop.edges import Edges, client_file
+from ktl.loop.one_edge import OneEdge
 from ktl.methods.base import Problem
 from ktl.methods.message import Message
 

@@ -27,7 +27,7 @@ def test_a_free_folder_is_taken_and_then_it_is_not_free(tmp_path: Path) -> None:
     folder.check(RunConfig(), resume=True)
     with pytest.raises(UsageError) as refused:
         folder.check(RunConfig(), resume=False)
-    assert str(refused.value) == f"{folder.path} already holds a run: go on with --resume, or name another --out"
+    assert str(refused.value) == f"{folder.path} already holds a run: go on with --resume or name another --out"
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:

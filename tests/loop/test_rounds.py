@@ -19,8 +19,9 @@ from ktl.federation.settings import FederationConfig
 from ktl.files import Row, read_rows
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.settings import EdgeConfig
-from ktl.loop.edges import Edges, OneEdge
+from ktl.loop.edges import Edges
 from ktl.loop.folder import RunFolder
+from ktl.loop.one_edge import OneEdge
 from ktl.loop.rounds import Interrupted, Loop, Observer, Round, Scores
 from ktl.methods.base import Problem
 

@@ -38,13 +38,13 @@ def test_an_opening_needs_an_idempotency_key(cloud: Running) -> None:
     [
         ({"num_classes": 1}, "num_classes is 1: expected a whole number of at least 2 and at most 1000"),
         ({"alignment": "perfect"}, "unknown alignment 'perfect': choose one of robust, random, published"),
-        ({"alignment_settings": {"spread": 1.5}}, "spread is 1.5: expected `float` <= 1.0"),
-        ({"alignment_settings": {"spread": "wide"}}, "spread is 'wide': expected `float`, got `str`"),
+        ({"alignment_settings": {"spread": 1.5}}, "spread is 1.5: give a number of at least 0 and at most 1"),
+        ({"alignment_settings": {"spread": "wide"}}, "spread is 'wide': give a number of at least 0 and at most 1"),
         ({"alignment_settings": {"colour": 1}}, "'colour' is no setting of Settings"),
         ({"alignment_settings": {"name": 1}}, "'name' is no setting of Settings"),
         (
             {"alignment": "published", "alignment_settings": {"epochs": 10**9}},
-            "epochs is 1000000000: expected `int` <=",
+            "epochs is 1000000000: give a whole number of at least 1 and at most 1000",
         ),
         ({"alignment": "random", "alignment_settings": {"spread": 0.5}}, "'spread' is no setting of NoSettings"),
         ({"image_size": 512}, "image_size is 512: this server grants at most 256"),

@@ -81,7 +81,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(photographs: Path, tmp_p
         ("images", 0, "images is 0: give a whole number of at least 1"),
         ("batch", 2.5, "batch is 2.5: give a whole number of at least 1"),
         ("generator_rate", 0.0, "generator_rate is 0.0: give a number above 0 and at most 1"),
-        ("gamma", float("nan"), "gamma is nan: give a number of at least 0"),
+        ("gamma", float("nan"), "gamma is nan: give a finite number of at least 0"),
         ("log_every", -1, "log_every is -1: give a whole number of at least 1"),
         ("seed", 2**31, "seed is 2147483648: give a whole number of at least 0 and below 2147483648"),
     ],
