@@ -63,8 +63,6 @@ def make_loop(plain: FederationConfig, problem: Problem, tasks: dict[int, FewSho
             participants=lambda index: ([c for c in own if c not in (absent or {})], absent or {}),
             every_client=list(own),
             save_every=1000.0,
-            saves_each_round=True,
-            go_on_with="--resume",
             observer=observer,
         )
 
@@ -78,7 +76,7 @@ def calls_of(loop: Loop) -> list[str]:
 
 def test_many_edges_ask_are_answered_learn_report_and_are_collected(make_loop: MakeLoop) -> None:
     loop = make_loop()
-    rows = loop.to_the_end()
+    rows = loop.run()
     assert calls_of(loop) == [
         call
         for index in (0, 1)
@@ -105,7 +103,7 @@ def test_one_edge_goes_through_the_same_steps(make_loop: MakeLoop, tasks: dict[i
     steps: list[tuple[int, str, int]] = []
     watch = Observer(on_step=lambda index, span, step, loss: steps.append((index, span.name, step)))
     loop = make_loop([0], observer=watch)
-    loop.to_the_end()
+    loop.run()
     assert calls_of(loop) == [
         f"{index}: {what}"
         for index in (0, 1)
@@ -135,7 +133,7 @@ def test_an_edge_that_fails_is_left_out_and_stays_as_it_was(make_loop: MakeLoop,
     loop = make_loop(fails=[(step, 0)])
     assert isinstance(loop.clients, Edges)
     before = {name: tensor.clone() for name, tensor in loop.clients.learners[0].state().items()}
-    rows = loop.to_the_end()
+    rows = loop.run()
     assert calls_of(loop) == [f"{index}: {what}" for index in (0, 1) for what in seen]
     assert [row["left_out"] for row in rows] == [{"0": f"client 0 cannot {step}"}] * 2
     assert [row["clients"] for row in rows] == [[1], [1]]
@@ -147,16 +145,16 @@ def test_an_edge_that_fails_is_left_out_and_stays_as_it_was(make_loop: MakeLoop,
 
 def test_nothing_is_collected_where_no_edge_reports(make_loop: MakeLoop) -> None:
     silent = make_loop(silent=True)
-    silent.to_the_end()
+    silent.run()
     assert [call for call in calls_of(silent) if "collect" in call] == []
     failing = make_loop(fails=[("learn", 0), ("learn", 1)], name="failing")
-    assert [row["clients"] for row in failing.to_the_end()] == [[], []]
+    assert [row["clients"] for row in failing.run()] == [[], []]
     assert [call for call in calls_of(failing) if "collect" in call] == []
 
 
 def test_a_round_without_anyone_goes_by(make_loop: MakeLoop, tasks: dict[int, FewShotTask]) -> None:
     loop = make_loop(absent={0: "dropped out", 1: "asleep"})
-    assert [row["left_out"] for row in loop.to_the_end()] == [{"0": "dropped out", "1": "asleep"}] * 2
+    assert [row["left_out"] for row in loop.run()] == [{"0": "dropped out", "1": "asleep"}] * 2
     assert calls_of(loop) == ["0: answer {}", "1: answer {}"]
     assert {client: tested for client, (_, tested) in loop.scores.by_client.items()} == {
         client: len(task.test_labels) for client, task in tasks.items()
@@ -166,17 +164,17 @@ def test_a_round_without_anyone_goes_by(make_loop: MakeLoop, tasks: dict[int, Fe
 def test_a_stop_saves_says_how_to_go_on_and_is_gone_on_with(make_loop: MakeLoop) -> None:
     rows: list[Row] = []
     stopping = Observer(on_round=rows.append, should_stop=lambda: len(rows) == 1)
-    with pytest.raises(Interrupted, match=r"^stopped in round 2; go on with --resume$"):
-        make_loop(observer=stopping).to_the_end()
+    with pytest.raises(Interrupted, match=r"^stopped after round 1; go on with: --resume$"):
+        make_loop(observer=stopping).run()
     resumed = make_loop()
     metrics = resumed.folder.path / "metrics.jsonl"
     metrics.unlink()  # as a kill between the checkpoint and them would leave it
-    resumed.restore()
-    assert resumed.rows == rows == read_rows(metrics)
-    assert resumed.to_the_end()[0] == rows[0]
+    finished = resumed.run()
+    assert finished[:1] == rows
+    assert finished == read_rows(metrics)
     assert calls_of(resumed)[0] == "1: ask 0"
     whole = make_loop(name="whole")
-    whole.to_the_end()
+    whole.run()
     for client in (0, 1):
         one, other = (
             load_checkpoint(loop.folder.path / "clients" / f"client-{client}.2.safetensors")[0]
@@ -188,12 +186,12 @@ def test_a_stop_saves_says_how_to_go_on_and_is_gone_on_with(make_loop: MakeLoop)
 
 def test_a_checkpoint_without_its_clients_is_refused(make_loop: MakeLoop) -> None:
     loop = make_loop()
-    loop.to_the_end()
+    loop.run()
     (loop.folder.path / "clients" / "client-1.2.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"there is no checkpoint at .*client-1\.2\.safetensors"):
-        make_loop().restore()
+        make_loop().run()
     tensors, progress = loop.folder.load()
     del progress["clients"]["1"]
     loop.folder.save(tensors, progress, progress.pop("rows"))
     with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors does not fit this run \('1'\); start the run"):
-        make_loop().restore()
+        make_loop().run()
