@@ -22,9 +22,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_is_timed)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)  # around the timeout: a wait for the lock is not the test's
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Any number of tests share the lock on this file; a test marked `timing` has it for itself."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Any number of tests share the lock on this file; a test marked `timing`, once set up, has it for itself."""
     with open(__file__) as file:
         fcntl.flock(file, fcntl.LOCK_EX if _is_timed(item) else fcntl.LOCK_SH)
         return (yield)
