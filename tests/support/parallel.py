@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -23,11 +24,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Any number of tests share the lock on this file; a test marked `timing`, once set up, has it for itself."""
-    with open(__file__) as file:
-        fcntl.flock(file, fcntl.LOCK_EX if _is_timed(item) else fcntl.LOCK_SH)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """What a timed test needs is made beside others; what others need is not made while one is timed."""
+    with _turn(None if _is_timed(item) else fcntl.LOCK_SH):
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Any number of tests share the lock on this file; a test marked `timing` has it for itself."""
+    with _turn(fcntl.LOCK_EX if _is_timed(item) else fcntl.LOCK_SH):
+        return (yield)
+
+
+@contextmanager
+def _turn(kind: int | None) -> Iterator[None]:
+    with open(__file__) as file:
+        if kind is not None:
+            fcntl.flock(file, kind)
+        yield
 
 
 def _is_timed(item: pytest.Item) -> bool:
