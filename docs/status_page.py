@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, expect
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "tests"))
 
-from support.browser import chromium  # noqa: E402
+from support.browser import chromium, wait_until  # noqa: E402
 from support.served import ServedCloud  # noqa: E402
 
 from ktl.cloud.service.database import Database  # noqa: E402
@@ -87,7 +87,7 @@ def photograph(
     page.fill("#token", cloud.tokens["admin"])
     page.click("button[type=submit]")
     expect(page.locator("#connection")).to_have_text("live")
-    page.wait_for_function(DRAWN)
+    wait_until(page, DRAWN)
     page.screenshot(path=file)
     page.close()
 

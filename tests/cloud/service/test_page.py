@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from support.browser import wait_until
 
 from .conftest import Running, prototypes
 
@@ -79,9 +80,7 @@ def test_the_page_follows_a_run_in_a_browser(phone: Page, cloud: Running, admin_
     ]
     assert len(alternatives) == 12
     phone.evaluate("document.querySelectorAll('.grid img').forEach(i => i.loading = 'eager')")
-    phone.wait_for_function(
-        "[...document.querySelectorAll('.grid img')].every(i => i.complete && i.naturalWidth === 16)"
-    )
+    wait_until(phone, "[...document.querySelectorAll('.grid img')].every(i => i.complete && i.naturalWidth === 16)")
     assert phone.evaluate("window.sameDocument"), "the page was loaded again instead of kept live"
     assert phone.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert complaints == []
