@@ -132,11 +132,17 @@ def imported(target: str) -> Any:
 
 
 def subclass(base: type, kind: str) -> Callable[[str, Any], Any]:
-    """An `adapt` of a registry whose choices are subclasses of `base`."""
+    """An `adapt` of a registry whose choices are complete subclasses of `base` with settings that are `Settings`."""
 
     def adapt(name: str, loaded: Any) -> Any:
         if not (isinstance(loaded, type) and issubclass(loaded, base)):
-            raise UsageError(f"{kind} {name!r} is no {base.__name__} class: derive it from {base.__name__}")
+            wanted = f"{base.__module__}.{base.__name__}"
+            raise UsageError(f"{kind} {name!r} is {loaded!r}: give a class derived from {wanted}")
+        if missing := sorted(getattr(loaded, "__abstractmethods__", ())):
+            raise UsageError(f"{kind} {name!r} lacks {', '.join(missing)}(): define it")
+        settings = getattr(loaded, "Settings", NoSettings)
+        if not (isinstance(settings, type) and issubclass(settings, Settings)):
+            raise UsageError(f"{kind} {name!r} has Settings that are {settings!r}: derive ktl.settings.Settings")
         return loaded
 
     return adapt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ktl import settings
-from ktl.errors import UsageError
 from ktl.generators.base import ImageGenerator
 from ktl.prototypes import Prototypes
+from ktl.registry import subclass
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,4 @@ class Alignment(ABC):
         """`per_class` >= 1 latents of each class that has a prototype, from the edges that took part in this round."""
 
 
-def checked(name: str, loaded: Any) -> type[Alignment]:
-    """What `ALIGNMENTS` uses of another package's entry. Raises UsageError if it is no complete `Alignment` class."""
-    if not (isinstance(loaded, type) and issubclass(loaded, Alignment)):
-        raise UsageError(f"alignment {name!r} is {loaded!r}: give a class derived from ktl.alignment.base.Alignment")
-    if inspect.isabstract(loaded):
-        raise UsageError(f"alignment {name!r} lacks {', '.join(sorted(loaded.__abstractmethods__))}(): define it")
-    if not (isinstance(loaded.Settings, type) and issubclass(loaded.Settings, settings.Settings)):
-        raise UsageError(f"alignment {name!r} has Settings that are {loaded.Settings!r}: derive ktl.settings.Settings")
-    return loaded
+checked = subclass(Alignment, "alignment")

@@ -23,7 +23,6 @@ class CloudExchange:
 
     def __init__(self, request: SessionRequest, folder: Path, connection: CloudConnection) -> None:
         """Opens the session, or takes it up again after the rounds whose payloads lie in `folder`."""
-        self.request = request
         self.folder = folder
         self.connection = connection
         sent = encode_message(request)

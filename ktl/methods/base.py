@@ -21,6 +21,7 @@ from ktl.learning.settings import TrainingConfig
 from ktl.methods.message import Message
 from ktl.models.classifiers import LinearClassifier
 from ktl.models.edge_model import ClassifierKind, EdgeModel, build_model
+from ktl.registry import subclass
 from ktl.wire import SessionRequest
 
 
@@ -158,11 +159,7 @@ class Method:
         )
 
 
-def checked(name: str, loaded: Any) -> Any:
-    """What a registry loaded for `name`. Raises UsageError unless it is a Method class."""
-    from ktl.registry import subclass
-
-    return subclass(Method, "method")(name, loaded)
+checked = subclass(Method, "method")
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ktl.objectives.base import Objective, Step
 from ktl.objectives.settings import TransferSettings
+from ktl.registry import subclass
 
 
 class PairObjective(Objective):
@@ -37,8 +38,4 @@ class PairObjective(Objective):
         return self.loss(*step.pairs(self.views))
 
 
-def checked(name: str, loaded: Any) -> Any:
-    """What a registry loaded for `name`. Raises UsageError unless it is a PairObjective class."""
-    from ktl.registry import subclass
-
-    return subclass(PairObjective, "transfer")(name, loaded)
+checked = subclass(PairObjective, "transfer")
