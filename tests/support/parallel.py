@@ -11,11 +11,10 @@ import pytest
 import torch
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """One thread for each worker and for the processes that its tests start."""
-    if hasattr(config, "workerinput"):  # set by pytest-xdist
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        torch.set_num_threads(1)
+def pytest_configure() -> None:
+    """One thread for tests and the processes that they start: the same bits whether or not tests run in parallel."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
