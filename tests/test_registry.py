@@ -207,3 +207,16 @@ def test_an_unknown_strategy_of_ktl_is_refused_with_the_choices(registry: Regist
         registry.load("none-such")
     known = f"unknown {registry.kind} 'none-such': choose one of {', '.join(registry.names())}"
     assert str(refused.value) == f"{known}, or module:Class"
+
+
+@pytest.mark.parametrize(
+    ("registry", "choice", "reason"),
+    [
+        (TRANSFERS, "collections:OrderedDict", "derived from ktl.objectives.pair_objective.PairObjective"),
+        (TRANSFERS, "ktl.objectives.pair_objective:PairObjective", r"PairObjective' lacks loss\(\): define it"),
+        (METHODS, "collections:OrderedDict", "derived from ktl.methods.base.Method"),
+    ],
+)
+def test_what_is_no_complete_class_of_its_kind_is_refused(registry: Registry, choice: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        registry.load(choice)
