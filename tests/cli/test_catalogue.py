@@ -45,6 +45,9 @@ class Cold(PairObjective):
     """
 
     Settings = ColdSettings
+
+    def loss(self, views, vectors):
+        return 0.0 * views[0].sum()
 '''
 
 
