@@ -16,6 +16,7 @@ METHODS = Registry(
         "feddistill": ("ktl.methods.feddistill:FedDistill", "class-mean logits averaged"),
         "fedproto": ("ktl.methods.fedproto:FedProto", "class-mean features averaged"),
         "fedtgp": ("ktl.methods.fedtgp:FedTGP", "trainable prototypes with an adaptive margin"),
+        "fedmrl": ("ktl.methods.fedmrl:FedMRL", "a small shared model, its features fused with the private ones"),
     },
     adapt="ktl.methods.base:checked",
 )
