@@ -22,6 +22,7 @@ from ktl.methods.feddistill import DistillSettings
 from ktl.methods.fedgen import FeatureGeneratorSettings
 from ktl.methods.fedgh import GlobalHeadSettings
 from ktl.methods.fedkd import CompressionSettings
+from ktl.methods.fedl2g import FeatureGuidanceSettings, GuidanceSettings
 from ktl.methods.fedproto import MeanSettings
 from ktl.methods.fedtgp import TrainablePrototypeSettings
 from ktl.methods.fml import MutualSettings
@@ -107,6 +108,9 @@ WRONG: list[tuple[type[Settings], str, Any, str]] = [
     (TrainablePrototypeSettings, "epochs", 0, "a whole number of at least 1"),
     (MutualSettings, "alpha", 1.5, "a number of at least 0 and at most 1"),
     (MutualSettings, "beta", -0.5, "a number of at least 0 and at most 1"),
+    (GuidanceSettings, "pseudo_rate", 0.0, "a number above 0"),
+    (GuidanceSettings, "warm_up_rounds", -1, "a whole number of at least 0"),
+    (FeatureGuidanceSettings, "learning_rate", 0.0, "a number above 0"),
     (RobustAlignment.Settings, "spread", 1.5, "a number of at least 0 and at most 1"),
     (PublishedAlignment.Settings, "epochs", 1001, "a whole number of at least 1 and at most 1000"),
     (PublishedAlignment.Settings, "batch", 1, "a whole number of at least 2 and at most 1000"),

@@ -16,6 +16,9 @@ METHODS = Registry(
         "feddistill": ("ktl.methods.feddistill:FedDistill", "class-mean logits averaged"),
         "fedproto": ("ktl.methods.fedproto:FedProto", "class-mean features averaged"),
         "fedtgp": ("ktl.methods.fedtgp:FedTGP", "trainable prototypes with an adaptive margin"),
+        "fedmrl": ("ktl.methods.fedmrl:FedMRL", "a small shared model, its features fused with the private ones"),
+        "fedl2g-l": ("ktl.methods.fedl2g:FedL2GLogits", "targets of logits, learnt from what they do to a quiz"),
+        "fedl2g-f": ("ktl.methods.fedl2g:FedL2GFeatures", "targets of features, learnt likewise"),
     },
     adapt="ktl.methods.base:checked",
 )

@@ -27,6 +27,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 METHODS = ["local", "fedktl", "lg-fedavg", "fedgen", "fedgh", "fml", "fedkd", "feddistill", "fedproto", "fedtgp"]
+METHODS += ["fedmrl", "fedl2g-l", "fedl2g-f"]
 QUICK = ["--steps", "40", "--warmup-steps", "60", "--pairs-per-class", "40"]
 PUBLISHED = [
     "--shots",
