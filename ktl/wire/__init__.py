@@ -19,6 +19,7 @@ from ktl.wire.opening import (
 )
 from ktl.wire.pairs import PAIRS_HEADER_BYTES, count_pairs, decode_pairs, encode_pairs
 from ktl.wire.prototypes import MAX_PROTOTYPE_BYTES, decode_prototypes, encode_prototypes
+from ktl.wire.statistics import MAX_STATISTICS_BYTES, decode_statistics, encode_statistics
 from ktl.wire.tensors import MAX_HEADER_BYTES
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "MAX_PAIRS_PER_CLASS",
     "MAX_PAIR_BYTES",
     "MAX_PROTOTYPE_BYTES",
+    "MAX_STATISTICS_BYTES",
     "PAIRS_HEADER_BYTES",
     "VERSION",
     "SessionReply",
@@ -38,7 +40,9 @@ __all__ = [
     "decode_message",
     "decode_pairs",
     "decode_prototypes",
+    "decode_statistics",
     "encode_message",
     "encode_pairs",
     "encode_prototypes",
+    "encode_statistics",
 ]
