@@ -84,6 +84,8 @@ def print_choices(registry: Registry, option: str, place: str | None) -> None:
         output.print(f"set those of other packages by --set {place}.NAME=VALUE")
     elif example:
         output.print(f"\nset them by their names: --set {shlex.quote(example)}; null stands for none")
+    elif option == "--model":
+        output.print("\nany classifier of torchvision, from scratch: torchvision.models:efficientnet_b0 and its like")
     elif option == "--data":
         from ktl.data.vision import data_folder
 

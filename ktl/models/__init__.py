@@ -35,6 +35,7 @@ GROUPS: dict[str, list[str]] = {
     "HtFE2": ["cnn4", "resnet18"],
     "HtFE3": ["resnet10", "resnet18", "resnet34"],
     "HtFE4": ["cnn4", "googlenet", "mobilenetv2", "resnet18"],
+    "HtFE5": ["googlenet", "mobilenetv2", "resnet18", "resnet34", "resnet50"],
     "HtFE8": _EIGHT,
     "HtFE9": [
         "resnet4",
@@ -49,7 +50,7 @@ GROUPS: dict[str, list[str]] = {
     ],
     "HtM10": [*_EIGHT, "vit-b16", "vit-b32"],
 }
-"""The paper's model groups: client i takes the group's model i mod its size."""
+"""HtFLlib's groups of image models, all but HtFE5 the paper's too: client i takes the group's model i mod its size."""
 
 
 def model_group(names: str | Sequence[str]) -> list[str]:

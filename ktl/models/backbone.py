@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -49,21 +50,29 @@ def adapted(name: str, kind: Any) -> Callable[[int, int], Backbone]:
     `kind(channels, image_size)` builds it for images of 1 (grey) or 3 (RGB) channels and `image_size` pixels; it turns
     images, float32 (n, channels, image_size, image_size) in [-1, 1], into features, float32 (n, width), of whatever
     width; further dimensions are flattened. It has no classifier: ktl puts its own behind the 512 features that
-    `Backbone` makes of them. Its initial weights may come from torch's random numbers, which ktl seeds.
+    `Backbone` makes of them. Its initial weights may come from torch's random numbers, which ktl seeds. A function of
+    torchvision.models that makes a classification model is taken too, without weights: see `Headless`.
 
-    Returns the constructor (channels, image_size) of the extractor. UsageError is raised here if `kind` is no nn.Module
-    class, and by the constructor if `kind` cannot be built so or gives something else than features.
+    Returns the constructor (channels, image_size) of the extractor. UsageError is raised here if `kind` is neither, and
+    by the constructor if `kind` cannot be built so or gives something else than features.
     """
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+    make: Callable[[int, int], nn.Module]
+    if isinstance(kind, type) and issubclass(kind, nn.Module):
+        make, advice = kind, ""
+    elif isinstance(kind, FunctionType) and kind.__module__.rpartition(".")[0] == "torchvision.models":
+        from ktl.models.headless import Headless  # imports torchvision, which models of your own may do without
+
+        make, advice = lambda _, image_size: Headless(kind, image_size), "; try another --image-size"
+    else:
         raise UsageError(f"model {name!r} is no nn.Module class: give module:Class")
 
     def build(channels: int, image_size: int) -> Backbone:
         try:
-            body = kind(channels, image_size)
+            body = make(channels, image_size)
             with torch.no_grad():
                 features = body.eval()(torch.zeros(2, channels, image_size, image_size))
         except Exception as error:  # the user's code may raise anything
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = f"{type(error).__name__}: {error}".splitlines()[0] + advice
             raise UsageError(f"model {name!r} fails as {kind.__name__}({channels}, {image_size}): {reason}") from error
         if not isinstance(features, Tensor) or features.ndim < 2 or len(features) != 2:
             shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__

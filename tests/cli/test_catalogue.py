@@ -14,6 +14,7 @@ from ktl.data import DATASETS
 from ktl.generators import GENERATORS
 from ktl.methods import METHODS
 from ktl.models import MODELS
+from ktl.models.backbone import Backbone
 from ktl.objectives import TRANSFERS
 from ktl.objectives.settings import TransferSettings
 from ktl.registry import Registry
@@ -95,6 +96,11 @@ def test_every_choice_is_listed_with_what_it_is(ktl: Ktl, command: str, option: 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert first_words(ended.stdout) == [option, *registry.names(), "module:Class"]
     assert all(registry.summary(name) in ended.stdout for name in registry.names())
+
+
+def test_models_says_how_those_of_torchvision_are_named(ktl: Ktl) -> None:
+    [name] = [word for word in ktl("models").stdout.split() if word.startswith("torchvision.models:")]
+    assert isinstance(MODELS.load(name)(3, 32), Backbone)
 
 
 def test_an_installed_choice_is_listed_with_its_settings_and_how_to_set_them(ktl: Ktl, tmp_path: Path) -> None:

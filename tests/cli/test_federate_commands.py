@@ -41,7 +41,7 @@ def test_federate_prints_local_beside_fedktl(ktl: Ktl, small: list[object], tmp_
     [
         (["--join-ratio", "0"], "join_ratio is 0.0: give a number above 0 and at most 1"),
         (["--method", "fedsgd"], "unknown method 'fedsgd': choose one of local, fedktl"),
-        (["--models", "HtFE5"], "unknown model or group 'HtFE5'"),
+        (["--models", "HtFE6"], "unknown model or group 'HtFE6'"),
         (["--recipe", "other"], "unknown recipe 'other'"),
         (["--models", "no.such:Net"], "cannot load model 'no.such:Net'"),
         (["--partition", "pathological", "--classes-per-client", "9"], "--classes-per-client is 9: the data has 3"),
