@@ -24,7 +24,7 @@ ALLOWED = {
     "generators": LEAVES | {"generators", "data"},
     "alignment": LEAVES | {"alignment", "generators"},
     "learning": LEAVES | {"learning", "objectives", "models", "data"},
-    "methods": LEAVES | {"methods", "learning", "objectives", "models", "data"},
+    "methods": LEAVES | {"methods", "learning", "objectives", "models", "data", "shared_space"},
     # of generators and alignments it knows the names and settings, which a run's configuration holds
     "loop": LEAVES | {"loop", "methods", "learning", "models", "data", "generators", "alignment"},
     "edge": LEAVES | {"edge", "loop", "methods", "learning", "models", "data"},

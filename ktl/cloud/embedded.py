@@ -8,7 +8,15 @@ from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.errors import UsageError
 from ktl.generators.base import ImageGenerator
 from ktl.prototypes import Prototypes
-from ktl.wire import SessionRequest, decode_message, decode_prototypes, encode_message, encode_pairs
+from ktl.wire import (
+    SessionRequest,
+    decode_message,
+    decode_prototypes,
+    decode_statistics,
+    encode_message,
+    encode_pairs,
+    encode_statistics,
+)
 
 
 class EmbeddedCloud:
@@ -39,6 +47,14 @@ class EmbeddedCloud:
         request = self._cloud.request
         pairs = self._cloud.pairs(_decoded(uploads, request.num_classes))
         return encode_pairs(pairs, request.image_format, request.download_bytes)
+
+    def pool(self, uploads: Mapping[int, bytes]) -> bytes:
+        """Class statistics by client number up, those of all clients so far down. Raises WireError, UsageError."""
+        if self._cloud is None:
+            raise UsageError("the session is not open: call open() before pool()")
+        classes, dimension = self._cloud.request.num_classes, self.generator.latent_dim
+        statistics = {client: decode_statistics(upload, classes, dimension) for client, upload in uploads.items()}
+        return encode_statistics(self._cloud.pool(statistics))
 
 
 def _decoded(uploads: Mapping[int, bytes], num_classes: int) -> list[Prototypes]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ktl.alignment import ALIGNMENTS
 from ktl.alignment.base import Alignment
+from ktl.class_statistics import ClassStatistics, pooled
 from ktl.data.transforms import fit_batch
 from ktl.generators.base import ImageGenerator
 from ktl.pairs import ImageVectorPairs
@@ -30,6 +31,7 @@ class KnowledgeCloud:
     def __init__(self, generator: ImageGenerator, request: SessionRequest, *, trusted: bool = False) -> None:
         self.generator = generator
         self.request = request
+        self._contributions: dict[int, ClassStatistics] = {}
         name = request.alignment if trusted else ALIGNMENTS.check_installed(request.alignment)
         strategy = ALIGNMENTS.load(name)
         settings = from_table(ALIGNMENTS.settings_of(name), request.alignment_settings)
@@ -55,6 +57,11 @@ class KnowledgeCloud:
         """
         latents, classes = (tensor.split(DRAWN_AT_ONCE) for tensor in self._align(prototypes))
         return (self._draw(*batch) for batch in zip(latents, classes, strict=True))
+
+    def pool(self, statistics: Mapping[int, ClassStatistics]) -> ClassStatistics:
+        """Takes in class statistics by client; returns the sum over all clients so far, each client's latest ones."""
+        self._contributions |= statistics
+        return pooled([part for _, part in sorted(self._contributions.items())])
 
     def skip(self, prototypes: Sequence[Prototypes]) -> None:
         """Takes a round that was answered earlier into the alignment's state, without drawing its images again."""

@@ -129,7 +129,7 @@ class EdgeRun:
         self.method: Method = Local(NoSettings(), problem)
         etf_seed = config.seed
         if self.exchange is not None:
-            self.method = FedKTL(NoSettings(), problem)
+            self.method = FedKTL(FedKTL.Settings(), problem)
             self.method.exchange = self.exchange
             etf_seed = self.exchange.about.etf_seed
         self.learner = EdgeLearner(task, config, etf_seed)  # refuses impossible settings before anything is written

@@ -30,6 +30,7 @@ from ktl.loop.rounds import Loop, Observer, Round, Scores
 from ktl.machine import cores
 from ktl.methods import METHODS
 from ktl.methods.base import Method, Problem
+from ktl.methods.message import Message
 from ktl.models import model_group
 from ktl.registry import chosen
 from ktl.seeds import stream
@@ -188,13 +189,15 @@ def described(method: Method, finished: Round, scores: Scores) -> Row:
 
 def _traffic(method: Method, finished: Round) -> Row:
     sent, message = finished.sent, finished.message
+    done, closing = len(finished.outcomes), finished.closing or Message()
     upward = [each for each in [*sent.values(), *finished.reports.values()] if each]
     return {
         "bytes_up": sum(each.size for each in upward),
-        "bytes_down": len(sent) * message.size,
-        "bytes_broadcast": message.size if sent else 0,  # the one message, as a broadcast carries it
+        "bytes_down": len(sent) * message.size + done * closing.size,
+        "bytes_broadcast": (message.size if sent else 0) + closing.size,  # as a broadcast carries them
         "numbers_up": sum(method.numbers_up(each) for each in upward),
-        "numbers_down": len(sent) * (method.numbers_down(message) if message else 0),
+        "numbers_down": len(sent) * (method.numbers_down(message) if message else 0)
+        + done * (method.numbers_down(closing) if closing else 0),
     }
 
 

@@ -107,6 +107,11 @@ class EdgeLearner:
         before = self._on_shots
         self._on_shots = Stage(self._shot_parts(), [before.optimizers[0], *extra], before.pairs_per_step)
 
+    @property
+    def pairs(self) -> ImageVectorPairs | None:
+        """All that are kept of the pairs received; None before the first."""
+        return concatenate(self._pairs) if self._pairs else None
+
     def plan(self) -> RoundPlan:
         """What the current round consists of. Raises UsageError for settings that leave it without a step."""
         shots, classes = len(self.task.shot_labels), len(self.task.class_names)
@@ -118,7 +123,7 @@ class EdgeLearner:
 
     def train_round(self, on_step: OnStep, should_stop: Callable[[], bool]) -> bool:
         """Does the rest of the current round's steps; returns whether it got to the end before `should_stop()`."""
-        pairs = concatenate(self._pairs) if self._pairs else None
+        pairs = self.pairs
         start = 0
         for stage, span in self._stages():
             while self.round_step < start + span.steps:

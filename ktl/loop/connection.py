@@ -20,3 +20,6 @@ class CloudConnection(Protocol):
 
     def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
         """One round: the clients' prototypes up, the image-vector pairs for all of them down."""
+
+    def pool(self, uploads: Mapping[int, bytes]) -> bytes:
+        """The clients' class statistics up, those of all clients so far down: a client's latest ones count."""

@@ -15,6 +15,8 @@ from ktl.settings import as_table
 from ktl.wire import SessionReply, SessionRequest, decode_message, encode_message
 
 PAIRS_FILE = re.compile(r"round-(\d+)-pairs\.safetensors")
+POOLED_FILE = re.compile(r"round-(\d+)-pooled\.safetensors")
+STATISTICS_FILE = re.compile(r"round-(\d+)-statistics-(\d+)\.safetensors")
 UPLOAD_FILE = re.compile(r"round-(\d+)-prototypes-(\d+)\.safetensors")
 
 
@@ -27,6 +29,8 @@ class CloudExchange:
         self.connection = connection
         sent = encode_message(request)
         self.reply = connection.open(sent, [self._uploads(r) for r in self.rounds()])
+        for round_index in self._answered(POOLED_FILE):
+            connection.pool(self._uploads(round_index, STATISTICS_FILE))
         self.opening = (len(sent), len(self.reply))  # bytes up and down
 
     @property
@@ -41,14 +45,15 @@ class CloudExchange:
         """
         pairs = self._pairs(round_index)
         if not pairs.exists():
-            self.folder.mkdir(exist_ok=True)
-            for client, payload in uploads.items():
-                upload = self._upload(round_index, client)
-                if not upload.exists():
-                    write_atomically(upload, payload)
-            kept = {client: self._upload(round_index, client).read_bytes() for client in uploads}
-            write_atomically(pairs, self.connection.exchange(kept))
+            write_atomically(pairs, self.connection.exchange(self._kept(round_index, "prototypes", uploads)))
         return pairs.read_bytes()
+
+    def pooled(self, round_index: int, uploads: Mapping[int, bytes]) -> bytes:
+        """Class statistics of all clients so far, kept in wire/ likewise."""
+        pooled = self.folder / f"round-{round_index + 1:03d}-pooled.safetensors"
+        if not pooled.exists():
+            write_atomically(pooled, self.connection.pool(self._kept(round_index, "statistics", uploads)))
+        return pooled.read_bytes()
 
     def kept(self, round_index: int) -> tuple[dict[int, bytes], bytes]:
         """Uploads by client and pairs of a round that is answered, as they lie in wire/."""
@@ -56,16 +61,25 @@ class CloudExchange:
 
     def rounds(self) -> list[int]:
         """Those that are answered, from 0."""
-        names = [PAIRS_FILE.fullmatch(file.name) for file in self.folder.glob("*")]
+        return self._answered(PAIRS_FILE)
+
+    def _answered(self, kind: re.Pattern[str]) -> list[int]:
+        names = [kind.fullmatch(file.name) for file in self.folder.glob("*")]
         return sorted(int(name[1]) - 1 for name in names if name is not None)
 
-    def _uploads(self, round_index: int) -> dict[int, bytes]:
-        names = [(UPLOAD_FILE.fullmatch(file.name), file) for file in self.folder.glob("*")]
+    def _kept(self, round_index: int, kind: str, uploads: Mapping[int, bytes]) -> dict[int, bytes]:
+        """The uploads as they lie in wire/, written there first if they do not yet."""
+        self.folder.mkdir(exist_ok=True)
+        files = {c: self.folder / f"round-{round_index + 1:03d}-{kind}-{c}.safetensors" for c in uploads}
+        for client, file in files.items():
+            if not file.exists():
+                write_atomically(file, uploads[client])
+        return {client: file.read_bytes() for client, file in files.items()}
+
+    def _uploads(self, round_index: int, kind: re.Pattern[str] = UPLOAD_FILE) -> dict[int, bytes]:
+        names = [(kind.fullmatch(file.name), file) for file in self.folder.glob("*")]
         own = {int(name[2]): file for name, file in names if name is not None and int(name[1]) == round_index + 1}
         return {client: own[client].read_bytes() for client in sorted(own)}
-
-    def _upload(self, round_index: int, client: int) -> Path:
-        return self.folder / f"round-{round_index + 1:03d}-prototypes-{client}.safetensors"
 
     def _pairs(self, round_index: int) -> Path:
         return self.folder / f"round-{round_index + 1:03d}-pairs.safetensors"

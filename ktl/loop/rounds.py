@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,6 +42,7 @@ class Round:
     message: Message
     outcomes: Mapping[int, Outcome]  # of those that finished it
     left_out: Mapping[int, str]
+    closing: Message | None = None  # what the cloud sent to those that finished, if anything
 
     @property
     def reports(self) -> dict[int, Message]:
@@ -144,12 +145,17 @@ class Loop:
         outcomes = self.clients.learn(list(sent), index, message, self._watch())
         left_out |= {client: outcome.error for client, outcome in outcomes.items() if outcome.error is not None}
         done = {client: outcome for client, outcome in outcomes.items() if outcome.error is None}
-        self.scores.by_client |= {client: (outcome.right, outcome.tested) for client, outcome in done.items()}
-        if untested := [client for client in self.every_client if client not in self.scores.by_client]:
-            self.scores.by_client |= self.clients.test(untested, message)
         finished = Round(index, sent, message, done, left_out)
         if any(finished.reports.values()):
             self.method.collect(index, finished.reports)
+        if self.method.closes_rounds:
+            closing = self.method.close(index, message, finished.reports)
+            self.scores.by_client |= self.clients.test(list(done), closing)
+            finished = replace(finished, closing=closing)
+        else:
+            self.scores.by_client |= {client: (outcome.right, outcome.tested) for client, outcome in done.items()}
+        if untested := [client for client in self.every_client if client not in self.scores.by_client]:
+            self.scores.by_client |= self.clients.test(untested, message)
         return finished
 
     def _watch(self) -> Watch:

@@ -57,6 +57,9 @@ class Exchange(Protocol):
     def answered(self, round_index: int, uploads: Mapping[int, bytes]) -> bytes:
         """Pairs of a round, from what its clients upload."""
 
+    def pooled(self, round_index: int, uploads: Mapping[int, bytes]) -> bytes:
+        """Class statistics of all clients so far, from those that a round's clients upload after they trained."""
+
     def rounds(self) -> list[int]:
         """Those that were answered before."""
 
@@ -105,7 +108,10 @@ class Method:
         return Message()
 
     def predictor(self, learner: EdgeLearner, message: Message) -> nn.Module:
-        """What classifies the test images: images in [-1, 1] -> logits or other scores (n, classes)."""
+        """What classifies the test images: images in [-1, 1] -> logits or other scores (n, classes).
+
+        `message` is the round's, or what `close` made of it.
+        """
         return learner.model
 
     # the cloud's half
@@ -120,6 +126,15 @@ class Method:
 
     def collect(self, round_index: int, reports: Mapping[int, Message]) -> None:
         """Takes in what the edges that finished the round reported, by client."""
+
+    @property
+    def closes_rounds(self) -> bool:
+        """Whether `close` sends the edges something that they predict by: then they are tested after it."""
+        return False
+
+    def close(self, round_index: int, message: Message, reports: Mapping[int, Message]) -> Message:
+        """What the cloud sends, after it collected the reports, to the edges that finished the round."""
+        return message
 
     def state(self) -> Mapping[str, Tensor]:
         """All that the cloud must keep between rounds."""
@@ -163,10 +178,10 @@ checked = subclass(Method, "method")
 
 
 @torch.no_grad()
-def features_of(learner: EdgeLearner) -> Tensor:
-    """Features (n, 512) of an edge's training images, in eval mode."""
+def features_of(learner: EdgeLearner, images: Tensor | None = None) -> Tensor:
+    """Features (n, 512) of images, uint8 (n, c, size, size), in eval mode: an edge's training images if none."""
     extractor = learner.model.eval().extractor
-    batches = learner.task.shot_images.split(BATCH)
+    batches = (learner.task.shot_images if images is None else images).split(BATCH)
     return torch.cat([extractor(to_network(batch.to(learner.device))).cpu() for batch in batches])
 
 

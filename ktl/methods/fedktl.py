@@ -1,23 +1,58 @@
 """FedKTL: Zhang et al., "An Upload-Efficient Scheme for Transferring Knowledge" (CVPR 2024), the loop of this project.
 
 Up: class prototypes. Down: image-vector pairs, the same for every edge of a round. With one edge it is KTL.
+
+Beside the paper, with `pool`: pairs teach every extractor, whatever its architecture, to predict a generated image's
+latent. After training each edge sends sums of the points that its images have there, and predicts by those of all edges
+and its own classifier together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
 
+import torch
+from torch import nn
+
+from ktl.class_statistics import class_statistics
+from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
-from ktl.methods.base import Exchange, Method
+from ktl.methods.base import Exchange, Method, features_of
 from ktl.methods.message import Message
 from ktl.models.classifiers import EtfClassifier
 from ktl.pairs import ImageVectorPairs
-from ktl.wire import SessionReply, decode_message, decode_pairs, decode_prototypes, encode_prototypes
+from ktl.settings import Meta, Settings
+from ktl.shared_space.discriminant import discriminant
+from ktl.shared_space.pooled_model import PooledModel
+from ktl.shared_space.space_map import SpaceMap, fit_space_map
+from ktl.wire import (
+    SessionReply,
+    decode_message,
+    decode_pairs,
+    decode_prototypes,
+    decode_statistics,
+    encode_prototypes,
+    encode_statistics,
+)
+
+MAX_DIMENSION = 1024  # of a latent space in which statistics are pooled: the moment has its square
+
+
+@dataclass(frozen=True)
+class PoolingSettings(Settings):
+    """Whether edges learn from each other through sums in the generator's latent space."""
+
+    pool: Annotated[bool, Meta(description="Classify by the class statistics of all edges, too.")] = False
+    weight: Annotated[float, Meta(ge=0, description="Of their scores beside an edge's own log-probabilities.")] = 1.0
+    prior: Annotated[float, Meta(ge=0, description="Of the log of an edge's own class frequencies.")] = 0.5
 
 
 class FedKTL(Method):
     """Payloads are those of `ktl.wire`, so the bytes counted are the bytes that a network would carry."""
 
+    Settings = PoolingSettings
     classifier = EtfClassifier
     uses_pairs = True
     _decoded: tuple[bytes, ImageVectorPairs] | None = None
@@ -28,6 +63,11 @@ class FedKTL(Method):
     def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
         if not asked:
             return Message()
+        if self.settings.pool and self._latent_dim > MAX_DIMENSION:
+            raise UsageError(
+                f"latents of {self._latent_dim} numbers cannot be pooled, only up to {MAX_DIMENSION}: "
+                "leave method.pool off, or take another --generator"
+            )
         uploads = {client: message.payloads["prototypes"] for client, message in asked.items()}
         return self._message(self._session().answered(round_index, uploads))
 
@@ -45,14 +85,51 @@ class FedKTL(Method):
     def recall(self, learner: EdgeLearner, message: Message) -> None:
         learner.receive(self.pairs_in(message))
 
+    def report(self, learner: EdgeLearner) -> Message:
+        if not self.settings.pool or learner.pairs is None:
+            return Message()
+        with torch.no_grad():
+            points = space_map_of(learner)(features_of(learner))
+        return Message(payloads={"statistics": encode_statistics(class_statistics(points, learner.task.shot_labels))})
+
+    @property
+    def closes_rounds(self) -> bool:
+        return bool(self.settings.pool)
+
+    def close(self, round_index: int, message: Message, reports: Mapping[int, Message]) -> Message:
+        uploads = {client: report.payloads["statistics"] for client, report in reports.items()}
+        if not uploads:
+            return Message()
+        return Message(payloads={"statistics": self._session().pooled(round_index, uploads)})
+
+    def predictor(self, learner: EdgeLearner, message: Message) -> nn.Module:
+        """The edge's own model, with the statistics of all edges where they have come."""
+        if "statistics" not in message.payloads or learner.pairs is None:
+            return learner.model
+        classes = self.problem.classes
+        statistics = decode_statistics(message.payloads["statistics"], classes, learner.pairs.vectors.shape[1])
+        return PooledModel(
+            learner.model.extractor,
+            learner.model.classifier,
+            space_map_of(learner),
+            discriminant(statistics, classes),
+            learner.task.shot_labels.bincount(minlength=classes),
+            weight=self.settings.weight,
+            prior=self.settings.prior,
+        ).to(learner.device)
+
     def numbers_up(self, message: Message) -> int:
-        """A prototype of K numbers for each class that the client has."""
+        """A prototype of K numbers for each class that the client has; and what its statistics have, if it sent any."""
         if not message:
             return 0
+        if "statistics" in message.payloads:
+            return self._numbers_in(message.payloads["statistics"])
         return decode_prototypes(message.payloads["prototypes"], self.problem.request.num_classes).vectors.numel()
 
     def numbers_down(self, message: Message) -> int:
-        """Raw pixels and latents."""
+        """Raw pixels and latents; or what statistics have."""
+        if "statistics" in message.payloads:
+            return self._numbers_in(message.payloads["statistics"])
         pairs = self.pairs_in(message)
         return pairs.images.numel() + pairs.vectors.numel()
 
@@ -64,6 +141,15 @@ class FedKTL(Method):
             self._decoded = payload, decode_pairs(payload, self.problem.request, reply.latent_dim)
         return self._decoded[1]
 
+    def _numbers_in(self, payload: bytes) -> int:
+        """Sums, and the moment's half."""
+        sums = decode_statistics(payload, self.problem.classes, self._latent_dim).sums
+        return sums.numel() + self._latent_dim * (self._latent_dim + 1) // 2
+
+    @property
+    def _latent_dim(self) -> int:
+        return decode_message(self._session().reply, SessionReply).latent_dim
+
     def _message(self, pairs: bytes) -> Message:
         return Message(payloads={"pairs": pairs, "reply": self._session().reply})
 
@@ -71,3 +157,10 @@ class FedKTL(Method):
         if self.exchange is None:
             raise LookupError("the run has not opened a session with a cloud")
         return self.exchange
+
+
+def space_map_of(learner: EdgeLearner) -> SpaceMap:
+    """From the edge's present features to the latents of the pairs that it has: at least one."""
+    pairs = learner.pairs
+    assert pairs is not None
+    return fit_space_map(features_of(learner, pairs.images), pairs.vectors)

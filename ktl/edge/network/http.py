@@ -90,6 +90,10 @@ class HttpCloud:
         self._round += 1
         return pairs
 
+    def pool(self, uploads: Mapping[int, bytes]) -> bytes:
+        """Raises UsageError: no service takes class statistics yet."""
+        raise UsageError("a cloud elsewhere does not pool class statistics yet: leave method.pool off")
+
     @property
     def _query(self) -> str:
         return "" if self.clients == 1 else f"?quorum={self.clients}"

@@ -1,0 +1,180 @@
+"""FedKTL with pooled class statistics: what predicts, what travels, and runs that are stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ktl.checkpoint import load_checkpoint
+from ktl.class_statistics import class_statistics
+from ktl.cloud.embedded import EmbeddedCloud
+from ktl.data.partition import FederatedData
+from ktl.data.transforms import to_network
+from ktl.edge.network.http import HttpCloud
+from ktl.edge.network.transport import Access
+from ktl.errors import UsageError
+from ktl.federation.processes import federated_edges, make_method
+from ktl.federation.run import federate, federated_problem
+from ktl.federation.settings import FederationConfig
+from ktl.files import read_rows
+from ktl.generators.stylegan import StyleGANGenerator
+from ktl.loop.edges import Edges
+from ktl.loop.exchange import CloudExchange
+from ktl.loop.rounds import Interrupted
+from ktl.methods import METHODS
+from ktl.methods.base import Method
+from ktl.methods.message import Message
+from ktl.shared_space.discriminant import discriminant
+from ktl.wire import decode_statistics, encode_statistics
+
+
+@pytest.fixture
+def pooling(plain: FederationConfig) -> FederationConfig:
+    training = replace(plain.training, steps=6, batch=16)
+    return replace(plain, method=METHODS.choose("fedktl", pool=True), rounds=3, training=training)
+
+
+def first_round(
+    config: FederationConfig, shared: FederatedData, cloud: EmbeddedCloud, wire: Path
+) -> tuple[Edges, Method, Message, dict[int, Message]]:
+    """Both clients after a round: edges, cloud, its answer, and the reports."""
+    problem = federated_problem(config, shared)
+    edges = federated_edges(config, problem, {0: shared.task(0), 1: shared.task(1)})
+    method = make_method(config, problem)
+    method.exchange = CloudExchange(problem.request, wire, cloud)
+    asked = {c: m for c, m in edges.ask([0, 1], 0).items() if isinstance(m, Message)}
+    answer = method.answer(0, asked)
+    reports = {client: outcome.report for client, outcome in edges.learn([0, 1], 0, answer).items()}
+    return edges, method, answer, reports
+
+
+def points(edges: Edges, client: int, images: Tensor) -> Tensor:
+    """Where an edge sees images in the space of latents: a ridge regression of 64 degrees of freedom, written anew."""
+    learner = edges.learners[client]
+    pairs = learner.pairs
+    assert pairs is not None
+    with torch.no_grad():
+        x, z = (learner.model.extractor(to_network(each)).double() for each in (pairs.images, images))
+    mean, deviation = x.mean(dim=0), x.std(dim=0, unbiased=False)
+    alive = deviation > 1e-6 * deviation.max()
+    design, asked = (((each - mean) / deviation)[:, alive] for each in (x, z))
+    y = pairs.vectors.double()
+    targets = (y - y.mean(dim=0)) / y.std(dim=0, unbiased=False)
+    left, singular, right = torch.linalg.svd(design, full_matrices=False)
+    low, high = torch.tensor(1e-9), torch.tensor(1e9)
+    for _ in range(200):
+        penalty = (low * high).sqrt()
+        freedom = float((singular**2 / (singular**2 + penalty)).sum())
+        low, high = (penalty, high) if freedom > 64 else (low, penalty)
+    weight = right.T @ ((singular / (singular**2 + high))[:, None] * (left.T @ targets))
+    return F.normalize(asked @ weight, dim=1).float()
+
+
+def test_edges_send_the_sums_of_their_images_points_and_predict_by_those_of_all(
+    pooling: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
+) -> None:
+    config = replace(pooling, method=METHODS.choose("fedktl", pool=True, weight=0.7, prior=2.0))
+    edges, method, answer, reports = first_round(config, shared, EmbeddedCloud(tiny_generator), tmp_path / "wire")
+    classes, tasks = method.problem.classes, {client: shared.task(client) for client in (0, 1)}
+    seen = {client: points(edges, client, task.shot_images) for client, task in tasks.items()}
+    for client, task in tasks.items():
+        sent = decode_statistics(reports[client].payloads["statistics"], classes, tiny_generator.latent_dim)
+        expected = class_statistics(seen[client], task.shot_labels)
+        torch.testing.assert_close(sent.means, expected.means, atol=0.01, rtol=0)
+        assert sent.counts.tolist() == expected.counts.tolist()
+    closing = method.close(0, answer, reports)
+    statistics = decode_statistics(closing.payloads["statistics"], classes, tiny_generator.latent_dim)
+    everyone = class_statistics(torch.cat([*seen.values()]), torch.cat([task.shot_labels for task in tasks.values()]))
+    torch.testing.assert_close(statistics.means, everyone.means, atol=0.02, rtol=0)
+    for client, task in tasks.items():
+        model, counts = edges.learners[client].model, task.shot_labels.bincount(minlength=classes) + 0.1
+        with torch.no_grad():
+            found = edges.method.predictor(edges.learners[client], closing).eval()(to_network(task.test_images))
+            own = model(to_network(task.test_images)).log_softmax(dim=1)
+            pooled = discriminant(statistics, classes)(points(edges, client, task.test_images))
+        expected_logits = own + 0.7 * pooled + 2.0 * (counts / counts.sum()).log()
+        torch.testing.assert_close(found, expected_logits, atol=1e-3, rtol=1e-3)
+
+
+def test_what_closes_a_round_is_counted_and_what_edges_predict_by_is_tested(
+    pooling: FederationConfig, shared: FederatedData, tmp_path: Path
+) -> None:
+    def run(**settings: Any) -> Path:
+        out = tmp_path / "-".join(map(str, settings.values()))
+        federate(replace(pooling, method=METHODS.choose("fedktl", **settings)), out, data=shared, workers=0)
+        return out
+
+    without, silent, told = (
+        read_rows(run(**settings) / "metrics.jsonl")
+        for settings in ({"pool": False}, {"pool": True, "weight": 0.0, "prior": 0.0}, {"pool": True, "weight": 50.0})
+    )
+    sizes = [file.stat().st_size for file in sorted((tmp_path / "True-50.0" / "wire").glob("round-001-*"))]
+    names = [file.name for file in sorted((tmp_path / "True-50.0" / "wire").glob("round-001-*"))]
+    assert names == [
+        *("round-001-pairs.safetensors", "round-001-pooled.safetensors"),
+        *(f"round-001-{kind}-{c}.safetensors" for kind in ("prototypes", "statistics") for c in (0, 1)),
+    ]
+    assert told[0]["bytes_up"] == sum(sizes[2:])
+    assert told[0]["bytes_down"] - without[0]["bytes_down"] == 2 * sizes[1]
+    assert told[0]["bytes_broadcast"] - without[0]["bytes_broadcast"] == sizes[1]
+    assert told[0]["numbers_up"] > without[0]["numbers_up"]
+    assert [row["accuracy"] for row in silent] == [row["accuracy"] for row in without]  # statistics of weight 0
+    assert [row["accuracy"] for row in told] != [row["accuracy"] for row in without]
+
+
+def test_a_pooling_run_that_is_stopped_goes_on_to_the_same_bits(
+    pooling: FederationConfig, shared: FederatedData, tmp_path: Path
+) -> None:
+    config = replace(pooling, join_ratio=0.5)
+    federate(config, tmp_path / "whole", data=shared, workers=0)
+    for _ in (1, 2):
+        stops = iter((False, True))
+        with pytest.raises(Interrupted):
+            federate(
+                config,
+                tmp_path / "parts",
+                data=shared,
+                workers=0,
+                resume=True,
+                should_stop=lambda stops=stops: next(stops),  # type: ignore[misc]
+            )
+    federate(config, tmp_path / "parts", data=shared, workers=0, resume=True)
+    one, other = (load_checkpoint(tmp_path / name / "checkpoint.safetensors")[1] for name in ("whole", "parts"))
+    assert one["scores"] == other["scores"]
+    wires = [{f.name: f.read_bytes() for f in (tmp_path / name / "wire").iterdir()} for name in ("whole", "parts")]
+    assert wires[0] == wires[1]
+    assert sum("pooled" in name for name in wires[0]) == 3
+
+
+def test_a_client_that_takes_part_again_replaces_what_it_sent_before(
+    pooling: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
+) -> None:
+    cloud = EmbeddedCloud(tiny_generator)
+    _, method, _, reports = first_round(pooling, shared, cloud, tmp_path / "wire")
+    classes, dimension = method.problem.classes, tiny_generator.latent_dim
+    uploads = {client: report.payloads["statistics"] for client, report in reports.items()}
+    both = decode_statistics(cloud.pool(uploads), classes, dimension)
+    alone = decode_statistics(uploads[0], classes, dimension)
+    assert int(both.counts.sum()) == sum(len(shared.task(client).shot_labels) for client in (0, 1))
+    again = cloud.pool({1: encode_statistics(alone)})
+    assert int(decode_statistics(again, classes, dimension).counts.sum()) == 2 * int(alone.counts.sum())
+
+
+def test_latents_that_are_too_wide_and_clouds_that_do_not_pool_are_refused(
+    pooling: FederationConfig,
+    shared: FederatedData,
+    tiny_generator: StyleGANGenerator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ktl.methods.fedktl.MAX_DIMENSION", tiny_generator.latent_dim - 1)
+    with pytest.raises(UsageError, match=r"cannot be pooled, only up to \d+: leave method.pool off"):
+        federate(pooling, tmp_path / "wide", data=shared, workers=0)
+    with pytest.raises(UsageError, match="does not pool class statistics yet"):
+        HttpCloud(Access("http://127.0.0.1:1", "ktl_none"), tmp_path / "http").pool({})
