@@ -1,4 +1,4 @@
-"""The one loop, over one edge or many: ask -> answer -> learn -> report -> collect, as a folder that can be resumed."""
+"""The one loop over one edge or many: ask, answer, learn, report, collect, close; as a folder that can be resumed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """What a federated method is: what an edge sends, what the cloud makes of it, and how an edge uses the answer.
 
-A round is ask (edges, optional) -> answer (cloud) -> learn, train, report (edges) -> collect (cloud). The edge's half
+A round is ask (edges, optional) -> answer (cloud) -> learn, train, report (edges) -> collect (cloud), and for some
+methods -> close (cloud): then edges are tested with what it sent. The edge's half
 runs in the client's process on a copy of the method that knows the settings and nothing of the cloud's state.
 """
 

@@ -24,7 +24,6 @@ from ktl.methods.message import Message
 from ktl.models.classifiers import EtfClassifier
 from ktl.pairs import ImageVectorPairs
 from ktl.settings import Meta, Settings
-from ktl.shared_space.discriminant import discriminant
 from ktl.shared_space.pooled_model import PooledModel
 from ktl.shared_space.space_map import SpaceMap, fit_space_map
 from ktl.wire import (
@@ -45,8 +44,10 @@ class PoolingSettings(Settings):
     """Whether edges learn from each other through sums in the generator's latent space."""
 
     pool: Annotated[bool, Meta(description="Classify by the class statistics of all edges, too.")] = False
-    weight: Annotated[float, Meta(ge=0, description="Of their scores beside an edge's own log-probabilities.")] = 1.0
-    prior: Annotated[float, Meta(ge=0, description="Of the log of an edge's own class frequencies.")] = 0.5
+    own: Annotated[
+        float, Meta(ge=0, description="Of its own log-probabilities, times its share of the pooled images.")
+    ] = 4.0
+    prior: Annotated[float, Meta(ge=0, description="Of the log of an edge's own class frequencies.")] = 1.0
 
 
 class FedKTL(Method):
@@ -112,9 +113,9 @@ class FedKTL(Method):
             learner.model.extractor,
             learner.model.classifier,
             space_map_of(learner),
-            discriminant(statistics, classes),
+            statistics,
             learner.task.shot_labels.bincount(minlength=classes),
-            weight=self.settings.weight,
+            own=self.settings.own,
             prior=self.settings.prior,
         ).to(learner.device)
 

@@ -79,7 +79,7 @@ def points(edges: Edges, client: int, images: Tensor) -> Tensor:
 def test_edges_send_the_sums_of_their_images_points_and_predict_by_those_of_all(
     pooling: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
 ) -> None:
-    config = replace(pooling, method=METHODS.choose("fedktl", pool=True, weight=0.7, prior=2.0))
+    config = replace(pooling, method=METHODS.choose("fedktl", pool=True, own=0.7, prior=2.0))
     edges, method, answer, reports = first_round(config, shared, EmbeddedCloud(tiny_generator), tmp_path / "wire")
     classes, tasks = method.problem.classes, {client: shared.task(client) for client in (0, 1)}
     seen = {client: points(edges, client, task.shot_images) for client, task in tasks.items()}
@@ -98,7 +98,9 @@ def test_edges_send_the_sums_of_their_images_points_and_predict_by_those_of_all(
             found = edges.method.predictor(edges.learners[client], closing).eval()(to_network(task.test_images))
             own = model(to_network(task.test_images)).log_softmax(dim=1)
             pooled = discriminant(statistics, classes)(points(edges, client, task.test_images))
-        expected_logits = own + 0.7 * pooled + 2.0 * (counts / counts.sum()).log()
+        mine, all_images = task.shot_labels, torch.cat([each.shot_labels for each in tasks.values()])
+        share = sum(int((mine == y).sum()) / int((all_images == y).sum()) for y in mine) / len(mine)
+        expected_logits = pooled + 0.7 * share * own + 2.0 * (counts / counts.sum()).log()
         torch.testing.assert_close(found, expected_logits, atol=1e-3, rtol=1e-3)
 
 
@@ -110,12 +112,12 @@ def test_what_closes_a_round_is_counted_and_what_edges_predict_by_is_tested(
         federate(replace(pooling, method=METHODS.choose("fedktl", **settings)), out, data=shared, workers=0)
         return out
 
-    without, silent, told = (
+    without, deaf, told = (
         read_rows(run(**settings) / "metrics.jsonl")
-        for settings in ({"pool": False}, {"pool": True, "weight": 0.0, "prior": 0.0}, {"pool": True, "weight": 50.0})
+        for settings in ({"pool": False}, {"pool": True, "own": 1e6, "prior": 0.0}, {"pool": True, "own": 0.0})
     )
-    sizes = [file.stat().st_size for file in sorted((tmp_path / "True-50.0" / "wire").glob("round-001-*"))]
-    names = [file.name for file in sorted((tmp_path / "True-50.0" / "wire").glob("round-001-*"))]
+    sizes = [file.stat().st_size for file in sorted((tmp_path / "True-0.0" / "wire").glob("round-001-*"))]
+    names = [file.name for file in sorted((tmp_path / "True-0.0" / "wire").glob("round-001-*"))]
     assert names == [
         *("round-001-pairs.safetensors", "round-001-pooled.safetensors"),
         *(f"round-001-{kind}-{c}.safetensors" for kind in ("prototypes", "statistics") for c in (0, 1)),
@@ -124,7 +126,7 @@ def test_what_closes_a_round_is_counted_and_what_edges_predict_by_is_tested(
     assert told[0]["bytes_down"] - without[0]["bytes_down"] == 2 * sizes[1]
     assert told[0]["bytes_broadcast"] - without[0]["bytes_broadcast"] == sizes[1]
     assert told[0]["numbers_up"] > without[0]["numbers_up"]
-    assert [row["accuracy"] for row in silent] == [row["accuracy"] for row in without]  # statistics of weight 0
+    assert [row["accuracy"] for row in deaf] == [row["accuracy"] for row in without]
     assert [row["accuracy"] for row in told] != [row["accuracy"] for row in without]
 
 
