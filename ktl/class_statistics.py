@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ktl.class_indices import check_one_each
 from ktl.errors import DataError
 
 MAX_LENGTH = 1.25  # of a mean of unit vectors that was rounded to int8
@@ -43,14 +44,7 @@ class ClassStatistics:
         dimension = self.sums.shape[1]
         if self.moment.shape != (dimension, dimension):
             raise DataError(f"the moment is {tuple(self.moment.shape)}: expected ({dimension}, {dimension}), as sums")
-        if int(self.classes.min()) < 0 or int(self.classes.max()) >= num_classes:
-            bad = next(c for c in self.classes.tolist() if not 0 <= c < num_classes)
-            raise DataError(f"class index {bad} is outside 0..{num_classes - 1}")
-        if len(self.classes.unique()) != m:
-            bad = next(c for c in self.classes.tolist() if int((self.classes == c).sum()) > 1)
-            raise DataError(f"class index {bad} appears twice; send one sum per class")
-        if int(self.counts.min()) < 1:
-            raise DataError(f"a class of {int(self.counts.min())} images has no sum; leave it out")
+        check_one_each(self.classes, self.counts, num_classes, what="sum", of="images")
         self._validate_sizes()
 
     def _validate_sizes(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ktl.class_indices import check_range
 from ktl.errors import DataError
 
 
@@ -38,9 +39,7 @@ class ImageVectorPairs:
             raise DataError(f"image-vector pairs disagree: {shapes}")
         if n and not torch.isfinite(self.vectors).all():
             raise DataError("a vector of the image-vector pairs is not finite")
-        if n and (int(self.classes.min()) < 0 or int(self.classes.max()) >= num_classes):
-            bad = next(c for c in self.classes.tolist() if not 0 <= c < num_classes)
-            raise DataError(f"class index {bad} is outside 0..{num_classes - 1}")
+        check_range(self.classes, num_classes)
 
 
 def concatenate(parts: Sequence[ImageVectorPairs]) -> ImageVectorPairs:

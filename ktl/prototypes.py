@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ktl.class_indices import check_one_each
 from ktl.errors import DataError
 
 MAX_LENGTH = 1.25  # of a unit vector that was rounded to int8, in 1000 dimensions
@@ -38,14 +39,7 @@ class Prototypes:
         length, longest = self.vectors.norm(dim=1).max(dim=0)
         if length > MAX_LENGTH:
             raise DataError(f"the prototype of class {int(self.classes[longest])} has length {length:.3g}, not 1")
-        if int(self.classes.min()) < 0 or int(self.classes.max()) >= num_classes:
-            bad = next(c for c in self.classes.tolist() if not 0 <= c < num_classes)
-            raise DataError(f"class index {bad} is outside 0..{num_classes - 1}")
-        if len(self.classes.unique()) != n:
-            bad = next(c for c in self.classes.tolist() if int((self.classes == c).sum()) > 1)
-            raise DataError(f"class index {bad} appears twice; send one prototype per class")
-        if int(self.counts.min()) < 1:
-            raise DataError(f"a class of {int(self.counts.min())} samples has no prototype; leave it out")
+        check_one_each(self.classes, self.counts, num_classes, what="prototype", of="samples")
 
 
 def class_prototypes(embeddings: Tensor, labels: Tensor) -> Prototypes:

@@ -50,7 +50,7 @@ class CloudExchange:
 
     def pooled(self, round_index: int, uploads: Mapping[int, bytes]) -> bytes:
         """Class statistics of all clients so far, kept in wire/ likewise."""
-        pooled = self.folder / f"round-{round_index + 1:03d}-pooled.safetensors"
+        pooled = self._file(round_index, "pooled")
         if not pooled.exists():
             write_atomically(pooled, self.connection.pool(self._kept(round_index, "statistics", uploads)))
         return pooled.read_bytes()
@@ -70,7 +70,7 @@ class CloudExchange:
     def _kept(self, round_index: int, kind: str, uploads: Mapping[int, bytes]) -> dict[int, bytes]:
         """The uploads as they lie in wire/, written there first if they do not yet."""
         self.folder.mkdir(exist_ok=True)
-        files = {c: self.folder / f"round-{round_index + 1:03d}-{kind}-{c}.safetensors" for c in uploads}
+        files = {client: self._file(round_index, f"{kind}-{client}") for client in uploads}
         for client, file in files.items():
             if not file.exists():
                 write_atomically(file, uploads[client])
@@ -82,7 +82,10 @@ class CloudExchange:
         return {client: own[client].read_bytes() for client in sorted(own)}
 
     def _pairs(self, round_index: int) -> Path:
-        return self.folder / f"round-{round_index + 1:03d}-pairs.safetensors"
+        return self._file(round_index, "pairs")
+
+    def _file(self, round_index: int, what: str) -> Path:
+        return self.folder / f"round-{round_index + 1:03d}-{what}.safetensors"
 
 
 def session_request(
