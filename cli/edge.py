@@ -251,9 +251,11 @@ def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudCo
         return HttpCloud(elsewhere, folder)
     from ktl.cloud.embedded import EmbeddedCloud
     from ktl.generators import load_generator
+    from ktl.spaces import space_of
 
-    generator = chosen(config.cloud.generator)
-    return EmbeddedCloud(load_generator(generator.name, as_table(generator.settings), cached=True))
+    choice, space = chosen(config.cloud.generator), config.cloud.space
+    generator = load_generator(choice.name, as_table(choice.settings), cached=True)
+    return EmbeddedCloud(generator, space_of(generator, chosen(space) if space else None))
 
 
 def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ktl.class_indices import check_one_each
 from ktl.errors import DataError
 
+MAX_DIMENSION = 1024  # of a space in which statistics are pooled: the moment has its square
 MAX_LENGTH = 1.25  # of a mean of unit vectors that was rounded to int8
 
 

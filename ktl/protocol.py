@@ -11,6 +11,7 @@ from ipaddress import ip_address
 VERSION = 1  # of the protocol, and of its payloads
 JSON = f"application/vnd.ktl.v{VERSION}+json"
 SAFETENSORS = f"application/vnd.ktl.v{VERSION}+safetensors"
+MAX_ROUNDS = 10_000  # of a session
 SESSION_ID = r"[0-9a-f]{32}"
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a token, and of an edge in a session
 

@@ -20,6 +20,7 @@ class Prototypes:
     """One unit vector for each class that an edge holds.
 
     vectors (n, K) float32; classes (n,) int64, distinct, >= 0; counts (n,) int64 >= 1, the samples behind each vector.
+    K is 0 where a cloud's alignment reads no vectors, and only classes and counts are sent.
     """
 
     vectors: Tensor
@@ -50,6 +51,12 @@ def class_prototypes(embeddings: Tensor, labels: Tensor) -> Prototypes:
     classes, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
     sums = torch.zeros(len(classes), embeddings.shape[1]).index_add_(0, inverse, embeddings.float())
     return Prototypes(F.normalize(sums, dim=1), classes, counts)
+
+
+def bare_prototypes(labels: Tensor) -> Prototypes:
+    """The classes among labels (n,) int64, n >= 1, and their counts, with vectors of no numbers."""
+    classes, counts = labels.unique(return_counts=True)
+    return Prototypes(torch.zeros(len(classes), 0), classes, counts)
 
 
 def class_sums(prototypes: Sequence[Prototypes], num_classes: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,10 @@ ALIGNMENTS = Registry(
             "ktl.alignment.robust:RobustAlignment",
             "closed form through the generator's own mapping: latents are valid by construction",
         ),
+        "pooled": (
+            "ktl.alignment.pooled:PooledAlignment",
+            "fresh latents that lie nearest to the class means that edges have pooled: for many edges",
+        ),
         "random": (
             "ktl.alignment.random:RandomLatents",
             "fresh latents whatever the prototypes: the measure of what alignment adds",

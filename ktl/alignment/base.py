@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ktl import settings
+from ktl.class_statistics import ClassStatistics
 from ktl.generators.base import ImageGenerator
 from ktl.prototypes import Prototypes
 from ktl.registry import subclass
+from ktl.spaces.base import SharedSpace
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Alignment(ABC):
     """
 
     Settings: ClassVar[type[settings.Settings]] = settings.NoSettings
+    reads_prototypes: ClassVar[bool] = True  # else edges say only which classes they have, with empty vectors
 
     def __init__(
         self, num_classes: int, prototype_dim: int, seed: int, settings: settings.Settings | None = None
@@ -45,6 +48,9 @@ class Alignment(ABC):
         self.prototype_dim = prototype_dim
         self.seed = seed
         self.settings: Any = self.Settings() if settings is None else settings
+
+    def learn(self, statistics: ClassStatistics, space: SharedSpace) -> None:  # noqa: B027 - most need none
+        """Takes in the class statistics of all edges so far, in the space of the pairs' vectors."""
 
     @abstractmethod
     def align(self, prototypes: Sequence[Prototypes], generator: ImageGenerator, per_class: int) -> AlignedLatents:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ktl.cloud.knowledge import KnowledgeCloud
+from ktl.cloud.pooling import pool_payloads
 from ktl.errors import UsageError
 from ktl.generators.base import ImageGenerator
 from ktl.prototypes import Prototypes
+from ktl.spaces.base import SharedSpace
 from ktl.wire import (
     SessionRequest,
     decode_message,
@@ -15,7 +17,6 @@ from ktl.wire import (
     decode_statistics,
     encode_message,
     encode_pairs,
-    encode_statistics,
 )
 
 
@@ -26,35 +27,53 @@ class EmbeddedCloud:
     take part in a round.
     """
 
-    def __init__(self, generator: ImageGenerator) -> None:
+    def __init__(self, generator: ImageGenerator, space: SharedSpace | None = None) -> None:
+        """`space`: what pairs' vectors are; if none, what the generator's size stands for."""
         self.generator = generator
+        self.space = space
         self._cloud: KnowledgeCloud | None = None
+        self._round = 0  # the last one, from 1
+        self._contributions: dict[int, tuple[int, bytes]] = {}  # each client's latest round and statistics
 
-    def open(self, request: bytes, answered: Sequence[Mapping[int, bytes]]) -> bytes:
-        """Starts a session, or takes one up again after the rounds whose uploads are in `answered`.
+    def open(
+        self, request: bytes, answered: Sequence[Mapping[int, bytes]], pooled: Sequence[Mapping[int, bytes]] = ()
+    ) -> bytes:
+        """Starts a session, or takes one up again after the rounds whose uploads are given.
 
         Raises WireError for a request or an upload that is out of bounds, UsageError for an unknown alignment.
         """
-        cloud = self._cloud = KnowledgeCloud(self.generator, decode_message(request, SessionRequest), trusted=True)
-        for uploads in answered:
-            cloud.skip(_decoded(uploads, cloud.request.num_classes))
+        asked = decode_message(request, SessionRequest)
+        cloud = self._cloud = KnowledgeCloud(self.generator, asked, self.space, trusted=True)
+        self._round, self._contributions = 0, {}
+        for index, prototypes in enumerate(answered):
+            self._round += 1
+            cloud.skip(_decoded(prototypes, asked.num_classes))
+            if index < len(pooled) and pooled[index]:
+                self.pool(pooled[index])
         return encode_message(cloud.reply())
 
     def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
         """One round: prototypes by client number up, pairs down. Raises WireError, UsageError."""
-        if self._cloud is None:
-            raise UsageError("the session is not open: call open() before exchange()")
-        request = self._cloud.request
-        pairs = self._cloud.pairs(_decoded(uploads, request.num_classes))
-        return encode_pairs(pairs, request.image_format, request.download_bytes)
+        cloud = self._opened()
+        pairs = cloud.pairs(_decoded(uploads, cloud.request.num_classes))
+        payload = encode_pairs(pairs, cloud.request.image_format, cloud.request.download_bytes)
+        self._round += 1
+        return payload
 
     def pool(self, uploads: Mapping[int, bytes]) -> bytes:
         """Class statistics by client number up, those of all clients so far down. Raises WireError, UsageError."""
+        cloud = self._opened()
+        self._contributions |= {client: (self._round, upload) for client, upload in uploads.items()}
+        oldest = self._round - cloud.request.memory
+        parts = [part for _, (sent_in, part) in sorted(self._contributions.items()) if sent_in > oldest]
+        payload = pool_payloads(parts, cloud.request.num_classes, cloud.space.dimension)
+        cloud.learn(decode_statistics(payload, cloud.request.num_classes, cloud.space.dimension))
+        return payload
+
+    def _opened(self) -> KnowledgeCloud:
         if self._cloud is None:
-            raise UsageError("the session is not open: call open() before pool()")
-        classes, dimension = self._cloud.request.num_classes, self.generator.latent_dim
-        statistics = {client: decode_statistics(upload, classes, dimension) for client, upload in uploads.items()}
-        return encode_statistics(self._cloud.pool(statistics))
+            raise UsageError("the session is not open: call open() first")
+        return self._cloud
 
 
 def _decoded(uploads: Mapping[int, bytes], num_classes: int) -> list[Prototypes]:

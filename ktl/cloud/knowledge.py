@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from ktl.alignment import ALIGNMENTS
 from ktl.alignment.base import Alignment
-from ktl.class_statistics import ClassStatistics, pooled
+from ktl.class_statistics import ClassStatistics
 from ktl.data.transforms import fit_batch
+from ktl.errors import UsageError
 from ktl.generators.base import ImageGenerator
 from ktl.pairs import ImageVectorPairs
 from ktl.prototypes import Prototypes
 from ktl.settings import from_table
+from ktl.spaces import space_of
+from ktl.spaces.base import SharedSpace
 from ktl.wire import SessionReply, SessionRequest
 
 DRAWN_AT_ONCE = 128  # images
@@ -24,14 +27,22 @@ DRAWN_AT_ONCE = 128  # images
 class KnowledgeCloud:
     """One session: a generator, an alignment strategy with its state, and what the edges asked for.
 
-    The alignment must be an installed one, and its settings within their bounds: raises UsageError. A request of this
-    very program (`trusted`) may name a `module:Class`, which is imported; one that came over a network never may.
+    `space`: what its pairs' vectors are; if none, by the size of the generator's latents. The alignment must be an
+    installed one, and its settings within their bounds: raises UsageError. A request of this very program (`trusted`)
+    may name a `module:Class`, which is imported; one that came over a network never may.
     """
 
-    def __init__(self, generator: ImageGenerator, request: SessionRequest, *, trusted: bool = False) -> None:
+    def __init__(
+        self,
+        generator: ImageGenerator,
+        request: SessionRequest,
+        space: SharedSpace | None = None,
+        *,
+        trusted: bool = False,
+    ) -> None:
         self.generator = generator
         self.request = request
-        self._contributions: dict[int, ClassStatistics] = {}
+        self.space = space or space_of(generator)
         name = request.alignment if trusted else ALIGNMENTS.check_installed(request.alignment)
         strategy = ALIGNMENTS.load(name)
         settings = from_table(ALIGNMENTS.settings_of(name), request.alignment_settings)
@@ -43,10 +54,12 @@ class KnowledgeCloud:
         generator = self.generator
         return SessionReply(
             etf_seed=self.request.seed,
-            latent_dim=generator.latent_dim,
+            latent_dim=self.space.dimension,
             generator=generator.name,
             licence=generator.licence,
             fingerprint=generator.fingerprint,
+            space=self.space.name,
+            space_fingerprint=self.space.fingerprint,
         )
 
     def pairs(self, prototypes: Sequence[Prototypes]) -> Iterator[ImageVectorPairs]:
@@ -58,18 +71,19 @@ class KnowledgeCloud:
         latents, classes = (tensor.split(DRAWN_AT_ONCE) for tensor in self._align(prototypes))
         return (self._draw(*batch) for batch in zip(latents, classes, strict=True))
 
-    def pool(self, statistics: Mapping[int, ClassStatistics]) -> ClassStatistics:
-        """Takes in class statistics by client; returns the sum over all clients so far, each client's latest ones."""
-        self._contributions |= statistics
-        return pooled([part for _, part in sorted(self._contributions.items())])
+    def learn(self, statistics: ClassStatistics) -> None:
+        """Takes in the class statistics of all edges so far; the next rounds' pairs may be drawn by them."""
+        self.alignment.learn(statistics, self.space)
 
     def skip(self, prototypes: Sequence[Prototypes]) -> None:
         """Takes a round that was answered earlier into the alignment's state, without drawing its images again."""
         self._align(prototypes)
 
     def _align(self, prototypes: Sequence[Prototypes]) -> tuple[Tensor, Tensor]:
+        if self.alignment.reads_prototypes and any(edge.vectors.shape[1] == 0 for edge in prototypes):
+            raise UsageError(f"alignment {self.request.alignment!r} reads prototypes, and none were sent: send them")
         classes_present = len(torch.cat([edge.classes for edge in prototypes]).unique())
-        fitting = math.ceil(self.request.download_bytes / (2 * self.generator.latent_dim))  # by vectors alone
+        fitting = math.ceil(self.request.download_bytes / (2 * self.space.dimension))  # by vectors alone
         per_class = min(self.request.pairs_per_class, math.ceil(fitting / classes_present))
         aligned = self.alignment.align(prototypes, self.generator, per_class)
         latents, classes = aligned.latents.transpose(0, 1).flatten(0, 1), aligned.classes.repeat(per_class)
@@ -78,6 +92,7 @@ class KnowledgeCloud:
     @torch.no_grad()
     def _draw(self, latents: Tensor, classes: Tensor) -> ImageVectorPairs:
         # float16 on the wire: the images must be those of the vectors that arrive
-        vectors = latents.to(torch.float16).float()
-        images = fit_batch(self.generator.images(vectors), self.request.image_size, self.request.channels)
-        return ImageVectorPairs(images, vectors, classes)
+        latents = latents.to(torch.float16).float()
+        drawn = self.generator.images(latents)
+        images = fit_batch(drawn, self.request.image_size, self.request.channels)
+        return ImageVectorPairs(images, self.space.vectors(latents, drawn), classes)

@@ -35,6 +35,7 @@ from ktl.models import model_group
 from ktl.registry import chosen
 from ktl.seeds import stream
 from ktl.settings import as_table
+from ktl.spaces import space_of
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -136,8 +137,9 @@ def federated_problem(config: FederationConfig, data: FederatedData) -> Problem:
 
 
 def _embedded_cloud(config: FederationConfig) -> EmbeddedCloud:
-    generator = chosen(config.cloud.generator)
-    return EmbeddedCloud(load_generator(generator.name, as_table(generator.settings), cached=True))
+    choice, space = chosen(config.cloud.generator), config.cloud.space
+    generator = load_generator(choice.name, as_table(choice.settings), cached=True)
+    return EmbeddedCloud(generator, space_of(generator, chosen(space) if space else None))
 
 
 class Turnout:

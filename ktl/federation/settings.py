@@ -31,7 +31,7 @@ class FederationConfig(Settings):
     patience: Annotated[int, Meta(ge=1, description="Stop after so many rounds without a better mean.")] | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     transfer: Choice | str = "image-vector"  # of methods whose edges learn from pairs
-    cloud: CloudConfig = field(default_factory=CloudConfig)
+    cloud: CloudConfig = field(default_factory=lambda: CloudConfig(alignment="pooled"))
     download_budget: Annotated[
         int, Meta(ge=MIN_DOWNLOAD, description="Bytes per round and client, in place of the cloud's.")
     ] = 143_000  # a tenth of the published scheme's

@@ -9,17 +9,20 @@ from typing import Protocol
 class CloudConnection(Protocol):
     """A session of one or more edges (clients) with a cloud; payloads are those of `ktl.wire`.
 
-    One edge alone is client 0. A round's uploads are prototypes by client number.
+    One edge alone is client 0. Uploads are by client number.
     """
 
-    def open(self, request: bytes, answered: Sequence[Mapping[int, bytes]]) -> bytes:
-        """Starts a session, or takes one up again: `answered` are the uploads of the rounds already done, in order.
+    def open(
+        self, request: bytes, answered: Sequence[Mapping[int, bytes]], pooled: Sequence[Mapping[int, bytes]] = ()
+    ) -> bytes:
+        """Starts a session, or takes one up again.
 
-        `request` is an encoded `SessionRequest`; returns an encoded `SessionReply`.
+        `answered`: the prototypes of the rounds already done, in order; `pooled`: the class statistics of as many of
+        them as pooled any. `request` is an encoded `SessionRequest`; returns an encoded `SessionReply`.
         """
 
     def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
-        """One round: the clients' prototypes up, the image-vector pairs for all of them down."""
+        """The next round: the clients' prototypes up, the image-vector pairs for all of them down."""
 
     def pool(self, uploads: Mapping[int, bytes]) -> bytes:
-        """The clients' class statistics up, those of all clients so far down: a client's latest ones count."""
+        """The same round's class statistics up, those of all clients so far down: a client's latest ones count."""

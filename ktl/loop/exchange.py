@@ -28,9 +28,9 @@ class CloudExchange:
         self.folder = folder
         self.connection = connection
         sent = encode_message(request)
-        self.reply = connection.open(sent, [self._uploads(r) for r in self.rounds()])
-        for round_index in self._answered(POOLED_FILE):
-            connection.pool(self._uploads(round_index, STATISTICS_FILE))
+        answered, pooled = self.rounds(), self._answered(POOLED_FILE)
+        statistics = [self._uploads(r, STATISTICS_FILE) if r in pooled else {} for r in answered]
+        self.reply = connection.open(sent, [self._uploads(r) for r in answered], statistics)
         self.opening = (len(sent), len(self.reply))  # bytes up and down
 
     @property
@@ -104,4 +104,5 @@ def session_request(
         image_format=cloud.image_format,
         seed=seed,
         alignment_settings={name: value for name, value in given.items() if value != default[name]},
+        memory=cloud.memory,
     )

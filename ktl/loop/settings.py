@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 from ktl.alignment import ALIGNMENTS
 from ktl.errors import UsageError
 from ktl.generators import BUILTIN, resolved
+from ktl.protocol import MAX_ROUNDS
 from ktl.registry import Choice
 from ktl.settings import Meta, Settings
+from ktl.spaces import SPACES
 
 MIN_DOWNLOAD = 20_000  # bytes per round: a session's opening and a few pairs
 
@@ -27,12 +29,18 @@ class CloudConfig(Settings):
         int, Meta(ge=MIN_DOWNLOAD, description="Most bytes down, over all rounds; sets how many pairs come.")
     ] = 1_430_000  # the published scheme's for 100 classes, as raw floats
     image_format: Literal["webp", "png"] = "webp"
+    memory: Annotated[
+        int, Meta(ge=1, le=MAX_ROUNDS, description="Rounds for which a client's class statistics count.")
+    ] = MAX_ROUNDS
+    space: Choice | str | None = None  # what pairs' vectors are; by the size of the latents if None
     url: str | None = None  # of a cloud elsewhere, whose generator it is then; in this process if None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "generator", resolved(self.generator))
         object.__setattr__(self, "alignment", ALIGNMENTS.resolve(self.alignment))
+        if self.space is not None:
+            object.__setattr__(self, "space", SPACES.resolve(self.space))
 
 
 def check_budget(budget: int, rounds: int) -> None:

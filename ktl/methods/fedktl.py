@@ -16,13 +16,15 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from ktl.class_statistics import class_statistics
+from ktl.alignment import ALIGNMENTS
+from ktl.class_statistics import MAX_DIMENSION, class_statistics
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
 from ktl.methods.base import Exchange, Method, features_of
 from ktl.methods.message import Message
 from ktl.models.classifiers import EtfClassifier
 from ktl.pairs import ImageVectorPairs
+from ktl.prototypes import bare_prototypes
 from ktl.settings import Meta, Settings
 from ktl.shared_space.pooled_model import PooledModel
 from ktl.shared_space.space_map import SpaceMap, fit_space_map
@@ -36,14 +38,15 @@ from ktl.wire import (
     encode_statistics,
 )
 
-MAX_DIMENSION = 1024  # of a latent space in which statistics are pooled: the moment has its square
-
 
 @dataclass(frozen=True)
 class PoolingSettings(Settings):
-    """Whether edges learn from each other through sums in the generator's latent space."""
+    """Whether edges learn from each other through sums in the space of the pairs' vectors."""
 
-    pool: Annotated[bool, Meta(description="Classify by the class statistics of all edges, too.")] = False
+    pool: (
+        Annotated[bool, Meta(description="Classify by all edges' class statistics, too; if none, unless published.")]
+        | None
+    ) = None
     own: Annotated[
         float, Meta(ge=0, description="Of its own log-probabilities, times its share of the pooled images.")
     ] = 4.0
@@ -58,16 +61,24 @@ class FedKTL(Method):
     uses_pairs = True
     _decoded: tuple[bytes, ImageVectorPairs] | None = None
 
+    @property
+    def pools(self) -> bool:
+        """Whether class statistics are pooled."""
+        published = self.problem.request.alignment == "published"
+        return not published if self.settings.pool is None else bool(self.settings.pool)
+
     def ask(self, learner: EdgeLearner) -> Message:
-        return Message(payloads={"prototypes": encode_prototypes(learner.prototypes())})
+        reads = ALIGNMENTS.load(self.problem.request.alignment).reads_prototypes
+        prototypes = learner.prototypes() if reads else bare_prototypes(learner.task.shot_labels)
+        return Message(payloads={"prototypes": encode_prototypes(prototypes)})
 
     def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
         if not asked:
             return Message()
-        if self.settings.pool and self._latent_dim > MAX_DIMENSION:
+        if self.pools and self._dimension > MAX_DIMENSION:
             raise UsageError(
-                f"latents of {self._latent_dim} numbers cannot be pooled, only up to {MAX_DIMENSION}: "
-                "leave method.pool off, or take another --generator"
+                f"class statistics of {self._dimension} numbers cannot be pooled, only up to {MAX_DIMENSION}: "
+                "set cloud.space to projection, or method.pool to false"
             )
         uploads = {client: message.payloads["prototypes"] for client, message in asked.items()}
         return self._message(self._session().answered(round_index, uploads))
@@ -87,7 +98,7 @@ class FedKTL(Method):
         learner.receive(self.pairs_in(message))
 
     def report(self, learner: EdgeLearner) -> Message:
-        if not self.settings.pool or learner.pairs is None:
+        if not self.pools or learner.pairs is None:
             return Message()
         with torch.no_grad():
             points = space_map_of(learner)(features_of(learner))
@@ -95,7 +106,7 @@ class FedKTL(Method):
 
     @property
     def closes_rounds(self) -> bool:
-        return bool(self.settings.pool)
+        return self.pools
 
     def close(self, round_index: int, message: Message, reports: Mapping[int, Message]) -> Message:
         uploads = {client: report.payloads["statistics"] for client, report in reports.items()}
@@ -144,11 +155,12 @@ class FedKTL(Method):
 
     def _numbers_in(self, payload: bytes) -> int:
         """Sums, and the moment's half."""
-        sums = decode_statistics(payload, self.problem.classes, self._latent_dim).sums
-        return sums.numel() + self._latent_dim * (self._latent_dim + 1) // 2
+        sums = decode_statistics(payload, self.problem.classes, self._dimension).sums
+        return sums.numel() + self._dimension * (self._dimension + 1) // 2
 
     @property
-    def _latent_dim(self) -> int:
+    def _dimension(self) -> int:
+        """Numbers in a pair's vector."""
         return decode_message(self._session().reply, SessionReply).latent_dim
 
     def _message(self, pairs: bytes) -> Message:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from reprlib import repr as shortened  # a stranger's value in an error text stays short
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from ktl.errors import WireError
-from ktl.protocol import VERSION
+from ktl.protocol import MAX_ROUNDS, VERSION
 from ktl.settings import description, expected
 from ktl.wire.tensors import check_version
 
@@ -51,22 +51,30 @@ class SessionRequest:
     image_format: ImageFormat
     seed: Seed
     alignment_settings: SettingsTable = field(default_factory=dict)  # those that are not the alignment's defaults
+    memory: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = MAX_ROUNDS  # for which an edge's class statistics count
 
 
 @dataclass(frozen=True)
 class SessionReply:
-    """What a cloud answers: the shared ETF's seed, and which generator will draw the pairs."""
+    """What a cloud answers: the shared ETF's seed, which generator will draw the pairs, and what their vectors are.
+
+    `space` and its fingerprint name the space of the vectors, `latent` the generator's own.
+    """
 
     etf_seed: Seed
-    latent_dim: Annotated[int, Meta(ge=1, le=MAX_LATENT_DIM)]
+    latent_dim: Annotated[int, Meta(ge=1, le=MAX_LATENT_DIM)]  # numbers in a pair's vector
     generator: str
     licence: str
     fingerprint: str
+    space: str = "latent"
+    space_fingerprint: str = ""
 
 
 def encode_message(message: SessionRequest | SessionReply) -> bytes:
-    """A session message as versioned JSON. Empty `alignment_settings` are left out."""
-    values = {name: value for name, value in asdict(message).items() if value != {}}
+    """A session message as versioned JSON. Fields that have their defaults are left out."""
+    values = {
+        entry.name: value for entry in fields(message) if (value := getattr(message, entry.name)) != _default(entry)
+    }
     return json.dumps({"version": VERSION} | values, separators=(",", ":")).encode()
 
 
@@ -78,10 +86,15 @@ def decode_message(payload: bytes, kind: type[Opening]) -> Opening:
     values = _table(payload)
     check_version(values.pop("version", None))
     hints = get_type_hints(kind, include_extras=True)
-    required = {f.name for f in fields(kind) if f.default_factory is MISSING}
+    required = {entry.name for entry in fields(kind) if _default(entry) is MISSING}
     if odd := sorted((required - values.keys()) | (values.keys() - hints.keys())):
         raise WireError(f"{shortened(odd)} missing or unknown in a session message: expected {', '.join(hints)}")
     return kind(**{name: _checked(name, value, hints[name]) for name, value in values.items()})
+
+
+def _default(entry: Field[Any]) -> Any:
+    """Of a message's field, or MISSING."""
+    return entry.default if entry.default_factory is MISSING else entry.default_factory()
 
 
 def _table(payload: bytes) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
 from ktl.errors import DataError, WireError
 from ktl.prototypes import Prototypes
@@ -13,7 +14,7 @@ MAX_PROTOTYPE_BYTES = 8 * 2**20
 
 def encode_prototypes(prototypes: Prototypes) -> bytes:
     """Prototypes as int8 with a float32 scale per row: off by at most 1/254 of a row's maximum."""
-    scales = prototypes.vectors.abs().amax(dim=1).clamp_min(1e-12) / 127.0
+    scales = F.pad(prototypes.vectors.abs(), (0, 1)).amax(dim=1).clamp_min(1e-12) / 127.0  # rows may be empty
     quantised = (prototypes.vectors / scales[:, None]).round().to(torch.int8)
     arrays = {
         "vectors": quantised.numpy(),
@@ -25,9 +26,9 @@ def encode_prototypes(prototypes: Prototypes) -> bytes:
 
 
 def decode_prototypes(payload: bytes, num_classes: int) -> Prototypes:
-    """Reads what `encode_prototypes` wrote for a session of `num_classes` classes (and as many dimensions)."""
+    """Reads what `encode_prototypes` wrote for a session of `num_classes` classes (and as many dimensions, or none)."""
     shapes = {
-        "vectors": ("I8", (None, num_classes)),
+        "vectors": ("I8", (None, None)),
         "scales": ("F32", (None,)),
         "classes": ("I32", (None,)),
         "counts": ("I32", (None,)),
@@ -35,6 +36,8 @@ def decode_prototypes(payload: bytes, num_classes: int) -> Prototypes:
     arrays = load_arrays(payload, "prototypes", shapes, MAX_PROTOTYPE_BYTES)
     if len(arrays["classes"]) > num_classes:
         raise WireError(f"{len(arrays['classes'])} prototypes in a session of {num_classes} classes")
+    if arrays["vectors"].shape[1] not in (0, num_classes):
+        raise WireError(f"prototypes of {arrays['vectors'].shape[1]} numbers in a session of {num_classes} classes")
     if len(arrays["scales"]) != len(arrays["vectors"]):
         raise WireError(f"{len(arrays['scales'])} scales for {len(arrays['vectors'])} prototypes")
     vectors = torch.from_numpy(arrays["vectors"]).float() * torch.from_numpy(arrays["scales"])[:, None]

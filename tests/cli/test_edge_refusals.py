@@ -19,7 +19,7 @@ Ktl = Callable[..., subprocess.CompletedProcess[str]]
         (
             "--alignment",
             "perfect",
-            "unknown alignment 'perfect': choose one of robust, random, published, or module:Class",
+            "unknown alignment 'perfect': choose one of robust, pooled, random, published, or module:Class",
         ),
         (
             "--transfer",

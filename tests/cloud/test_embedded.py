@@ -99,7 +99,7 @@ def test_the_payloads_are_those_of_the_wire(tiny_generator: StyleGANGenerator) -
 
 
 def test_a_round_before_the_opening_is_refused(tiny_generator: StyleGANGenerator) -> None:
-    with pytest.raises(UsageError, match=r"call open\(\) before exchange\(\)"):
+    with pytest.raises(UsageError, match=r"call open\(\) first"):
         EmbeddedCloud(tiny_generator).exchange({0: upload(0)})
 
 
@@ -110,7 +110,7 @@ def test_a_round_before_the_opening_is_refused(tiny_generator: StyleGANGenerator
         ({"pairs_per_class": 0}, "pairs_per_class is 0: expected a whole number of at least 1 and at most"),
         ({"channels": 4}, "channels is 4: expected one of 1, 3"),
         ({"image_format": "gif"}, "image_format is 'gif': expected one of webp, png"),
-        ({"alignment": "perfect"}, "unknown alignment 'perfect': choose one of robust, random, published"),
+        ({"alignment": "perfect"}, "unknown alignment 'perfect': choose one of robust, pooled, random, published"),
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused(
@@ -175,7 +175,7 @@ def test_an_alignment_of_this_program_needs_no_registration(
 def test_prototypes_of_another_session_are_refused(tiny_generator: StyleGANGenerator) -> None:
     cloud = EmbeddedCloud(tiny_generator)
     cloud.open(encode_message(replace(REQUEST, num_classes=4)), [])
-    with pytest.raises(WireError, match="vectors of the prototypes"):
+    with pytest.raises(WireError, match="prototypes of 3 numbers in a session of 4 classes"):
         cloud.exchange({0: upload(0)})
     with pytest.raises(WireError, match="cut short"):
         cloud.exchange({0: upload(0)[:5]})

@@ -16,8 +16,6 @@ from ktl.class_statistics import class_statistics
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.partition import FederatedData
 from ktl.data.transforms import to_network
-from ktl.edge.network.http import HttpCloud
-from ktl.edge.network.transport import Access
 from ktl.errors import UsageError
 from ktl.federation.processes import federated_edges, make_method
 from ktl.federation.run import federate, federated_problem
@@ -168,7 +166,7 @@ def test_a_client_that_takes_part_again_replaces_what_it_sent_before(
     assert int(decode_statistics(again, classes, dimension).counts.sum()) == 2 * int(alone.counts.sum())
 
 
-def test_latents_that_are_too_wide_and_clouds_that_do_not_pool_are_refused(
+def test_vectors_that_are_too_wide_are_refused(
     pooling: FederationConfig,
     shared: FederatedData,
     tiny_generator: StyleGANGenerator,
@@ -176,7 +174,5 @@ def test_latents_that_are_too_wide_and_clouds_that_do_not_pool_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ktl.methods.fedktl.MAX_DIMENSION", tiny_generator.latent_dim - 1)
-    with pytest.raises(UsageError, match=r"cannot be pooled, only up to \d+: leave method.pool off"):
+    with pytest.raises(UsageError, match=r"cannot be pooled, only up to \d+: set cloud.space to projection"):
         federate(pooling, tmp_path / "wide", data=shared, workers=0)
-    with pytest.raises(UsageError, match="does not pool class statistics yet"):
-        HttpCloud(Access("http://127.0.0.1:1", "ktl_none"), tmp_path / "http").pool({})

@@ -71,9 +71,11 @@ class CountingCloud:
         self.opened: list[list[dict[int, bytes]]] = []  # `answered` of each opening
         self.asked: list[dict[int, bytes]] = []  # uploads of each exchange
 
-    def open(self, request: bytes, answered: Sequence[Mapping[int, bytes]]) -> bytes:
+    def open(
+        self, request: bytes, answered: Sequence[Mapping[int, bytes]], pooled: Sequence[Mapping[int, bytes]] = ()
+    ) -> bytes:
         self.opened.append([dict(uploads) for uploads in answered])
-        return self.cloud.open(request, answered)
+        return self.cloud.open(request, answered, pooled)
 
     def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
         self.asked.append(dict(uploads))

@@ -37,6 +37,15 @@ class RoundState(BaseModel):
     seconds: Seconds | None
 
 
+class PoolingState(BaseModel):
+    """Whose class statistics of a round are in."""
+
+    round: int
+    edges_in: list[str]
+    edges_missing: int = Field(description="Until as many are in as sent prototypes; 0 once they are pooled.")
+    closes_at: datetime | None
+
+
 class SessionState(BaseModel):
     """A session and its latest round."""
 

@@ -28,12 +28,13 @@ from ktl.cloud.service.page.logins import Logins
 from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, busy, problem
-from ktl.cloud.service.routes import operations, rounds, sessions
+from ktl.cloud.service.routes import operations, pooling, rounds, sessions
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.store import Store
 from ktl.cloud.service.tokens import Tokens
 from ktl.cloud.service.worker import Worker
 from ktl.generators.base import ImageGenerator
+from ktl.spaces import SPACES, space_of
 
 PROBLEM = {"description": "Refused.", "content": {MEDIA_TYPE: {"schema": ProblemDetail.model_json_schema()}}}
 log = logging.getLogger("ktl.cloud")
@@ -68,7 +69,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     for away in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(away, _database_away)
     app.add_exception_handler(page.NotLoggedIn, page.to_login)
-    for module in (operations, sessions, rounds, page):
+    for module in (operations, sessions, rounds, pooling, page):
         app.include_router(module.router)
     return app
 
@@ -77,7 +78,8 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
     store = Store(database, max_queued=settings.queue, max_bytes=settings.most_stored)
     events, metrics, tokens = Events(), Metrics(), Tokens(database)
     batching = BatchingGenerator(generator)
-    worker = Worker(store, batching, events, metrics, jobs=settings.jobs, keep_seconds=settings.keep)
+    space = space_of(batching, SPACES.choose(settings.space) if settings.space else None)
+    worker = Worker(store, batching, events, metrics, space, jobs=settings.jobs, keep_seconds=settings.keep)
     metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued)
     metrics.watch("stored_bytes", "Payload bytes of all sessions.", store.stored_bytes)
     metrics.watch("generator_batches", "Batches drawn since the start.", lambda: batching.batches)
@@ -87,6 +89,7 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         store=store,
         tokens=tokens,
         generator=batching,
+        space=space,
         events=events,
         metrics=metrics,
         worker=worker,

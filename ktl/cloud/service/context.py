@@ -21,10 +21,11 @@ from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.settings import Settings
-from ktl.cloud.service.store import MAX_ROUNDS, Store
+from ktl.cloud.service.store import Store
 from ktl.cloud.service.tokens import Caller, Tokens
 from ktl.cloud.service.worker import Worker
-from ktl.protocol import NAME, SESSION_ID
+from ktl.protocol import MAX_ROUNDS, NAME, SESSION_ID
+from ktl.spaces.base import SharedSpace
 
 Result = TypeVar("Result")
 
@@ -40,6 +41,7 @@ class Service:
     store: Store
     tokens: Tokens
     generator: BatchingGenerator
+    space: SharedSpace
     events: Events
     metrics: Metrics
     worker: Worker

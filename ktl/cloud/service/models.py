@@ -78,6 +78,7 @@ class Round(Base):
     pairs: Mapped[int] = mapped_column(default=0)
     size: Mapped[int] = mapped_column(BigInteger, default=0)
     digest: Mapped[bytes | None]
+    pooling_closes_at: Mapped[float | None]
     alignment_seconds: Mapped[float | None]
     generation_seconds: Mapped[float | None]
     error: Mapped[str | None]
@@ -111,3 +112,20 @@ class Piece(OfRound, Base):
     __tablename__ = "pieces"
     number: Mapped[int] = mapped_column(primary_key=True)
     data: Mapped[bytes]
+
+
+class Statistics(OfRound, Base):
+    """An edge's class statistics after a round, as they came."""
+
+    __tablename__ = "statistics"
+    edge: Mapped[str] = mapped_column(primary_key=True)
+    payload: Mapped[bytes]
+    received_at: Mapped[float]
+
+
+class Pooled(OfRound, Base):
+    """The class statistics of all edges after a round."""
+
+    __tablename__ = "pooled"
+    payload: Mapped[bytes]
+    digest: Mapped[bytes]

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session as Rows
 from ktl.cloud.service.answers import RoundState, SessionState
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.jobs import Jobs
+from ktl.cloud.service.lookup import claim_edge, find_session, may_see, refuse_if_full, stored_bytes
 from ktl.cloud.service.models import (
     COLLECTING,
     DONE,
@@ -21,16 +22,14 @@ from ktl.cloud.service.models import (
     PIECE_BYTES,
     QUEUED,
     CloudSession,
-    Edge,
     Member,
     Piece,
     Round,
     Upload,
 )
+from ktl.cloud.service.pooling import Pooling
 from ktl.cloud.service.refusals import Refused, busy
 from ktl.cloud.service.states import round_state, session_state
-
-MAX_ROUNDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ class Store:
     def __init__(self, database: Database, *, max_queued: int, max_bytes: int) -> None:
         self.database = database
         self.jobs = Jobs(database)
+        self.pooling = Pooling(database, max_bytes=max_bytes)
         self.max_queued = max_queued
         self.max_bytes = max_bytes
 
@@ -82,7 +82,7 @@ class Store:
                 if known.demand != opening.demand():
                     raise Refused("conflict", "this Idempotency-Key opened another session; send a new one")
                 return known.id, known.reply, False
-            self._refuse_if_full(rows)
+            refuse_if_full(rows, self.max_bytes)
             now = time.time()
             session = CloudSession(
                 id=secrets.token_hex(16),
@@ -110,7 +110,7 @@ class Store:
                 query = query.where(_visible_to(name))
             if after is not None:
                 last = rows.get(CloudSession, after)
-                if last is None or (name is not None and not _may_see(rows, last, name)):
+                if last is None or (name is not None and not may_see(rows, last, name)):
                     raise Refused("not-found", f"there is no session {after} to list after")
                 query = query.where(tuple_(CloudSession.opened_at, CloudSession.id) < (last.opened_at, last.id))
             return [session_state(rows, session) for session in rows.scalars(query)]
@@ -118,17 +118,23 @@ class Store:
     def session(self, session_id: str, name: str | None = None) -> SessionState:
         """One session. Raises Refused (not-found) when there is none, or none that the token name may see."""
         with self.database.read() as rows:
-            return session_state(rows, _find(rows, session_id, name))
+            return session_state(rows, find_session(rows, session_id, name))
 
     def request(self, session_id: str, name: str | None = None) -> bytes:
         """The message that opened a session. Raises Refused (not-found)."""
         with self.database.read() as rows:
-            return _find(rows, session_id, name).request
+            return find_session(rows, session_id, name).request
+
+    def opening(self, session_id: str, name: str | None = None) -> tuple[bytes, bytes]:
+        """The messages that opened a session: what was asked, and the reply. Raises Refused (not-found)."""
+        with self.database.read() as rows:
+            session = find_session(rows, session_id, name)
+            return session.request, session.reply
 
     def delete_session(self, session_id: str, name: str | None = None) -> None:
         """Deletes a session with its data. Raises Refused (not-found, or forbidden for one who is only a member)."""
         with self.database.write() as rows:
-            session = _find(rows, session_id, name, lock=True)
+            session = find_session(rows, session_id, name, lock=True)
             if name not in (None, session.owner):
                 raise Refused("forbidden", "only the token that opened a session, or an admin, may delete it")
             rows.execute(delete(CloudSession).where(CloudSession.id == session_id))
@@ -145,8 +151,8 @@ class Store:
         Raises Refused (not-found, forbidden, conflict, round-closed, round-not-open, busy).
         """
         with self.database.write() as rows:
-            session = _find(rows, session_id, sees, lock=True)
-            _claim_edge(rows, session_id, edge, name)
+            session = find_session(rows, session_id, sees, lock=True)
+            claim_edge(rows, session_id, edge, name)
             known = rows.get(Upload, (session_id, number, edge))
             if known is not None:
                 if known.payload != payload:
@@ -157,7 +163,7 @@ class Store:
                     )
                 return round_state(rows, session, rows.get_one(Round, (session_id, number))), False
             round_ = _open_round(rows, session, number)
-            self._refuse_if_full(rows)
+            refuse_if_full(rows, self.max_bytes)
             now = time.time()
             rows.add(Upload(session_id=session_id, round=number, edge=edge, payload=payload, received_at=now))
             rows.flush()
@@ -174,7 +180,7 @@ class Store:
     def round(self, session_id: str, number: int, name: str | None = None) -> RoundState:
         """Where a round is. Raises Refused (not-found) for one that cannot begin yet, too."""
         with self.database.read() as rows:
-            session = _find(rows, session_id, name)
+            session = find_session(rows, session_id, name)
             round_ = rows.get(Round, (session_id, number))
             if round_ is None:
                 if not _may_begin(rows, session_id, number):
@@ -185,7 +191,7 @@ class Store:
     def rounds(self, session_id: str) -> list[RoundState]:
         """Every round of a session so far, in order."""
         with self.database.read() as rows:
-            session = _find(rows, session_id, None)
+            session = find_session(rows, session_id, None)
             query = select(Round).where(Round.session_id == session_id).order_by(Round.number)
             return [round_state(rows, session, each) for each in rows.scalars(query)]
 
@@ -226,43 +232,16 @@ class Store:
     def stored_bytes(self) -> int:
         """Payload bytes of all sessions."""
         with self.database.read() as rows:
-            return _stored_bytes(rows)
-
-    def _refuse_if_full(self, rows: Rows) -> None:
-        if _stored_bytes(rows) >= self.max_bytes:
-            raise busy(f"the store holds its {self.max_bytes:,} bytes; delete sessions or raise --most-stored", 60)
+            return stored_bytes(rows)
 
 
 def _queued(rows: Rows) -> int:
     return rows.scalar(select(func.count()).where(Round.state.in_((QUEUED, DRAWING)))) or 0
 
 
-def _stored_bytes(rows: Rows) -> int:
-    return int(rows.scalar(select(func.coalesce(func.sum(CloudSession.size), 0))) or 0)
-
-
 def _visible_to(name: str) -> ColumnElement[bool]:
     taking_part = select(Member.session_id).where(Member.name == name)
     return or_(CloudSession.owner == name, CloudSession.id.in_(taking_part))
-
-
-def _may_see(rows: Rows, session: CloudSession, name: str) -> bool:
-    return session.owner == name or rows.get(Member, (session.id, name)) is not None
-
-
-def _find(rows: Rows, session_id: str, name: str | None, *, lock: bool = False) -> CloudSession:
-    session = rows.get(CloudSession, session_id, with_for_update=lock or None)
-    if session is None or (name is not None and not _may_see(rows, session, name)):
-        raise Refused("not-found", f"there is no session {session_id}; open one with POST /v1/sessions")
-    return session
-
-
-def _claim_edge(rows: Rows, session_id: str, edge: str, name: str) -> None:
-    claimed = rows.get(Edge, (session_id, edge))
-    if claimed is None:
-        rows.add(Edge(session_id=session_id, edge=edge, name=name))
-    elif claimed.name != name:
-        raise Refused("forbidden", f"the edge name {edge!r} belongs to another token of this session; choose another")
 
 
 def _may_begin(rows: Rows, session_id: str, number: int) -> bool:

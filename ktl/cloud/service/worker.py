@@ -18,7 +18,16 @@ from ktl.cloud.service.store import Store
 from ktl.cloud.service.tracing import span
 from ktl.errors import KtlError
 from ktl.pairs import ImageVectorPairs
-from ktl.wire import SessionRequest, count_pairs, decode_message, decode_prototypes, encode_pairs
+from ktl.spaces.base import SharedSpace
+from ktl.wire import (
+    SessionReply,
+    SessionRequest,
+    count_pairs,
+    decode_message,
+    decode_prototypes,
+    decode_statistics,
+    encode_pairs,
+)
 
 MAX_LIVE_SESSIONS = 64  # whose alignment is kept in memory; others' is rebuilt from their uploads
 MAX_ATTEMPTS = 25  # a round that has taken the server down so often is given up
@@ -44,6 +53,7 @@ class Worker:
         generator: BatchingGenerator,
         events: Events,
         metrics: Metrics,
+        space: SharedSpace,
         *,
         jobs: int,
         keep_seconds: float,
@@ -52,6 +62,7 @@ class Worker:
         self.generator = generator
         self.events = events
         self.metrics = metrics
+        self.space = space
         self.keep_seconds = keep_seconds
         self.drawn: dict[Job, int] = {}  # pairs so far of the rounds that are being drawn
         self._live: OrderedDict[str, tuple[KnowledgeCloud, int]] = OrderedDict()  # and the rounds already in it
@@ -134,6 +145,8 @@ class Worker:
             raise KtlError(f"round {number} was begun {MAX_ATTEMPTS} times and never finished")
         cloud, uploads = self._cloud(session, number)
         prototypes = [decode_prototypes(payload, cloud.request.num_classes) for payload in uploads]
+        if (known := self.store.pooling.latest(session, before=number)) is not None:
+            cloud.learn(decode_statistics(known, cloud.request.num_classes, cloud.space.dimension))
         began = time.monotonic()
         with self._aligning, span("alignment", session=session, round=number, edges=len(uploads)):
             batches = cloud.pairs(prototypes)
@@ -164,15 +177,16 @@ class Worker:
             cloud, done = self._live.pop(session, (None, 0))
         if cloud is not None and done == number - 1:
             return cloud, self.store.jobs.uploads(session, number, number)[0]
-        request = decode_message(self.store.request(session), SessionRequest)
+        opened, replied = self.store.opening(session)
+        request, promised = decode_message(opened, SessionRequest), decode_message(replied, SessionReply)
         story = self.store.jobs.uploads(session, 1, number)
         with self._aligning:
-            cloud = KnowledgeCloud(self.generator, request)
-            fingerprint = self.store.session(session).reply["fingerprint"]
-            if fingerprint != self.generator.fingerprint:
+            cloud = KnowledgeCloud(self.generator, request, self.space)
+            if (now := cloud.reply()) != promised:
                 raise KtlError(
-                    f"this session was opened with generator {fingerprint}, and the server now has "
-                    f"{self.generator.fingerprint}; open a new session, or start the server with the old generator"
+                    f"this session was opened with generator {promised.fingerprint} and vectors in {promised.space!r}, "
+                    f"and the server now has {now.fingerprint} and {now.space!r}; open a new session, or start the "
+                    "server as it was"
                 )
             for uploads in story[:-1]:
                 if self._stop.is_set():
@@ -194,6 +208,8 @@ class Worker:
         cleaned = time.monotonic()
         while not self._stop.wait(LOOK_EVERY):
             try:
+                for job in self.store.pooling.close_due():
+                    self.events.tell(Event("ended", *job))
                 for job in self.store.jobs.close_due():
                     self.events.tell(Event("round", *job))
                     self.wake()

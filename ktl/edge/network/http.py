@@ -65,8 +65,10 @@ class HttpCloud:
         self._edges: list[str] = []  # the clients' names in the session, by client number
         self._round = 0  # the last one that was answered
 
-    def open(self, request: bytes, answered: Sequence[Mapping[int, bytes]]) -> bytes:
-        """Starts a session, or takes one up again after the rounds whose uploads are in `answered`.
+    def open(
+        self, request: bytes, answered: Sequence[Mapping[int, bytes]], pooled: Sequence[Mapping[int, bytes]] = ()
+    ) -> bytes:
+        """Starts a session, or takes one up again after the rounds whose uploads are given.
 
         A session that the cloud no longer has is started anew, and those uploads are sent again.
         """
@@ -77,7 +79,9 @@ class HttpCloud:
         self._path = f"/v1/sessions/{session}"
         known = self._table(self._path)["round"]
         for index in range(max(known["round"] - 1, 0) if known else 0, len(answered)):
-            self._upload(index + 1, answered[index])
+            self._upload(index + 1, "prototypes", answered[index])
+            if index < len(pooled) and pooled[index]:
+                self._upload(index + 1, "statistics", pooled[index])
         self._round = len(answered)
         return reply
 
@@ -85,14 +89,15 @@ class HttpCloud:
         """One round: every client's prototypes up, pairs down, checked against the digest that the cloud sent along."""
         if not self._path:
             raise CloudError("the session is not open: call open() before exchange()")
-        self._upload(self._round + 1, uploads)
-        pairs = self._download(self._round + 1)
+        self._upload(self._round + 1, "prototypes", uploads)
+        pairs = self._download(f"rounds/{self._round + 1}/pairs")
         self._round += 1
         return pairs
 
     def pool(self, uploads: Mapping[int, bytes]) -> bytes:
-        """Raises UsageError: no service takes class statistics yet."""
-        raise UsageError("a cloud elsewhere does not pool class statistics yet: leave method.pool off")
+        """The same round's class statistics of every client up, those of all edges of the session down."""
+        self._upload(self._round, "statistics", uploads)
+        return self._download(f"rounds/{self._round}/pooled")
 
     @property
     def _query(self) -> str:
@@ -127,35 +132,34 @@ class HttpCloud:
         opened: tuple[bytes, str] = self._transport.retried(attempt)
         return opened
 
-    def _upload(self, round_number: int, uploads: Mapping[int, bytes]) -> None:
+    def _upload(self, round_number: int, kind: str, uploads: Mapping[int, bytes]) -> None:
         if sorted(uploads) != list(range(self.clients)):
             raise UsageError(
                 f"round {round_number} has uploads of {len(uploads)} of {self.clients} clients: over a service every "
                 "client takes part in every round; use join ratio 1 and no drop-outs"
             )
-        for client, prototypes in sorted(uploads.items()):
-            self._upload_of(self._edges[client], round_number, prototypes)
+        for client, payload in sorted(uploads.items()):
+            self._put(f"{self._path}/rounds/{round_number}/{kind}/{self._edges[client]}", payload)
 
-    def _upload_of(self, edge: str, round_number: int, prototypes: bytes) -> None:
-        path = f"{self._path}/rounds/{round_number}/prototypes/{edge}"
+    def _put(self, path: str, payload: bytes) -> None:
         headers = {
             "Content-Type": SAFETENSORS,
             "Accept": JSON,
-            "Content-Digest": digest_field(hashlib.sha256(prototypes).digest()),
+            "Content-Digest": digest_field(hashlib.sha256(payload).digest()),
         }
 
         def attempt(progress: Callable[[], None]) -> None:
-            with self._transport.request("PUT", path, headers=headers, content=prototypes) as answer:
+            with self._transport.request("PUT", path, headers=headers, content=payload) as answer:
                 answer.table()
 
         try:
             self._transport.retried(attempt)
         except Refusal as refusal:
-            if refusal.kind != "round-closed":  # too late to count, but the round's pairs are for this edge too
+            if refusal.kind != "round-closed":  # too late to count, but what the round gives is for this edge too
                 raise
 
-    def _download(self, round_number: int) -> bytes:
-        download = _Download(self._transport, f"{self._path}/rounds/{round_number}/pairs")
+    def _download(self, path: str) -> bytes:
+        download = _Download(self._transport, f"{self._path}/{path}")
         payload: bytes | None = None
         while payload is None:
             payload = self._transport.retried(download.attempt)
@@ -202,7 +206,7 @@ class _Download:
         payload = bytes(self.received)
         self.received.clear()
         if digest != digest_field(hashlib.sha256(payload).digest()):
-            raise Passing(f"the {len(payload)} bytes of the pairs do not have the digest that the cloud announced")
+            raise Passing(f"the {len(payload)} bytes of {self.path} do not have the digest that the cloud announced")
         return payload
 
     def _start(self, status: int, headers: Any) -> None:
@@ -211,7 +215,7 @@ class _Download:
         if status != 206 or not goes_on or headers.get("etag", "") != self.etag:
             self.received.clear()
             if status == 206:
-                raise Passing("the cloud went on with another part of the pairs than was asked for")
+                raise Passing("the cloud went on with another part than was asked for")
         self.etag = headers.get("etag", "")
 
     def _note(self, state: dict[str, Any]) -> None:

@@ -28,6 +28,8 @@ MATRIX = {
     ("PUT", "/v1/sessions/{session}/rounds/{round}/prototypes/{edge}"): (401, 404, 201, 201, 201),
     ("GET", "/v1/sessions/{session}/rounds/{round}"): (401, 404, 200, 200, 200),
     ("GET", "/v1/sessions/{session}/rounds/{round}/pairs"): (401, 404, 202, 202, 202),
+    ("PUT", "/v1/sessions/{session}/rounds/{round}/statistics/{edge}"): (401, 404, 422, 422, 422),
+    ("GET", "/v1/sessions/{session}/rounds/{round}/pooled"): (401, 404, 202, 202, 202),
     ("GET", "/v1/sessions/{session}/events"): (401, 404, 200, 200, 200),
 }
 WHO = ("nobody", "stranger", "member", "opener", "admin")
@@ -169,7 +171,7 @@ def test_the_openapi_document_bounds_a_session_as_it_is_checked(cloud: Running) 
     body = document["paths"]["/v1/sessions"]["post"]["requestBody"]["content"][JSON]["schema"]
     assert body["properties"]["num_classes"] == {"type": "integer", "minimum": 2, "maximum": 1000}
     assert body["properties"]["version"] == {"const": 1}
-    assert set(body["properties"]) - set(body["required"]) == {"alignment_settings"}
+    assert set(body["properties"]) - set(body["required"]) == {"alignment_settings", "memory"}
     assert body["additionalProperties"] is False
 
 

@@ -171,7 +171,7 @@ def test_the_generator_of_a_session_cannot_be_exchanged_under_it(start: Start) -
         client.put(session, prototypes())
         failed = client.pairs(session)
         assert failed.status_code == 422
-        assert "open a new session, or start the server with the old generator" in failed.json()["detail"]
+        assert "open a new session, or start the server as it was" in failed.json()["detail"]
 
 
 def test_one_database_has_one_server(start: Start) -> None:

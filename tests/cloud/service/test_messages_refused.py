@@ -61,7 +61,7 @@ def test_a_request_id_that_could_forge_log_lines_is_replaced(cloud: Running) -> 
         (b"", "cut short"),
         (b"\x80\x04\x95pickle", "claim a header"),
         (prototypes()[:-3], "damaged or cut short"),
-        (prototypes(num_classes=4), "vectors of the prototypes"),
+        (prototypes(num_classes=4), "4 prototypes in a session of 3 classes"),
     ],
 )
 def test_what_are_no_prototypes_of_this_session_is_refused_and_not_kept(

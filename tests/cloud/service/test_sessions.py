@@ -37,7 +37,7 @@ def test_an_opening_needs_an_idempotency_key(cloud: Running) -> None:
     ("change", "reason"),
     [
         ({"num_classes": 1}, "num_classes is 1: expected a whole number of at least 2 and at most 1000"),
-        ({"alignment": "perfect"}, "unknown alignment 'perfect': choose one of robust, random, published"),
+        ({"alignment": "perfect"}, "unknown alignment 'perfect': choose one of robust, pooled, random, published"),
         ({"alignment_settings": {"spread": 1.5}}, "spread is 1.5: give a number of at least 0 and at most 1"),
         ({"alignment_settings": {"spread": "wide"}}, "spread is 'wide': give a number of at least 0 and at most 1"),
         ({"alignment_settings": {"colour": 1}}, "'colour' is no setting of Settings"),

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
+from ktl.alignment import ALIGNMENTS
 from ktl.cloud.service.answers import RoundState
 from ktl.cloud.service.context import (
     AnyCaller,
@@ -20,24 +17,21 @@ from ktl.cloud.service.context import (
     RoundNumber,
     Service,
     SessionId,
-    seconds_to_wait,
 )
 from ktl.cloud.service.events import Event
 from ktl.cloud.service.media import require_accept, require_content
+from ktl.cloud.service.payloads import BINARY, awaited, check_digest, send, still_welcome
 from ktl.cloud.service.quotas import read_body
 from ktl.cloud.service.refusals import Refused
-from ktl.cloud.service.store import Store, Stored
+from ktl.cloud.service.store import Store
 from ktl.cloud.service.tokens import Caller
 from ktl.errors import WireError
-from ktl.protocol import JSON, SAFETENSORS, digest_field
+from ktl.protocol import JSON, SAFETENSORS
 from ktl.wire import MAX_HEADER_BYTES, SessionRequest, decode_message, decode_prototypes
 
 router = APIRouter(prefix="/v1/sessions/{session}", tags=["rounds"])
 
-MAX_WAIT = 60.0  # seconds
 KEEP_ALIVE = 15.0  # seconds between comments in a stream of events
-RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-BINARY = {"schema": {"type": "string", "format": "binary"}}
 PAIRS = {"content": {SAFETENSORS: BINARY}}
 
 
@@ -54,11 +48,12 @@ async def put_prototypes(
     """Idempotent: the same bytes again are 200, others 409."""
     require_content(request, SAFETENSORS)
     opened = await here.in_thread(lambda: here.store.request(session, who.sees))
-    num_classes = decode_message(opened, SessionRequest).num_classes
+    asked = decode_message(opened, SessionRequest)
+    num_classes, reads = asked.num_classes, ALIGNMENTS.load(asked.alignment).reads_prototypes
     payload = await read_body(request, MAX_HEADER_BYTES + num_classes * (num_classes + 12))
-    _check_digest(request, payload)
+    check_digest(request, payload)
     state, new = await here.in_thread(
-        lambda: _take_in(here.store, session, round_, edge, payload, who.name, who.sees, num_classes)
+        lambda: _take_in(here.store, session, round_, edge, payload, who.name, who.sees, num_classes, reads)
     )
     if new:
         here.metrics.uploads.inc()
@@ -70,19 +65,23 @@ async def put_prototypes(
 
 
 def _take_in(
-    store: Store, session: str, number: int, edge: str, payload: bytes, name: str, sees: str | None, num_classes: int
+    store: Store,
+    session: str,
+    number: int,
+    edge: str,
+    payload: bytes,
+    name: str,
+    sees: str | None,
+    num_classes: int,
+    reads_prototypes: bool,
 ) -> tuple[RoundState, bool]:
     try:
-        decode_prototypes(payload, num_classes)
+        prototypes = decode_prototypes(payload, num_classes)
     except WireError as error:
         raise Refused("invalid", str(error)) from error
+    if reads_prototypes and prototypes.vectors.shape[1] == 0:
+        raise Refused("invalid", "the session's alignment reads prototypes: send vectors, not only classes and counts")
     return store.put_prototypes(session, number, edge, payload, name, sees)
-
-
-def _check_digest(request: Request, payload: bytes) -> None:
-    told = request.headers.get("content-digest")
-    if told is not None and told != digest_field(hashlib.sha256(payload).digest()):
-        raise Refused("invalid", "the body does not have its Content-Digest: it was damaged on its way; send it again")
 
 
 @router.get("/rounds/{round}", summary="Where a round is", response_model=RoundState)
@@ -113,71 +112,20 @@ async def get_pairs(
 ) -> Response:
     """Supports `If-None-Match`, `Range` and `If-Range`; the bytes of a round never change."""
     require_accept(request, SAFETENSORS)
-    state = await _until_drawn(here, session, round_, who, seconds_to_wait(wait, MAX_WAIT))
+    state = await awaited(
+        here,
+        session,
+        who,
+        wait,
+        lambda: here.store.round(session, round_, who.sees),
+        lambda state: state.state in ("done", "failed"),
+    )
     if state.state == "failed":
         raise Refused("round-failed", state.error or "the round failed")
     if state.state != "done":
         return Response(here.live(session, state).model_dump_json(), 202, {"Retry-After": "1"}, JSON)
     stored = await here.in_thread(lambda: here.store.stored(session, round_))
-    return _send(here, request, stored)
-
-
-async def _until_drawn(here: Service, session: str, number: int, who: Caller, seconds: float) -> RoundState:
-    """The round when it is done or failed, or as it is after so many seconds."""
-    until = time.monotonic() + seconds
-    with here.events.listen(session, ends_only=True) as changes:
-        while True:
-            state = await here.in_thread(lambda: here.store.round(session, number, who.sees))
-            left = until - time.monotonic()
-            if state.state in ("done", "failed") or left <= 0 or changes.stopping:
-                return state
-            await changes.wait(left)
-            await _still_welcome(here, who)
-
-
-async def _still_welcome(here: Service, who: Caller) -> None:
-    """Raises Refused (unauthorised) if the token was revoked while its request waited."""
-    if not await here.in_thread(lambda: here.tokens.live(who.token)):
-        raise Refused("unauthorised", "the token was revoked", {"WWW-Authenticate": "Bearer"})
-
-
-def _send(here: Service, request: Request, stored: Stored) -> Response:
-    etag = f'"{stored.digest.hex()}"'
-    headers = {"ETag": etag, "Repr-Digest": digest_field(stored.digest), "Accept-Ranges": "bytes"}
-    headers["Cache-Control"] = "private, no-cache"  # the client may keep them, and asks again with its token
-    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if etag in known or "*" in known:
-        return Response(status_code=304, headers=headers)
-    start, end, status = 0, stored.size, 200
-    if request.headers.get("if-range", etag) == etag:
-        start, end, status = _range(request.headers.get("range"), stored.size)
-    if status == 206:
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{stored.size}"
-    headers["Content-Length"] = str(end - start)
-    pieces = iterate_in_threadpool(_counted(here, here.store.read(stored, start, end)))
-    return StreamingResponse(pieces, status, headers, SAFETENSORS)
-
-
-def _range(header: str | None, size: int) -> tuple[int, int, int]:
-    """start, end and status; anything but one range of bytes is ignored, as RFC 9110 allows."""
-    match = RANGE.fullmatch((header or "").replace(" ", "")[:100])
-    if match is None or match.groups() == ("", ""):
-        return 0, size, 200
-    first, last = match.groups()
-    start = int(first) if first else max(size - int(last), 0)
-    end = min(int(last) + 1, size) if first and last else size
-    if first and last and int(last) < int(first):
-        return 0, size, 200
-    if start >= size or (not first and int(last) == 0):
-        unsatisfiable = f"the pairs have {size} bytes, none of them in {header}"
-        raise Refused("range-not-satisfiable", unsatisfiable, {"Content-Range": f"bytes */{size}"})
-    return start, end, 206
-
-
-def _counted(here: Service, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    for piece in pieces:
-        here.metrics.sent.inc(len(piece))
-        yield piece
+    return send(here, request, stored.size, stored.digest, lambda start, end: here.store.read(stored, start, end))
 
 
 @router.get(
@@ -205,7 +153,7 @@ async def _events(here: Service, session: str, who: Caller) -> AsyncIterator[str
             if not await changes.wait(KEEP_ALIVE):
                 yield ": still here\n\n"
             try:
-                await _still_welcome(here, who)
+                await still_welcome(here, who)
             except Refused:
                 return
 

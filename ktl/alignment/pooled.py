@@ -1,0 +1,77 @@
+"""Latents around what edges have said of each class in the space of the pairs' vectors.
+
+An edge's class statistics are sums over its own images of the vector that it would expect with each: their mean is
+where the class lies in the generator's terms. Nothing is pushed there: of fresh latents those are kept whose vectors
+point most nearly that way, so each one is as valid as any fresh latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from msgspec import Meta
+from torch import Tensor
+
+from ktl import settings
+from ktl.alignment.base import AlignedLatents, Alignment
+from ktl.class_statistics import ClassStatistics
+from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.prototypes import Prototypes, class_sums
+from ktl.seeds import stream
+from ktl.spaces.base import SharedSpace
+
+REFERENCE = 2048  # fresh latents by which vectors are centred and scaled, as edges do by those of their pairs
+
+
+class PooledAlignment(Alignment):
+    """Fresh latents for a class of which nothing is known yet, as for all of them in a session's first round."""
+
+    @dataclass(frozen=True)
+    class Settings(settings.Settings):
+        """How near to a class's mean its latents are."""
+
+        candidates: Annotated[int, Meta(ge=1, le=256, description="Fresh latents of which the nearest is kept.")] = 8
+
+    reads_prototypes: ClassVar[bool] = False
+    round = 0
+    _known: tuple[ClassStatistics, SharedSpace] | None = None
+
+    def learn(self, statistics: ClassStatistics, space: SharedSpace) -> None:
+        """They count from the next round on."""
+        self._known = statistics, space
+
+    def align(self, prototypes: Sequence[Prototypes], generator: ImageGenerator, per_class: int) -> AlignedLatents:
+        """For each class that an edge has, the fresh latents nearest to its pooled mean, nearest first."""
+        _, counts = class_sums(prototypes, self.num_classes)
+        classes = counts.nonzero().squeeze(1)
+        nearness = self._nearness(generator)
+        rows = []
+        for label in classes.tolist():
+            rng = stream(self.seed, "pooled alignment", self.round, label)
+            near = nearness.get(label)
+            fresh = sample_latents(generator, per_class * (self.settings.candidates if near else 1), rng)
+            rows.append(fresh[near(fresh).topk(per_class).indices] if near else fresh)
+        self.round += 1
+        latents = torch.stack(rows)
+        return AlignedLatents(classes, latents[:, 0], latents)
+
+    def _nearness(self, generator: ImageGenerator) -> dict[int, Callable[[Tensor], Tensor]]:
+        """By class of which something is known: latents (n, H) -> cosine (n,) of their vectors to the pooled mean.
+
+        None where a vector is known only once its image is drawn.
+        """
+        if self._known is None or self._known[1].needs_images:
+            return {}
+        statistics, space = self._known
+        reference = space.vectors(sample_latents(generator, REFERENCE, stream(self.seed, "reference latents")))
+        centre, deviation = reference.mean(dim=0), reference.std(dim=0).clamp_min(1e-6)
+
+        def towards(direction: Tensor) -> Callable[[Tensor], Tensor]:
+            return lambda latents: F.normalize((space.vectors(latents) - centre) / deviation, dim=1) @ direction
+
+        means = zip(statistics.classes.tolist(), statistics.means, strict=True)
+        return {label: towards(mean) for label, mean in means}

@@ -1,0 +1,97 @@
+"""How routes wait for a payload, send one or a part of it, and check one that came."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from fastapi import Request
+from starlette.concurrency import iterate_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from ktl.cloud.service.context import Service, seconds_to_wait
+from ktl.cloud.service.refusals import Refused
+from ktl.cloud.service.tokens import Caller
+from ktl.protocol import SAFETENSORS, digest_field
+
+Seen = TypeVar("Seen")
+
+MAX_WAIT = 60.0  # seconds
+RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+BINARY = {"schema": {"type": "string", "format": "binary"}}  # in the OpenAPI document
+
+
+def check_digest(request: Request, payload: bytes) -> None:
+    """Raises Refused (invalid) for a body that does not have its Content-Digest."""
+    told = request.headers.get("content-digest")
+    if told is not None and told != digest_field(hashlib.sha256(payload).digest()):
+        raise Refused("invalid", "the body does not have its Content-Digest: it was damaged on its way; send it again")
+
+
+async def awaited(
+    here: Service, session: str, who: Caller, wait: float, look: Callable[[], Seen], ready: Callable[[Seen], bool]
+) -> Seen:
+    """What `look` sees in the store once that is `ready`, or as it is after `wait` seconds, at most MAX_WAIT."""
+    until = time.monotonic() + seconds_to_wait(wait, MAX_WAIT)
+    with here.events.listen(session, ends_only=True) as changes:
+        while True:
+            seen = await here.in_thread(look)
+            left = until - time.monotonic()
+            if ready(seen) or left <= 0 or changes.stopping:
+                return seen
+            await changes.wait(left)
+            await still_welcome(here, who)
+
+
+async def still_welcome(here: Service, who: Caller) -> None:
+    """Raises Refused (unauthorised) if the token was revoked while its request waited."""
+    if not await here.in_thread(lambda: here.tokens.live(who.token)):
+        raise Refused("unauthorised", "the token was revoked", {"WWW-Authenticate": "Bearer"})
+
+
+def send(
+    here: Service, request: Request, size: int, digest: bytes, read: Callable[[int, int], Iterator[bytes]]
+) -> Response:
+    """A payload of `size` bytes, or the part that the request asks for; read(start, end) gives its bytes.
+
+    `digest` is its SHA-256. Raises Refused (range-not-satisfiable).
+    """
+    etag = f'"{digest.hex()}"'
+    headers = {"ETag": etag, "Repr-Digest": digest_field(digest), "Accept-Ranges": "bytes"}
+    headers["Cache-Control"] = "private, no-cache"  # the client may keep them, and asks again with its token
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if etag in known or "*" in known:
+        return Response(status_code=304, headers=headers)
+    start, end, status = 0, size, 200
+    if request.headers.get("if-range", etag) == etag:
+        start, end, status = _range(request.headers.get("range"), size)
+    if status == 206:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    headers["Content-Length"] = str(end - start)
+    pieces = iterate_in_threadpool(_counted(here, read(start, end)))
+    return StreamingResponse(pieces, status, headers, SAFETENSORS)
+
+
+def _range(header: str | None, size: int) -> tuple[int, int, int]:
+    """start, end and status; anything but one range of bytes is ignored, as RFC 9110 allows."""
+    match = RANGE.fullmatch((header or "").replace(" ", "")[:100])
+    if match is None or match.groups() == ("", ""):
+        return 0, size, 200
+    first, last = match.groups()
+    start = int(first) if first else max(size - int(last), 0)
+    end = min(int(last) + 1, size) if first and last else size
+    if first and last and int(last) < int(first):
+        return 0, size, 200
+    if start >= size or (not first and int(last) == 0):
+        unsatisfiable = f"the payload has {size} bytes, none of them in {header}"
+        raise Refused("range-not-satisfiable", unsatisfiable, {"Content-Range": f"bytes */{size}"})
+    return start, end, 206
+
+
+def _counted(here: Service, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        here.metrics.sent.inc(len(piece))
+        yield piece

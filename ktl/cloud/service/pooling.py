@@ -1,0 +1,170 @@
+"""Class statistics in SQL: what the edges of a session send after a round, and what all of it adds up to.
+
+Nothing is queued: whoever asks first once a round's statistics are in adds them up, and the sum is kept. It is the same
+whoever does so and however often, so a server that is killed on the way loses nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session as Rows
+
+from ktl.cloud.pooling import pool_payloads
+from ktl.cloud.service.answers import PoolingState
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.lookup import claim_edge, find_session, refuse_if_full
+from ktl.cloud.service.models import DONE, CloudSession, Pooled, Round, Statistics, Upload
+from ktl.cloud.service.refusals import Refused
+from ktl.wire import SessionReply, SessionRequest, decode_message
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Pooled class statistics: an encoded payload and its SHA-256."""
+
+    payload: bytes
+    digest: bytes
+
+
+class Pooling:
+    """A round's class statistics are pooled when all edges that sent prototypes have sent theirs, or at a deadline."""
+
+    def __init__(self, database: Database, *, max_bytes: int) -> None:
+        self.database = database
+        self.max_bytes = max_bytes
+        self._adding = threading.Lock()  # all edges of a round ask at once: one of them adds up
+
+    def put(
+        self, session_id: str, number: int, edge: str, payload: bytes, name: str, sees: str | None
+    ) -> tuple[PoolingState, bool]:
+        """Takes an edge's statistics in. True if they are new. `name` is the caller's, `sees` None for an admin.
+
+        Raises Refused (not-found, forbidden, conflict, round-closed, round-not-open, busy).
+        """
+        with self.database.write() as rows:
+            session = find_session(rows, session_id, sees, lock=True)
+            round_ = rows.get(Round, (session_id, number))
+            if round_ is None or round_.state != DONE:
+                raise Refused("round-not-open", f"round {number} has no pairs yet to learn from")
+            claim_edge(rows, session_id, edge, name)
+            known = rows.get(Statistics, (session_id, number, edge))
+            if known is not None:
+                if known.payload != payload:
+                    raise Refused("conflict", f"edge {edge!r} sent other statistics for round {number} before")
+                return _state(rows, round_), False
+            if _closed(rows, round_):
+                raise Refused("round-closed", f"round {number} was pooled without this edge; take part in the next one")
+            refuse_if_full(rows, self.max_bytes)
+            now = time.time()
+            rows.add(Statistics(session_id=session_id, round=number, edge=edge, payload=payload, received_at=now))
+            if session.deadline is not None and round_.pooling_closes_at is None:
+                round_.pooling_closes_at = now + session.deadline
+            session.active_at = now
+            session.size += len(payload)
+            rows.flush()
+            return _state(rows, round_), True
+
+    def state(self, session_id: str, number: int, name: str | None = None) -> PoolingState:
+        """Whose statistics of a round are in. Raises Refused (not-found) for a round that has not begun, too."""
+        with self.database.read() as rows:
+            find_session(rows, session_id, name)
+            return _state(rows, _round(rows, session_id, number))
+
+    def sum(self, session_id: str, number: int, name: str | None = None) -> Sum | None:
+        """The statistics of all edges as of a round, each edge's latest ones; None until the round's are in.
+
+        Raises Refused (not-found).
+        """
+        with self.database.read() as rows:
+            find_session(rows, session_id, name)
+            known = rows.get(Pooled, (session_id, number))
+            if known is None and not _closed(rows, _round(rows, session_id, number)):
+                return None
+        return self._add_up(session_id, number) if known is None else Sum(known.payload, known.digest)
+
+    def latest(self, session_id: str, before: int) -> bytes | None:
+        """The last sum of a round before the given one, which may be added up only now."""
+        if before > 1:
+            self.sum(session_id, before - 1)
+        with self.database.read() as rows:
+            query = select(Pooled.payload).where(Pooled.session_id == session_id, Pooled.round < before)
+            return rows.scalar(query.order_by(Pooled.round.desc()).limit(1))
+
+    def close_due(self) -> list[tuple[str, int]]:
+        """Adds up the rounds whose deadline has passed, with the edges that are in."""
+        with self.database.read() as rows:
+            added = select(Pooled.round).where(Pooled.session_id == Round.session_id, Pooled.round == Round.number)
+            due = select(Round).where(Round.pooling_closes_at <= time.time(), ~added.exists())
+            rounds = [(round_.session_id, round_.number) for round_ in rows.scalars(due)]
+        for session_id, number in rounds:
+            self._add_up(session_id, number)
+        return rounds
+
+    def _add_up(self, session_id: str, number: int) -> Sum:
+        with self._adding:
+            with self.database.read() as rows:
+                known = rows.get(Pooled, (session_id, number))
+                if known is not None:
+                    return Sum(known.payload, known.digest)
+                session = find_session(rows, session_id, None)
+                request = decode_message(session.request, SessionRequest)
+                parts = _contributions(rows, session_id, number - request.memory, number)
+            dimension = decode_message(session.reply, SessionReply).latent_dim
+            payload = pool_payloads(parts, request.num_classes, dimension)
+            digest = hashlib.sha256(payload).digest()
+            with self.database.write() as rows:
+                live = rows.get(CloudSession, session_id, with_for_update=True)
+                if live is not None:
+                    rows.add(Pooled(session_id=session_id, round=number, payload=payload, digest=digest))
+                    live.size += len(payload)
+            return Sum(payload, digest)
+
+
+def _round(rows: Rows, session_id: str, number: int) -> Round:
+    round_ = rows.get(Round, (session_id, number))
+    if round_ is None:
+        raise Refused("not-found", f"round {number} has not begun")
+    return round_
+
+
+def _edges(rows: Rows, kind: type[Upload] | type[Statistics], round_: Round) -> set[str]:
+    of_round = kind.session_id == round_.session_id, kind.round == round_.number
+    return set(rows.scalars(select(kind.edge).where(*of_round)))
+
+
+def _missing(rows: Rows, round_: Round) -> int:
+    """Edges that sent prototypes and no statistics yet. One that was late for the former may send the latter."""
+    return len(_edges(rows, Upload, round_) - _edges(rows, Statistics, round_))
+
+
+def _closed(rows: Rows, round_: Round) -> bool:
+    if round_.pooling_closes_at is not None and round_.pooling_closes_at <= time.time():
+        return True
+    return round_.state == DONE and _missing(rows, round_) == 0
+
+
+def _state(rows: Rows, round_: Round) -> PoolingState:
+    closes_at = round_.pooling_closes_at
+    return PoolingState(
+        round=round_.number,
+        edges_in=sorted(_edges(rows, Statistics, round_)),
+        edges_missing=0 if _closed(rows, round_) else _missing(rows, round_),
+        closes_at=None if closes_at is None else datetime.fromtimestamp(closes_at, timezone.utc),
+    )
+
+
+def _contributions(rows: Rows, session_id: str, after: int, until: int) -> list[bytes]:
+    """Each edge's latest statistics of the rounds after..until, in the order of the edges' names."""
+    here = (Statistics.session_id == session_id, Statistics.round > after, Statistics.round <= until)
+    latest = select(Statistics.edge, func.max(Statistics.round).label("round")).where(*here).group_by(Statistics.edge)
+    newest = latest.subquery()
+    of_edges = (Statistics.edge == newest.c.edge) & (Statistics.round == newest.c.round)
+    query = select(Statistics.edge, Statistics.payload).join(newest, of_edges)
+    found = [(edge, payload) for edge, payload in rows.execute(query.where(Statistics.session_id == session_id))]
+    return [payload for _, payload in sorted(found)]  # a database's collation may order names in its own way

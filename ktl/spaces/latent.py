@@ -1,0 +1,26 @@
+"""The generator's latents as they are."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ktl import settings
+from ktl.generators.base import ImageGenerator
+from ktl.spaces.base import SharedSpace
+
+
+class LatentSpace(SharedSpace):
+    """What the paper's pairs carry."""
+
+    def __init__(self, generator: ImageGenerator, settings: settings.Settings | None = None) -> None:
+        super().__init__(generator, settings)
+        self.dimension = generator.latent_dim
+
+    @property
+    def name(self) -> str:
+        """`latent`."""
+        return "latent"
+
+    def vectors(self, latents: Tensor, images: Tensor | None = None) -> Tensor:
+        """The latents, (n, H)."""
+        return latents
