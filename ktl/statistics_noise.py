@@ -1,4 +1,4 @@
-"""Class statistics with Gaussian noise, so that they tell little of any one image: (epsilon, delta) differential privacy.
+"""Class statistics with Gaussian noise, so that they tell little of any one image: differential privacy.
 
 Two sets of labelled images are neighbours where one has one image more. It is a unit vector r of a known class, so it
 moves the sums by r, one count by 1 and the moment by r r^T, each of length 1. The three share the budget as `SHARES`

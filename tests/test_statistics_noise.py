@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from ktl.class_statistics import ClassStatistics, class_statistics
 from ktl.errors import UsageError
 from ktl.seeds import stream
-from ktl.statistics_noise import SHARES, noise_deviation, noised
+from ktl.statistics_noise import SHARES, _nearest_moment, noise_deviation, noised
 from ktl.wire import decode_statistics, encode_statistics
 
 
@@ -98,9 +98,7 @@ def test_hardly_any_noise_changes_hardly_anything_and_much_leaves_nothing() -> N
 
 
 def test_the_moment_is_the_nearest_one_of_all_that_are_valid() -> None:
-    """No valid matrix on the way to another valid one is nearer to the noisy matrix, which the same draw gives again."""
-    from ktl.statistics_noise import _nearest_moment
-
+    """Towards any other valid matrix, the distance to the noisy one grows."""
     noisy = torch.randn(5, 5, dtype=torch.float64, generator=stream(0, "noisy"))
     noisy = noisy + noisy.T
     found = _nearest_moment(noisy, 6.0)
@@ -113,11 +111,11 @@ def test_the_moment_is_the_nearest_one_of_all_that_are_valid() -> None:
 
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, math.inf, math.nan])
 def test_an_epsilon_that_means_nothing_is_refused(epsilon: float) -> None:
-    with pytest.raises(UsageError, match="epsilon is .*: give a number above 0"):
+    with pytest.raises(UsageError, match=r"epsilon is .*: give a number above 0"):
         noised(small(), epsilon, stream(0, "noise"))
 
 
 @pytest.mark.parametrize("delta", [0.0, 1.0])
 def test_a_delta_that_means_nothing_is_refused(delta: float) -> None:
-    with pytest.raises(UsageError, match="delta is .*: give a number between 0 and 1"):
+    with pytest.raises(UsageError, match=r"delta is .*: give a number between 0 and 1"):
         noised(small(), 1.0, stream(0, "noise"), delta)
