@@ -135,9 +135,9 @@ class Cloud:
         features = features_of(network, data.images)
         self.features, self.points = self._direction(features), space_map_of(network)(features)
 
-    def drawn(self, statistics: ClassStatistics, *, valid: bool = False) -> Tensor:
-        """A picture of each class as edges' images are: uint8 (m, channels, size, size)."""
-        latents = nearest_latents(statistics, self.fresh) if valid else mean_latents(statistics, self.fresh[:FRESH])
+    def drawn(self, means: Tensor, *, valid: bool = False) -> Tensor:
+        """A picture of each class mean, as edges' images are: uint8 (m, channels, size, size)."""
+        latents = nearest_latents(means, self.fresh) if valid else mean_latents(means, self.fresh[:FRESH])
         return fit_batch(self.generator.images(latents), self.data.images.shape[2], self.data.images.shape[1])
 
     @torch.no_grad()
@@ -184,11 +184,11 @@ def comparisons(cloud: Cloud, edges: list[Edge], sent: dict[str, list[ClassStati
     """Each guess at an edge's images by name, and its shares."""
     for noise, statistics in sent.items():
         together = pooled(statistics[:POOLING])
-        picture_of_all = cloud.drawn(together)
+        picture_of_all = cloud.drawn(together.means)
         for edge, shots, own in zip(edges, SHOTS, statistics, strict=True):
-            yield f"own, {shots}{noise}", cloud.shares(edge, cloud.drawn(own), F.normalize(own.means, dim=1))
+            yield f"own, {shots}{noise}", cloud.shares(edge, cloud.drawn(own.means), F.normalize(own.means, dim=1))
             if noise == "":
-                yield f"own, {shots}, nearest valid latent", cloud.shares(edge, cloud.drawn(own, valid=True))
+                yield f"own, {shots}, nearest valid latent", cloud.shares(edge, cloud.drawn(own.means, valid=True))
                 yield f"control: mean of its {shots}", cloud.shares(edge, mean_images(edge))
         for edge in edges[:POOLING]:
             yield f"pooled, 20 x 2{noise}", cloud.shares(edge, picture_of_all, F.normalize(together.means, dim=1))
@@ -236,9 +236,9 @@ def sheet(cloud: Cloud, edge: Edge, sent: dict[str, list[ClassStatistics]]) -> T
     """For one edge, column by class: its two shots, drawings of its own statistics and of the pooled ones, by noise."""
     task, classes = edge.learner.task, edge.statistics.classes[:SHOWN]
     shots = [torch.stack([task.shot_images[task.shot_labels == c][k] for c in classes]) for k in (0, 1)]
-    rows = [*shots, cloud.drawn(edge.statistics, valid=True)[:SHOWN]]
+    rows = [*shots, cloud.drawn(edge.statistics.means, valid=True)[:SHOWN]]
     for statistics in sent.values():
-        rows += [cloud.drawn(each)[:SHOWN] for each in (statistics[0], pooled(statistics[:POOLING]))]
+        rows += [cloud.drawn(each.means)[:SHOWN] for each in (statistics[0], pooled(statistics[:POOLING]))]
     return torch.cat(rows).expand(-1, 3, -1, -1)
 
 
