@@ -28,6 +28,7 @@ def noised(statistics: ClassStatistics, epsilon: float, rng: torch.Generator, de
 
     Counts are rounded, at least 1. Means are at most 1 long. The moment is the nearest to the noisy one that has no
     negative eigenvalue and the counts' sum as its trace. None of this looks at the images again, so it costs nothing.
+    Who knows the seed of `rng` can take the noise off: against a cloud, seed it by what the cloud does not know.
     Raises UsageError for another epsilon or delta.
     """
     deviation = noise_deviation(epsilon, delta)
