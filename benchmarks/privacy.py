@@ -170,7 +170,7 @@ def nearer(own: Tensor, others: Tensor) -> float:
 
 
 def statements(edges: list[Edge], seed: int) -> dict[str, list[ClassStatistics]]:
-    """What the cloud gets of each edge, by the noise that was added; the pooled ones of the first edges are in turn."""
+    """What each edge sends, by the noise that it adds: nothing, and each epsilon."""
     sent = {"": [edge.statistics for edge in edges]}
     for epsilon in EPSILONS:
         sent[f", epsilon {epsilon:g}"] = [
@@ -265,7 +265,7 @@ def table(rows: list[Row]) -> str:
     """Both tables of each data set: means over seeds with 95% intervals."""
     lines = []
     for source in dict.fromkeys(row["source"] for row in rows):
-        of_source = [row for row in rows if row["source"] == source]
+        of_source = sorted((row for row in rows if row["source"] == source), key=lambda row: row["seed"])
         lines += [f"{source}, seeds {', '.join(str(row['seed']) for row in of_source)}", ""]
         lines += ["| what the cloud has | pixels | features | latents |", "|---|---|---|---|"]
         for guess in sorted(of_source[0]["nearer"]):
