@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # single files, which every room may import, and those that import other single files or none
 SINGLE = {
     *("errors", "files", "formatting", "machine", "seeds", "settings", "registry", "run_folder", "checkpoint"),
-    *("etf", "prototypes", "class_indices", "class_statistics", "pairs", "protocol", "intervals"),
+    *("etf", "prototypes", "class_indices", "class_statistics", "statistics_noise"),
+    *("pairs", "protocol", "intervals"),
 }
 LEAVES = SINGLE | {"wire"}
 ALLOWED = {

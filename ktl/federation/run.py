@@ -17,6 +17,7 @@ from ktl.data.partition import FederatedData, share_out
 from ktl.data.partition_files import load_partition
 from ktl.data.settings import PartitionConfig
 from ktl.errors import DataError
+from ktl.federation.drawings import keep_drawings
 from ktl.federation.processes import Processes, federated_edges, make_method
 from ktl.federation.settings import FederationConfig
 from ktl.files import Row
@@ -77,9 +78,7 @@ def federate(
     data = data or federated_data(config.source, config.image_size, config.partition, config.seed)
     problem = federated_problem(config, data)
     turnout = Turnout(config, problem)
-    method = make_method(config, problem)
-    if method.uses_pairs:
-        method.exchange = CloudExchange(problem.request, out / "wire", connection or _embedded_cloud(config))
+    method = _opened(config, problem, out / "wire", connection)
     with ExitStack() as stack:
         loop = Loop(
             folder,
@@ -93,7 +92,17 @@ def federate(
             save_every=CHECKPOINT_SECONDS,
             observer=Observer(lambda *_: None, lambda row: on_round(row, loop.scores.accuracies), should_stop),
         )
-        return FederationResult(out, loop.run(), loop.scores.accuracies)
+        rows = loop.run()
+    keep_drawings(out, data, method.exchange)
+    return FederationResult(out, rows, loop.scores.accuracies)
+
+
+def _opened(config: FederationConfig, problem: Problem, wire: Path, connection: CloudConnection | None) -> Method:
+    """The method, in a session with the cloud if it needs one."""
+    method = make_method(config, problem)
+    if method.uses_pairs:
+        method.exchange = CloudExchange(problem.request, wire, connection or _embedded_cloud(config))
+    return method
 
 
 def _clients(

@@ -55,6 +55,12 @@ class CloudExchange:
             write_atomically(pooled, self.connection.pool(self._kept(round_index, "statistics", uploads)))
         return pooled.read_bytes()
 
+    def last_pooled(self) -> tuple[dict[int, bytes], bytes] | None:
+        """Class statistics by client and pooled ones of the last round that has any, as they lie in wire/."""
+        if not (rounds := self._answered(POOLED_FILE)):
+            return None
+        return self._uploads(rounds[-1], STATISTICS_FILE), self._file(rounds[-1], "pooled").read_bytes()
+
     def kept(self, round_index: int) -> tuple[dict[int, bytes], bytes]:
         """Uploads by client and pairs of a round that is answered, as they lie in wire/."""
         return self._uploads(round_index), self._pairs(round_index).read_bytes()

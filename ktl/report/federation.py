@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from ktl.errors import CheckpointError
 from ktl.files import Row, read_rows
 from ktl.intervals import mean_interval
 from ktl.report.federation_figures import client_drawing, method_drawing, round_drawing
 from ktl.report.html import render_template, setting_texts
-from ktl.run_folder import CONFIG, METRICS, is_federation, settings_table
+from ktl.report.thumbnails import thumbnails
+from ktl.run_folder import CONFIG, DRAWINGS, METRICS, is_federation, settings_table
+
+DRAWN_ROWS = {"shots": "an image of its own", "own": "drawn from its statistics", "pooled": "drawn from those of all"}
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """What the cloud could draw of a client's class statistics and of the pooled ones, beside an image of the client.
+
+    Each row has a picture's data: address for each class.
+    """
+
+    client: int
+    classes: list[str]
+    rows: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -23,6 +41,7 @@ class FederationRun:
     method: str
     settings: dict[str, Any]
     rows: list[Row]
+    drawings: Drawings | None
 
     @property
     def best(self) -> float:
@@ -94,6 +113,7 @@ def federation_page(folders: Sequence[Path]) -> str:
         best=method_drawing({method.name: method.best for method in methods}),
         rounds=round_drawing({method.name: method.by_round for method in methods}),
         clients=client_drawing({method.name: method.by_client for method in methods}),
+        drawings=next((run.drawings for run in runs if run.drawings is not None), None),
         settings=shared,
         differing=[name for name in dict.fromkeys(name for texts in settings for name in texts) if name not in shared],
     )
@@ -104,6 +124,22 @@ def _read(folder: Path) -> FederationRun:
     if not rows or "by_client" not in rows[-1]:
         raise CheckpointError(f"the metrics of {folder} are missing or damaged (no round of this ktl); run it anew")
     try:
-        return FederationRun(str(settings["method"]["name"]), settings, rows)
+        return FederationRun(str(settings["method"]["name"]), settings, rows, _drawings(folder / DRAWINGS))
     except (LookupError, TypeError) as error:
         raise CheckpointError(f"{folder / CONFIG} is damaged or from another ktl: it names no method") from error
+
+
+def _drawings(file: Path) -> Drawings | None:
+    """What the run kept for people; None where nothing was pooled, or by a cloud elsewhere."""
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            about = json.loads(opened.metadata()["ktl"])
+            rows = {
+                title: [thumbnails(picture[None]) for picture in opened.get_tensor(name)]
+                for name, title in DRAWN_ROWS.items()
+            }
+        return Drawings(about["client"], about["classes"], rows)
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"{file} is damaged ({error}); resume the run, which draws it anew") from error

@@ -6,13 +6,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from ktl.data.settings import PartitionConfig
 from ktl.errors import CheckpointError, UsageError
 from ktl.federation.settings import FederationConfig
 from ktl.loop.folder import RunFolder
 from ktl.report.page import write_report
+from ktl.report.thumbnails import thumbnails
 
 from .test_report import Page
 
@@ -60,6 +63,30 @@ def test_one_methods_folder_is_a_page_too_and_needs_no_network(runs: Path) -> No
     html = (runs / "one.html").read_text()
     assert "default-src 'none'" in html
     assert "fedktl" not in html
+
+
+def test_what_the_cloud_could_draw_is_shown_where_statistics_were_pooled(runs: Path, tmp_path: Path) -> None:
+    heading = "What the cloud could draw from your class statistics"
+    assert heading not in page(runs, out=tmp_path / "without.html").text
+    pictures = {
+        name: np.full((2, 8, 8, 1), level, np.uint8) for name, level in (("shots", 9), ("own", 90), ("pooled", 200))
+    }
+    about = {"client": 4, "classes": ["coat", "a <b> & c"]}
+    save_file(pictures, runs / "fedktl-seed1" / "drawings.safetensors", metadata={"ktl": json.dumps(about)})
+    drawn = page(runs, out=tmp_path / "with.html")
+    assert drawn.text.count(heading) == 1
+    assert "Client 4 sent no image" in " ".join(drawn.text)
+    shown = [text for text in drawn.alternatives if text and text.startswith(("coat, ", "a <b> & c, "))]
+    assert shown == [
+        f"{name}, {title}"
+        for title in ("an image of its own", "drawn from its statistics", "drawn from those of all")
+        for name in ("coat", "a <b> & c")
+    ]
+    html = (tmp_path / "with.html").read_text()
+    assert all(thumbnails(each[:1]) in html for each in pictures.values())
+    (runs / "fedktl-seed1" / "drawings.safetensors").write_bytes(b"cut")
+    with pytest.raises(CheckpointError, match=r"drawings.safetensors is damaged .*; resume the run"):
+        write_report([runs], tmp_path / "out.html")
 
 
 def test_damaged_metrics_and_unlike_runs_are_refused(runs: Path, tmp_path: Path) -> None:

@@ -1,0 +1,300 @@
+"""What a curious cloud learns of an edge's images from its class statistics, and what noise against it costs.
+
+Run: python benchmarks/privacy.py run --out privacy.jsonl [--seeds 3] [--source FILE] [--sheets FOLDER]
+     python benchmarks/privacy.py table --out privacy.jsonl
+
+A seed trains 32 edges (FedKTL, 4-layer CNN, one round): 20 with 2 images of each class, which also pool, 6 with 1 and 6
+with 9. No two have an image in common; the images that none of them has are the others. For each edge and class the
+cloud guesses what the edge has, from the edge's own statistics or the pooled ones, and the guess is compared with the
+edge's k images and with k others of the same class. The table gives how often the nearest of the edge's is nearer to
+the guess than the nearest of the others, the mean over all choices of the k others: 50% is chance. Three comparisons:
+
+- pixels: the drawn picture, by root mean square difference.
+- features: the drawn picture, by the cosine of standardised features of a network that the cloud has. It is the one
+  that edges have after the pairs and before their own images: the cloud knows the pairs and the seed.
+- latents: no picture at all; the class mean against where that network and its own space map see an image.
+
+A cell is one seed; those that `--out` has are skipped. `--sheets` saves a picture of shots and drawings for each seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import comb
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from cells import Cell, Row, fill, read, run_options
+from seed_means import seed_mean
+from torch import Tensor, nn
+
+from ktl.class_statistics import ClassStatistics, class_statistics, pooled
+from ktl.cloud.drawing import FRESH, mean_latents, nearest_latents
+from ktl.cloud.embedded import EmbeddedCloud
+from ktl.data import load_dataset
+from ktl.data.partition import ClientIndex, FederatedData, share_out
+from ktl.data.settings import PartitionConfig
+from ktl.data.transforms import fit_batch
+from ktl.federation.processes import federated_edges, make_method
+from ktl.federation.run import federated_problem
+from ktl.federation.settings import FederationConfig, federated_transfer
+from ktl.generators import load_generator
+from ktl.generators.base import sample_latents
+from ktl.generators.samples import grid
+from ktl.learning.learner import EdgeLearner
+from ktl.learning.process import prepare_process
+from ktl.learning.settings import RECIPES
+from ktl.loop.exchange import CloudExchange
+from ktl.methods import METHODS
+from ktl.methods.base import features_of
+from ktl.methods.fedktl import space_map_of
+from ktl.seeds import derive, stream
+from ktl.shared_space.pooled_model import PooledModel
+from ktl.statistics_noise import noised
+
+POOLING = 20  # edges, the first ones
+SHOTS = [2] * POOLING + [1] * 6 + [9] * 6  # of each edge
+STEPS = 100
+CANDIDATES = 20_000  # valid latents to choose from
+EPSILONS = (8.0, 1.0)
+SHOWN = 10  # classes of a sheet
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What one edge has after training: its images, its learner, and the statistics that it would send."""
+
+    indices: Tensor
+    learner: EdgeLearner
+    statistics: ClassStatistics
+
+
+def dealt(source: str, seed: int) -> FederatedData:
+    """A data set of which each edge gets its shots; every edge is tested on what is left over."""
+    data = share_out(load_dataset(source), PartitionConfig("iid", 1), seed)
+    rng = np.random.default_rng(derive(seed, "privacy"))
+    cuts = np.cumsum(SHOTS)
+    dealt_out: list[list[Tensor]] = [[] for _ in range(len(SHOTS) + 1)]
+    for label in range(len(data.class_names)):
+        members = rng.permutation(np.flatnonzero(data.labels.numpy() == label))
+        if len(members) < cuts[-1] + max(SHOTS):
+            raise SystemExit(f"class {label} has {len(members)} images: give data with {cuts[-1] + max(SHOTS)} or more")
+        for share, part in zip(dealt_out, np.split(members, cuts), strict=True):
+            share.append(torch.from_numpy(part))
+    *own, others = [torch.cat(share) for share in dealt_out]
+    return replace(data, clients=[ClientIndex(share, others) for share in own])
+
+
+def trained(source: str, seed: int) -> tuple[FederatedData, list[Edge], EdgeLearner]:
+    """All edges after a round, and a learner with the weights that they had before they saw their own images."""
+    data = dealt(source, seed)
+    config = FederationConfig(
+        method=METHODS.choose("fedktl", pool=True),
+        rounds=1,
+        training=replace(RECIPES["tuned"], steps=STEPS),
+        transfer=federated_transfer(),
+        seed=seed,
+    )
+    problem, clients = federated_problem(config, data), range(len(SHOTS))
+    with TemporaryDirectory() as wire:
+        method = make_method(config, problem)
+        method.exchange = CloudExchange(problem.request, Path(wire), EmbeddedCloud(load_generator("builtin")))
+        edges = federated_edges(config, problem, {client: data.task(client) for client in clients})
+        answer = method.answer(0, edges.ask(clients, 0))
+        for client, outcome in edges.learn(clients, 0, answer).items():
+            assert outcome.error is None, (client, outcome.error)
+        network = federated_edges(config, problem, {0: data.task(0)}).learners[0]
+        method.learn(network, answer)
+    network.restore_model(edges._warmed[config.models][1])  # kept as all edges of an architecture start from it
+    with torch.no_grad():
+        parts = [
+            Edge(share.train, each, class_statistics(space_map_of(each)(features_of(each)), each.task.shot_labels))
+            for share, each in zip(data.clients, edges.learners.values(), strict=True)
+        ]
+    return data, parts, network
+
+
+class Cloud:
+    """A generator, a network that has seen no private image, and what they make of all images: for comparisons."""
+
+    @torch.no_grad()
+    def __init__(self, data: FederatedData, network: EdgeLearner, seed: int) -> None:
+        self.generator = load_generator("builtin")
+        self.fresh = sample_latents(self.generator, CANDIDATES, stream(seed, "curious cloud"))
+        self.data = data
+        self.network = network
+        self.others = data.clients[0].test
+        of_pairs = features_of(network, network.pairs.images)
+        self._mean, self._deviation = of_pairs.mean(dim=0), of_pairs.std(dim=0).clamp_min(1e-6)
+        features = features_of(network, data.images)
+        self.features, self.points = self._direction(features), space_map_of(network)(features)
+
+    def drawn(self, means: Tensor, *, valid: bool = False) -> Tensor:
+        """A picture of each class mean, as edges' images are: uint8 (m, channels, size, size)."""
+        latents = nearest_latents(means, self.fresh) if valid else mean_latents(means, self.fresh[:FRESH])
+        return fit_batch(self.generator.images(latents), self.data.images.shape[2], self.data.images.shape[1])
+
+    @torch.no_grad()
+    def shares(self, edge: Edge, pictures: Tensor, means: Tensor | None = None) -> dict[str, float]:
+        """How often the edge's images are nearer, 0..1, by each comparison: the mean over classes."""
+        features = self._direction(features_of(self.network, pictures))
+        labels = self.data.labels
+        found: dict[str, list[float]] = {}
+        for row, label in enumerate(edge.statistics.classes.tolist()):
+            own = edge.indices[edge.learner.task.shot_labels == label]
+            others = self.others[labels[self.others] == label]
+            compared = torch.cat([own, others])
+            pixels = (self.data.images[compared].float() - pictures[row].float()).square().mean(dim=(1, 2, 3))
+            distances = {"pixels": pixels, "features": -self.features[compared] @ features[row]}
+            if means is not None:
+                distances["latents"] = -self.points[compared] @ means[row]
+            for name, values in distances.items():
+                found.setdefault(name, []).append(nearer(values[: len(own)], values[len(own) :]))
+        return {name: sum(values) / len(values) for name, values in found.items()}
+
+    def _direction(self, features: Tensor) -> Tensor:
+        return F.normalize((features - self._mean) / self._deviation, dim=1)
+
+
+def nearer(own: Tensor, others: Tensor) -> float:
+    """How often the least of k `own` distances is below that of k of the `others`, all choices alike; ties are half."""
+    k, choices = len(own), comb(len(others), len(own))
+    above, not_below = (int(count) for count in ((others > own.min()).sum(), (others >= own.min()).sum()))
+    return (comb(above, k) + comb(not_below, k)) / (2 * choices)
+
+
+def statements(edges: list[Edge], seed: int) -> dict[str, list[ClassStatistics]]:
+    """What each edge sends, by the noise that it adds: nothing, and each epsilon."""
+    sent = {"": [edge.statistics for edge in edges]}
+    for epsilon in EPSILONS:
+        sent[f", epsilon {epsilon:g}"] = [
+            noised(edge.statistics, epsilon, stream(seed, "noise", f"{epsilon:g}", index))
+            for index, edge in enumerate(edges)
+        ]
+    return sent
+
+
+def comparisons(cloud: Cloud, edges: list[Edge], sent: dict[str, list[ClassStatistics]]) -> Iterator[tuple[str, Row]]:
+    """Each guess at an edge's images by name, and its shares."""
+    for noise, statistics in sent.items():
+        together = pooled(statistics[:POOLING])
+        picture_of_all = cloud.drawn(together.means)
+        for edge, shots, own in zip(edges, SHOTS, statistics, strict=True):
+            yield f"own, {shots}{noise}", cloud.shares(edge, cloud.drawn(own.means), F.normalize(own.means, dim=1))
+            if noise == "":
+                yield f"own, {shots}, nearest valid latent", cloud.shares(edge, cloud.drawn(own.means, valid=True))
+                yield f"control: mean of its {shots}", cloud.shares(edge, mean_images(edge))
+        for edge in edges[:POOLING]:
+            yield f"pooled, 20 x 2{noise}", cloud.shares(edge, picture_of_all, F.normalize(together.means, dim=1))
+
+
+def mean_images(edge: Edge) -> Tensor:
+    """The mean of an edge's images of each class, which no cloud sees: what a guess that knows them looks like."""
+    task = edge.learner.task
+    return torch.stack(
+        [task.shot_images[task.shot_labels == c].float().mean(dim=0).byte() for c in edge.statistics.classes]
+    )
+
+
+@torch.no_grad()
+def accuracies(edges: list[Edge], sent: dict[str, list[ClassStatistics]], seed: int) -> Row:
+    """Mean test accuracy of the pooling edges, percent: alone, and with statistics that noise was added to."""
+    closing = {f"pooled{noise}": pooled(statistics[:POOLING]) for noise, statistics in sent.items()}
+    for epsilon in EPSILONS:
+        rng = stream(seed, "shared noise", f"{epsilon:g}")
+        closing[f"pooled, epsilon {epsilon:g}, noise once"] = noised(closing["pooled"], epsilon, rng)
+    right = dict.fromkeys(["alone", *closing], 0.0)
+    for edge in edges[:POOLING]:
+        learner, task = edge.learner, edge.learner.task
+        features, counts = features_of(learner, task.test_images), task.shot_labels.bincount()
+        space_map, settings = space_map_of(learner), METHODS.settings_of("fedktl")()
+        models = {"alone": learner.model.classifier.eval()} | {
+            name: PooledModel(
+                nn.Identity(),
+                learner.model.classifier,
+                space_map,
+                statistics,
+                counts,
+                own=settings.own,
+                prior=settings.prior,
+            )
+            for name, statistics in closing.items()
+        }
+        for name, model in models.items():
+            share = (model(features).argmax(dim=1) == task.test_labels).float().mean()
+            right[name] += 100 * float(share) / POOLING
+    return right
+
+
+def sheet(cloud: Cloud, edge: Edge, sent: dict[str, list[ClassStatistics]]) -> Tensor:
+    """For one edge, column by class: its two shots, drawings of its own statistics and of the pooled ones, by noise."""
+    task, classes = edge.learner.task, edge.statistics.classes[:SHOWN]
+    shots = [torch.stack([task.shot_images[task.shot_labels == c][k] for c in classes]) for k in (0, 1)]
+    rows = [*shots, cloud.drawn(edge.statistics.means, valid=True)[:SHOWN]]
+    for statistics in sent.values():
+        rows += [cloud.drawn(each.means)[:SHOWN] for each in (statistics[0], pooled(statistics[:POOLING]))]
+    return torch.cat(rows).expand(-1, 3, -1, -1)
+
+
+def measure(source: str, seed: int, sheets: Path | None) -> Row:
+    """One seed: for each guess its shares in percent, means over edges; accuracies in percent; seconds."""
+    prepare_process(1)
+    started = time.process_time()
+    data, edges, network = trained(source, seed)
+    cloud, sent = Cloud(data, network, seed), statements(edges, seed)
+    found: dict[str, dict[str, list[float]]] = {}
+    for guess, shares in comparisons(cloud, edges, sent):
+        for name, share in shares.items():
+            found.setdefault(guess, {}).setdefault(name, []).append(100 * share)
+    if sheets is not None:
+        sheets.mkdir(parents=True, exist_ok=True)
+        image = grid(sheet(cloud, edges[0], sent), min(SHOWN, len(edges[0].statistics.classes)))
+        image.resize((3 * image.width, 3 * image.height), 0).save(sheets / f"{data.images.shape[2]}-seed{seed}.png")
+    means = {guess: {name: sum(v) / len(v) for name, v in shares.items()} for guess, shares in found.items()}
+    accuracy = accuracies(edges, sent, seed)
+    return {"nearer": means, "accuracy": accuracy, "seconds": round(time.process_time() - started)}
+
+
+def table(rows: list[Row]) -> str:
+    """Both tables of each data set: means over seeds with 95% intervals."""
+    lines = []
+    for source in dict.fromkeys(row["source"] for row in rows):
+        of_source = sorted((row for row in rows if row["source"] == source), key=lambda row: row["seed"])
+        lines += [f"{source}, seeds {', '.join(str(row['seed']) for row in of_source)}", ""]
+        lines += ["| what the cloud has | pixels | features | latents |", "|---|---|---|---|"]
+        for guess in sorted(of_source[0]["nearer"]):
+            shares = [
+                [row["nearer"][guess].get(name) for row in of_source] for name in ("pixels", "features", "latents")
+            ]
+            lines.append(f"| {guess} | {' | '.join('' if each[0] is None else seed_mean(each) for each in shares)} |")
+        lines += ["", "| edges predict by | accuracy % |", "|---|---|"]
+        for name in of_source[0]["accuracy"]:
+            lines.append(f"| {name} | {seed_mean([row['accuracy'][name] for row in of_source])} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    runs = commands.add_parser("run")
+    run_options(runs)
+    runs.add_argument("--source", default="fashion-mnist")
+    runs.add_argument("--seeds", type=int, default=3)
+    runs.add_argument("--sheets", type=Path)
+    commands.add_parser("table").add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    if args.command == "run":
+        source = args.source if args.source == "fashion-mnist" else str(args.data_root / args.source)
+        keys = [{"source": args.source, "seed": seed} for seed in range(args.seeds)]
+        fill(args.out, [Cell(key, measure, (source, key["seed"], args.sheets)) for key in keys], args.part)
+    print(table(read(args.out)))
+
+
+if __name__ == "__main__":
+    main()
