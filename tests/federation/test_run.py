@@ -134,7 +134,9 @@ def test_edges_of_one_architecture_share_their_warm_up(
 def test_the_figures_of_a_round_are_those_of_its_clients(
     plain: FederationConfig, shared: FederatedData, tmp_path: Path
 ) -> None:
-    result = federate(replace(plain, method=METHODS.choose("fedktl", pool=False)), tmp_path / "run", data=shared, workers=0)
+    result = federate(
+        replace(plain, method=METHODS.choose("fedktl", pool=False)), tmp_path / "run", data=shared, workers=0
+    )
     tested = {client: len(shared.clients[client].test) for client in (0, 1)}
     last = result.rows[-1]
     weighted = sum(result.accuracies[c] * tested[c] for c in (0, 1)) / sum(tested.values())
