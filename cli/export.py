@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from ktl.errors import UsageError
 from ktl.formatting import in_bytes, in_percent
 
 from .console import output
@@ -15,17 +18,24 @@ from .console import output
 if TYPE_CHECKING:
     from ktl.edge.export.bundle import Parity
     from ktl.edge.export.quantise import Quantisation
+    from ktl.edge.export.source import Source
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run directory of `ktl edge train`.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run directory of `ktl edge train`, or of one method of `ktl federate`.")
+    ],
+    client: Annotated[int | None, typer.Option(help="Of a federation: the client to export, from 0.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A folder, or a file that ends in .zip.", show_default="RUN/bundle")
+        Path | None,
+        typer.Option(help="A folder, or a file that ends in .zip.", show_default="RUN/bundle, RUN/bundle-client-N"),
     ] = None,
     format_name: Annotated[
         str, typer.Option("--format", help="onnx | torchscript | torch-export | safetensors")
     ] = "onnx",
-    int8: Annotated[bool, typer.Option("--int8", help="Quantise, calibrated on the generated images.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise, calibrated on generated images; a client on its own.")
+    ] = False,
     max_drop: Annotated[float, typer.Option(min=0.0, help="Most points of accuracy that --int8 may lose.")] = 1.0,
     optimise: Annotated[
         bool, typer.Option("--optimize", help="Store the graph as ONNX Runtime simplifies it.")
@@ -37,15 +47,16 @@ def export(
 
     bundle = write_bundle(
         run,
-        out or run / "bundle",
+        out or run / ("bundle" if client is None else f"bundle-client-{client}"),
         format_name=format_name,
         int8=int8,
         max_drop=max_drop / 100,
         optimise=optimise,
         check=check,
+        load=_loader(run, client),
     )
     if bundle.quantisation is not None:
-        _print_quantisation(bundle.quantisation, max_drop)
+        _print_quantisation(bundle.quantisation, bundle.calibrated_on, max_drop)
     if bundle.parity is not None:
         _print_parity(bundle.parity)
     output.print(f"bundle: {bundle.out}")
@@ -55,13 +66,27 @@ def export(
         raise typer.Exit(1)
 
 
+def _loader(run: Path, client: int | None) -> Callable[[Path], Source]:
+    """How to read the run: as one edge's, or as a federation's client."""
+    from ktl.edge.export.source import edge_run
+    from ktl.run_folder import is_federation
+
+    if client is None:
+        if is_federation(run):
+            raise UsageError(f"{run} is the run of a federation: name one of its clients, as in --client 0")
+        return edge_run
+    from ktl.federation.client_source import federation_client
+
+    return partial(federation_client, client=client)
+
+
 def _print_parity(parity: Parity) -> None:
     verdict = "the same model as in torch" if parity.holds else "NOT the same model as in torch"
     agreeing = f"{parity.same_class} of {parity.images} test images in the same class"
     output.print(f"{verdict}: {agreeing}, probabilities at most {parity.largest_difference:.1e} apart")
 
 
-def _print_quantisation(quantisation: Quantisation, max_drop: float) -> None:
+def _print_quantisation(quantisation: Quantisation, calibrated_on: str, max_drop: float) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("", "test accuracy", "size", "one picture, p50", "p99"):
         table.add_column(heading, justify="left" if heading == "" else "right")
@@ -71,7 +96,7 @@ def _print_quantisation(quantisation: Quantisation, max_drop: float) -> None:
         table.add_row(name, in_percent(model.accuracy), in_bytes(model.size), *times)
     output.print(table)
     if quantisation.calibration is not None:
-        output.print(f"int8, calibrated on generated images by {quantisation.calibration}")
+        output.print(f"int8, calibrated on {calibrated_on} by {quantisation.calibration}")
     else:
         drop = 100 * (quantisation.before.accuracy - quantisation.after.accuracy)
         output.print(f"int8 loses {drop:.1f} points, over --max-drop {max_drop:g}: the bundle has the float32 model")

@@ -33,7 +33,8 @@ ALLOWED = {
     "report": LEAVES | {"report", "edge"},
     "cloud": LEAVES | {"cloud", "alignment", "generators", "spaces", "data"},
     "federation": LEAVES
-    | {"federation", "cloud", "loop", "methods", "learning", "objectives", "models", "data", "generators", "spaces"},
+    | {"federation", "cloud", "loop", "methods", "learning", "objectives", "models", "data", "generators", "spaces"}
+    | {"edge", "shared_space"},  # to export a client as an edge
 }
 # within a room that has rooms of its own: which may import which; "" is what lies in the room itself
 INNER = {

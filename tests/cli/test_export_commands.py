@@ -195,3 +195,25 @@ def test_tensorboard_gets_the_curves_of_both_trainings(ktl: Ktl, options: list[s
     local = accumulator.EventAccumulator(str(run / "tensorboard" / "local"))
     local.Reload()
     assert [event.step for event in local.Scalars("loss/shots")] == [10, 20]
+
+
+def test_export_takes_a_client_of_a_federation(
+    ktl: Ktl, trained: Path, small_bundle: Path, tiny_generator_file: Path, tmp_path: Path
+) -> None:
+    numbers = "--method fedktl --clients 2 --beta 1 --rounds 1 --steps 4 --workers 0 --recipe published"
+    options = ["--data", small_bundle, "--generator", tiny_generator_file, *numbers.split()]
+    assert ktl("federate", *options, "--out", tmp_path / "runs").returncode == 0
+    run = tmp_path / "runs" / "fedktl"
+    parity, bundle, following = ktl("export", run, "--client", 1).stdout.splitlines()
+    assert parity.startswith("the same model as in torch: ")
+    assert bundle == f"bundle: {run}/bundle-client-1"
+    assert following == f"next: python {run}/bundle-client-1/predict.py IMAGE..."
+    int8 = ktl("export", run, "--client", 1, "--int8", "--max-drop", 100, "--out", tmp_path / "int8")
+    assert "int8, calibrated on the client's own training images by" in int8.stdout
+    for arguments, error in (
+        ([run], f"{run} is the run of a federation: name one of its clients, as in --client 0"),
+        ([trained, "--client", 1], f"{trained} is the run of one edge: leave --client out"),
+        ([run, "--client", 9], f"--client is 9: {run} has clients 0 to 1"),
+    ):
+        ended = ktl("export", *arguments, "--out", tmp_path / "refused")
+        assert (ended.returncode, ended.stderr) == (2, f"error: {error}\n")

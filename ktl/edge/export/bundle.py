@@ -18,16 +18,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from ktl.data.images import Images
-from ktl.edge.export.card import model_card
 from ktl.edge.export.measure import Measured, measure, run_model
 from ktl.edge.export.quantise import PairReader, Quantisation, quantise
-from ktl.edge.onnx.model_file import ModelFacts, PictureClassifier
-from ktl.edge.record import Record, read_record
-from ktl.edge.run import load_run
+from ktl.edge.export.source import Source, edge_run, rgb_pictures
+from ktl.edge.onnx.model_file import PictureClassifier
 from ktl.errors import UsageError
 from ktl.files import replace_atomically, write_json
-from ktl.learning.learner import EdgeLearner
+from ktl.learning.evaluation import BATCH
+from ktl.models.edge_model import EdgeModel
 
 FORMATS = {
     "onnx": "model.onnx",
@@ -59,6 +57,7 @@ class Bundle:
     out: Path
     parity: Parity | None
     quantisation: Quantisation | None
+    calibrated_on: str
 
 
 def write_bundle(
@@ -70,15 +69,18 @@ def write_bundle(
     max_drop: float = 0.01,
     optimise: bool = False,
     check: bool = True,
+    load: Callable[[Path], Source] = edge_run,
 ) -> Bundle:
     """Exports a finished run to the folder or .zip file `out`.
 
     With `int8` the model is quantised, unless that loses more than `max_drop` of accuracy (a share); then it stays
     float32. `optimise` stores the graph as ONNX Runtime simplifies it. `check` compares with torch on the test images.
+    `load` reads the run: one edge's, or a federation's client by `ktl.federation.client_export`.
     Raises UsageError if `out` exists or the options exclude each other, CheckpointError for an unfinished run.
     """
     _check(out, format_name, onnx_only=int8 or optimise)
-    export = _Export(run, read_record(run), load_run(run))
+    source = load(run)
+    export = _Export(source)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / (out.stem if out.suffix == ".zip" else out.name)
         folder.mkdir()
@@ -97,7 +99,7 @@ def write_bundle(
             replace_atomically(out, partial(_zip, folder))
         else:
             shutil.copytree(folder, out)
-    return Bundle(out, parity, quantisation)
+    return Bundle(out, parity, quantisation, source.calibrated_on)
 
 
 def _check(out: Path, format_name: str, *, onnx_only: bool) -> None:
@@ -110,28 +112,21 @@ def _check(out: Path, format_name: str, *, onnx_only: bool) -> None:
 
 
 class _Export:
-    """A finished run, loaded."""
+    """A source, ready to be written in any format."""
 
-    def __init__(self, run: Path, record: Record, learner: EdgeLearner) -> None:
-        self.run = run
-        self.record = record
-        self.learner = learner
-        self.config = learner.config
-        channels, size = learner.task.shot_images.shape[1:3]
-        self.facts = ModelFacts(record.class_names, size, channels, record.temperature)
-        model = learner.model.cpu().eval()
-        self.classifier = PictureClassifier(model, record.temperature).eval()
-        images = learner.task.test_images.permute(0, 2, 3, 1)
-        self.test_pictures: Images = images.expand(-1, -1, -1, 3).contiguous().numpy()
-        self.test_labels: NDArray[np.int64] = learner.task.test_labels.numpy()
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.classifier = PictureClassifier(source.model, source.facts.temperature).eval()
+        self.test_pictures = rgb_pictures(source.task.test_images)
+        self.test_labels: NDArray[np.int64] = source.task.test_labels.numpy()
 
     def parity(self, format_name: str, model: Path) -> Parity | None:
         """None for weights alone, which nothing can run."""
         if format_name == "safetensors":
             return None
-        tested = self.learner.task.test_images
+        tested = self.source.task.test_images
         with torch.no_grad():
-            expected = self.classifier(tested).numpy()
+            expected = torch.cat([self.classifier(batch) for batch in tested.split(BATCH)]).numpy()
             if format_name == "onnx":
                 exported = run_model(model, self.test_pictures)
             else:
@@ -145,39 +140,45 @@ class _Export:
         def measured(file: Path) -> Measured:
             return measure(file, self.test_pictures, self.test_labels)
 
-        result = quantise(model, model.with_suffix(".int8"), PairReader.of(self.run, self.record), measured, max_drop)
+        source, int8 = self.source, model.with_suffix(".int8")
+        images = PairReader(source.calibration())
+        result = quantise(model, int8, images, measured, max_drop, float_head=source.float_head)
         if result.calibration is not None:
-            model.with_suffix(".int8").replace(model)
+            int8.replace(model)
         return result
 
     def describe(self, model: Path, quantisation: Quantisation | None) -> None:
         """Puts labels and card beside `model`, and the script where it is what the script runs."""
-        write_json(model.with_name("labels.json"), self.record.class_names)
-        card = model_card(self.run, self.record, model.name, quantisation)
-        model.with_name("card.md").write_text(card, encoding="utf-8")
+        write_json(model.with_name("labels.json"), self.source.facts.labels)
+        model.with_name("card.md").write_text(self.source.card(model.name, quantisation), encoding="utf-8")
         if model.name == FORMATS["onnx"]:
             script = files("ktl.edge.inference").joinpath("standalone.py").read_text(encoding="utf-8")
             model.with_name("predict.py").write_text(script, encoding="utf-8")
 
 
 def _write_onnx(export: _Export, path: Path) -> None:
-    shutil.copyfile(export.run / "model.onnx", path)
+    export.source.write_onnx(path)
 
 
 def _write_torchscript(export: _Export, path: Path) -> None:
-    traced = torch.jit.trace(export.classifier, export.learner.task.test_images[:2])
+    traced = torch.jit.trace(export.classifier, export.source.task.test_images[:2])
     torch.jit.save(traced, path)
 
 
 def _write_torch_export(export: _Export, path: Path) -> None:
     batch = {"images": {0: torch.export.Dim("n", min=1)}}
-    program = torch.export.export(export.classifier, (export.learner.task.test_images[:2],), dynamic_shapes=batch)
+    program = torch.export.export(export.classifier, (export.source.task.test_images[:2],), dynamic_shapes=batch)
     torch.export.save(program, path)
 
 
 def _write_safetensors(export: _Export, path: Path) -> None:
-    facts = asdict(export.facts) | {"model": export.config.model, "scale": export.config.training.scale}
-    weights = {name: tensor.contiguous() for name, tensor in export.learner.model.state_dict().items()}
+    model, config = export.source.model, export.source.config
+    if not isinstance(model, EdgeModel):
+        raise UsageError(
+            f"--format safetensors holds the weights of one network, not a {type(model).__name__}: use onnx"
+        )
+    facts = asdict(export.source.facts) | {"model": config.model, "scale": config.training.scale}
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, path, metadata={"ktl": json.dumps(facts)})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -26,20 +27,20 @@ def model_card(run: Path, record: Record, model_file: str, quantisation: Quantis
     exported_accuracy = quantised.after.accuracy if quantised else accuracy
     low, high = wilson_interval(round(exported_accuracy * len(labels)), len(labels))
     rows = read_rows(run / METRICS)
+    settings = settings_table(run)
     size, channels = record.arrays["shots"].shape[2:]
-    loader = PackageLoader("ktl.edge.export", ".")
-    template = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True).get_template(
-        "card.md.j2"
-    )
-    return template.render(
+    return render_card(
+        "card.md.j2",
         name=run.name,
         file=model_file,
         opset=OPSET,
         calibration=quantised.calibration if quantised else None,
+        labels=record.class_names,
         size=size,
         channels=channels,
         record=record,
-        settings=settings_table(run),
+        model=settings["model"],
+        settings=settings,
         tested=len(labels),
         accuracy=exported_accuracy,
         float_accuracy=accuracy,
@@ -48,8 +49,14 @@ def model_card(run: Path, record: Record, model_file: str, quantisation: Quantis
         high=high,
         bytes_up=sum(row["bytes_up"] for row in rows),
         bytes_down=sum(row["bytes_down"] for row in rows),
-        percent=in_percent,
     )
+
+
+def render_card(template: str, **facts: Any) -> str:
+    """Markdown, from a template in this folder."""
+    loader = PackageLoader("ktl.edge.export", ".")
+    environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
+    return environment.get_template(template).render(percent=in_percent, **facts)
 
 
 def _local_accuracy(run: Path) -> float | None:

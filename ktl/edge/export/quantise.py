@@ -1,4 +1,4 @@
-"""int8 models calibrated on generated images: no private image is looked at, so it can be done away from the device."""
+"""int8 models; an edge's are calibrated on generated images, so that can be done away from the device."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from safetensors.numpy import load
 
 from ktl.data.images import Images
 from ktl.edge.export.measure import Measured
+from ktl.edge.onnx.model_file import head_nodes
 from ktl.edge.onnx.preprocessing import GREY_CONVERSION
 from ktl.edge.record import Record
 from ktl.errors import CheckpointError
@@ -37,7 +38,7 @@ class Quantisation:
 
 
 class PairReader(CalibrationDataReader):  # type: ignore[misc] # onnxruntime has no types
-    """Feeds generated images to the calibration, one batch at a time."""
+    """Feeds images, of pairs or others, to the calibration, one batch at a time."""
 
     def __init__(self, images: Images) -> None:
         some = images[:: max(1, len(images) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
@@ -84,17 +85,24 @@ def received_images(run: Path, record: Record) -> Images:
 
 
 def quantise(
-    model: Path, out: Path, pairs: PairReader, measured: Callable[[Path], Measured], max_drop: float
+    model: Path,
+    out: Path,
+    pairs: PairReader,
+    measured: Callable[[Path], Measured],
+    max_drop: float,
+    *,
+    float_head: bool = False,
 ) -> Quantisation:
     """Writes `out`, an int8 version of `model` calibrated on `pairs`.
 
     Weights are signed 8-bit with a scale for each output channel, activations unsigned 8-bit. Tries METHODS until one
-    loses at most `max_drop` of accuracy (a share); leaves no file where none does.
+    loses at most `max_drop` of accuracy (a share); leaves no file where none does. With `float_head` only extractors
+    are quantised.
     """
     before = measured(model)
     for name, method in METHODS.items():
         pairs.rewind()
-        _quantise(model, out, pairs, method)
+        _quantise(model, out, pairs, method, [GREY_CONVERSION, *(head_nodes(model) if float_head else [])])
         after = measured(out)
         if before.accuracy - after.accuracy <= max_drop + 1e-9:
             return Quantisation(before, after, name)
@@ -102,7 +110,7 @@ def quantise(
     return Quantisation(before, after, None)
 
 
-def _quantise(model: Path, out: Path, pairs: PairReader, method: CalibrationMethod) -> None:
+def _quantise(model: Path, out: Path, pairs: PairReader, method: CalibrationMethod, exact: list[str]) -> None:
     root = logging.getLogger()
     root.addFilter(_no_advice)
     try:
@@ -113,7 +121,7 @@ def _quantise(model: Path, out: Path, pairs: PairReader, method: CalibrationMeth
                 pairs,
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=OPERATORS,
-                nodes_to_exclude=[GREY_CONVERSION],
+                nodes_to_exclude=exact,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,

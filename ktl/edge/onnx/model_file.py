@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 OPSET = 18
+HEAD = "head/"  # begins the names of nodes outside of extractors, which quantisation may have to leave exact
+SCOPES = "pkg.torch.onnx.name_scopes"  # of torch's exporter: the modules that a node comes from
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,13 @@ def export_onnx(classifier: PictureClassifier, facts: ModelFacts, path: Path) ->
     replace_atomically(path, lambda temporary: save(model, temporary))
 
 
+def head_nodes(path: Path) -> list[str]:
+    """Names of the nodes of an exported model that belong to no extractor."""
+    from onnx import load
+
+    return [node.name for node in load(path).graph.node if node.name.startswith(HEAD)]
+
+
 def _core(classifier: PictureClassifier, facts: ModelFacts) -> ModelProto:
     """The classifier alone, as torch exports it: input `pixels`."""
     example = torch.zeros(2, facts.channels, facts.image_size, facts.image_size, dtype=torch.uint8)
@@ -80,5 +89,7 @@ def _core(classifier: PictureClassifier, facts: ModelFacts) -> ModelProto:
     assert program is not None  # it is, with dynamo
     model: ModelProto = program.model_proto
     for node in model.graph.node:
+        if not any(entry.key == SCOPES and "extractor" in entry.value for entry in node.metadata_props):
+            node.name = f"{HEAD}{node.name}"
         del node.metadata_props[:]  # where in the source it came from: a tenth of a small model
     return model

@@ -1,0 +1,81 @@
+"""A federation's client as what a bundle is made from."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from ktl.edge.export.card import render_card
+from ktl.edge.export.quantise import Quantisation
+from ktl.edge.export.source import Source, rgb_pictures
+from ktl.edge.onnx.model_file import OPSET, ModelFacts, PictureClassifier, export_onnx
+from ktl.edge.record import describe_environment
+from ktl.federation.trained_client import TrainedClient, trained_client
+from ktl.intervals import wilson_interval
+from ktl.learning.evaluation import evaluate
+from ktl.registry import chosen
+from ktl.shared_space.pooled_model import PooledModel
+
+
+def federation_client(run: Path, client: int) -> Source:
+    """Client `client` of the federation in `run`; raises what `trained_client` raises.
+
+    Its probabilities are the softmax of the method's scores as they are: no temperature is fitted.
+    """
+    trained = trained_client(run, client)
+    task, model = trained.learner.task, trained.predictor
+    channels, size = task.shot_images.shape[1:3]
+    facts = ModelFacts(task.class_names, size, channels, temperature=1.0)
+    return Source(
+        model=model,
+        config=trained.learner.config,
+        facts=facts,
+        task=task,
+        write_onnx=partial(export_onnx, PictureClassifier(model), facts),
+        calibration=lambda: rgb_pictures(task.shot_images),
+        calibrated_on="the client's own training images",
+        float_head=True,
+        card=partial(_card, run, client, trained, facts),
+    )
+
+
+def _card(
+    run: Path,
+    client: int,
+    trained: TrainedClient,
+    facts: ModelFacts,
+    model_file: str,
+    quantisation: Quantisation | None,
+) -> str:
+    """Markdown, for the model file `model_file`."""
+    learner, model, config = trained.learner, trained.predictor, trained.config
+    task = learner.task
+    tested = evaluate(model, task.test_images, task.test_labels, len(task.class_names), learner.device)
+    quantised = quantisation if quantisation is not None and quantisation.calibration is not None else None
+    accuracy = quantised.after.accuracy if quantised else tested.accuracy
+    low, high = wilson_interval(round(accuracy * tested.tested), tested.tested)
+    return render_card(
+        "client_card.md.j2",
+        name=f"client {client} of {run.name}",
+        file=model_file,
+        opset=OPSET,
+        calibration=quantised.calibration if quantised else None,
+        labels=facts.labels,
+        size=facts.image_size,
+        channels=facts.channels,
+        model=learner.config.model,
+        tested=tested.tested,
+        accuracy=accuracy,
+        float_accuracy=tested.accuracy,
+        low=low,
+        high=high,
+        config=config,
+        method=chosen(config.method).name,
+        pooled=isinstance(model, PooledModel),
+        generator=config.cloud.url or chosen(config.cloud.generator).name if learner.pairs is not None else None,
+        shots=len(task.shot_labels),
+        known=len(task.shot_labels.unique()),
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        rounds=trained.rounds,
+        environment=describe_environment("cpu", 1),
+    )

@@ -1,0 +1,112 @@
+"""A client of a finished federation, made again from the run's folder alone: no cloud is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from safetensors.numpy import load_file
+from torch import nn
+
+from ktl.checkpoint import under
+from ktl.errors import CheckpointError, UsageError
+from ktl.federation.processes import federated_edges, make_method
+from ktl.federation.run import federated_data, federated_problem, stale
+from ktl.federation.settings import FederationConfig
+from ktl.learning.learner import EdgeLearner
+from ktl.learning.process import prepare_process
+from ktl.loop.exchange import CloudExchange
+from ktl.loop.folder import RunFolder, load_config
+from ktl.methods.base import Method, Problem
+from ktl.methods.message import Message
+from ktl.run_folder import is_federation, settings_table
+from ktl.wire import SessionReply, encode_message
+
+
+@dataclass(frozen=True)
+class TrainedClient:
+    """predictor: images in [-1, 1] -> logits or other scores (n, classes), by the last that the cloud sent; on the CPU.
+
+    rounds: how many the client's weights have seen, from the first to the last that it trained in.
+    """
+
+    config: FederationConfig
+    learner: EdgeLearner
+    predictor: nn.Module
+    rounds: int
+
+
+class KeptSession:
+    """A session of which everything lies in wire/; implements `ktl.loop.connection.CloudConnection`."""
+
+    def __init__(self, wire: Path, seed: int) -> None:
+        self.wire = wire
+        self.seed = seed
+
+    def open(
+        self, request: bytes, answered: Sequence[Mapping[int, bytes]], pooled: Sequence[Mapping[int, bytes]] = ()
+    ) -> bytes:
+        """A reply that says of the pairs what they say themselves. Raises CheckpointError where there are none."""
+        files = sorted(self.wire.glob("*-pairs.safetensors"))
+        if not files:
+            raise CheckpointError(f"{self.wire} has no image-vector pairs; federate anew")
+        dimension = load_file(files[-1])["vectors"].shape[1]
+        return encode_message(SessionReply(self.seed, dimension, generator="", licence="", fingerprint=""))
+
+    def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
+        """Raises CheckpointError: the round asked for was not kept."""
+        raise CheckpointError(f"{self.wire} lacks a round's files; federate anew")
+
+    pool = exchange
+
+
+def trained_client(run: Path, client: int) -> TrainedClient:
+    """Client number `client`, from 0, with its images, weights, pairs and the method's predictor.
+
+    `run`: the folder of one method. Raises UsageError for a folder that is no federation's, or a client that is not in
+    it, did not train or has no test image; CheckpointError for an unfinished or damaged run.
+    """
+    settings_table(run)  # says it where there is no run at all
+    if not is_federation(run):
+        raise UsageError(f"{run} is the run of one edge: leave --client out")
+    config = replace(load_config(run, FederationConfig), device="cpu")
+    prepare_process(1)
+    folder = RunFolder(run)
+    tensors, progress = folder.load()
+    data = federated_data(config.source, config.image_size, config.partition, config.seed)
+    if not 0 <= client < len(data.clients):
+        raise UsageError(f"--client is {client}: {run} has clients 0 to {len(data.clients) - 1}")
+    task = data.task(client)
+    for what, labels in (("training", task.shot_labels), ("test", task.test_labels)):
+        if len(labels) == 0:
+            raise UsageError(f"client {client} of {run} has no {what} image: name another --client")
+    problem = federated_problem(config, data)
+    method = make_method(config, problem)
+    edges = federated_edges(config, problem, {client: task})
+    try:
+        rows, versions = progress["rows"], progress["clients"]
+        if len(rows) < config.rounds and not stale(rows, config.patience):
+            raise CheckpointError(f"{run} has ended {len(rows)} of {config.rounds} rounds: go on with --resume")
+        if int(versions[str(client)]) == 0:
+            raise UsageError(f"client {client} of {run} has trained in no round: name another --client")
+        method.restore(under("cloud", tensors))
+        message = _last_message(method, problem, run / "wire", config.seed)
+        answers = {index: answer for index, (_, answer) in method.answered().items()}
+        edges.restore(run / "clients", tensors, versions, answers)
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, OSError) as error:
+        raise folder.misfit(error) from error
+    learner = edges.learners[client]
+    return TrainedClient(config, learner, method.predictor(learner, message).eval(), edges.versions[client])
+
+
+def _last_message(method: Method, problem: Problem, wire: Path, seed: int) -> Message:
+    """What the clients of a further round would be tested with."""
+    if not method.uses_pairs:
+        return method.broadcast
+    method.exchange = exchange = CloudExchange(problem.request, wire, KeptSession(wire, seed))
+    pooled = exchange.last_pooled() if method.closes_rounds else None
+    if pooled is None:
+        return Message()
+    reports = {client: Message(payloads={"statistics": payload}) for client, payload in pooled[0].items()}
+    return method.close(exchange.rounds()[-1], Message(), reports)
