@@ -43,6 +43,7 @@ from ktl.wire import decode_statistics, encode_statistics
 GROUPS = (2, 5, 10, CLIENTS)
 SHOTS = {f"{shots} shots {models}": (shots, models) for shots in (1, 2, 5) for models in ("cnn4", "cnn4,resnet4")}
 EPOCHS = ("dirichlet cnn4", "pathological cnn4")
+ARMS = ("apart", "default")
 SETTINGS = (*SHOTS, "fashion cnn4", *EPOCHS)
 
 
@@ -189,7 +190,10 @@ def cells(args: argparse.Namespace) -> list[Cell]:
             apart = replace(
                 default, method=METHODS.choose("fedktl", pool="none"), cloud=CloudConfig(alignment="random")
             )
-            for arm, config, measure in (("apart", apart, measure_apart), ("default", default, measure_default)):
+            arms = {"apart": (apart, measure_apart), "default": (default, measure_default)}
+            for arm, (config, measure) in arms.items():
+                if arm not in (args.arms or ARMS):
+                    continue
                 key = {"setting": setting, "arm": arm, "seed": seed}
                 of_all_seeds.append(Cell(key, measure, (config, folder_of(args.out, key), args.workers)))
     return of_all_seeds
@@ -232,6 +236,7 @@ def main() -> None:
     runs.add_argument("settings", nargs="*", choices=[*SETTINGS, []], metavar="SETTING", help=", ".join(SETTINGS))
     run_options(runs)
     federation_options(runs)
+    runs.add_argument("--arms", nargs="*", choices=ARMS, help="both if none")
     commands.add_parser("table").add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     if args.command == "table":

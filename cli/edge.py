@@ -20,6 +20,7 @@ from ktl.objectives import TRANSFERS
 from ktl.objectives.settings import TransferSettings
 from ktl.registry import chosen
 from ktl.settings import as_table, with_values
+from ktl.spaces import SPACES
 
 from .comparison import summary, table
 from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
@@ -63,6 +64,7 @@ OPTIONS = {
     "rounds": Option("rounds"),
     "generator": Option("cloud.generator", help="'builtin', a generator file, or diffusers:FOLDER_OR_ID."),
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
+    "space": Option("cloud.space", help=" | ".join(SPACES.builtin()), default="by the latents' size"),
     "transfer": Option("transfer", help=" | ".join(TRANSFERS.builtin())),
     "pairs_per_class": Option("cloud.pairs_per_class", default="700 in grey to 2,000 in all"),
     "download_budget": Option("cloud.download_budget"),

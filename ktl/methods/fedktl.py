@@ -82,7 +82,7 @@ class FedKTL(Method):
         if self.closes_rounds and self._dimension > MAX_DIMENSION:
             raise UsageError(
                 f"class statistics of {self._dimension} numbers cannot be pooled, only up to {MAX_DIMENSION}: "
-                "set cloud.space to projection, or method.pool to none"
+                "give --space projection, or set method.pool to none"
             )
         uploads = {client: message.payloads["prototypes"] for client, message in asked.items()}
         return self._message(self._session().answered(round_index, uploads))

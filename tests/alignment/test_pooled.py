@@ -67,10 +67,9 @@ def test_a_class_of_which_nothing_is_known_gets_fresh_latents_and_each_round_oth
 
 class ByImage(SharedSpace):
     name = "by image"
-    needs_images = True
     dimension = 4
 
-    def vectors(self, latents: Tensor, images: Tensor | None = None) -> Tensor:
+    def vectors(self, latents: Tensor, images: Tensor) -> Tensor:
         raise AssertionError("no image is drawn to choose latents")
 
 
