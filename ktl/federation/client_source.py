@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from ktl.edge.export.bundle_source import Source, rgb_pictures
 from ktl.edge.export.card import render_card
 from ktl.edge.export.quantise import Quantisation
-from ktl.edge.export.source import Source, rgb_pictures
 from ktl.edge.onnx.model_file import OPSET, ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.record import describe_environment
 from ktl.federation.trained_client import TrainedClient, trained_client
