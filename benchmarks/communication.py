@@ -30,6 +30,7 @@ from ktl.generators.stylegan import save_stylegan
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.exchange import CloudExchange
 from ktl.loop.settings import CloudConfig
+from ktl.methods import METHODS
 from ktl.methods.message import Message
 from ktl.objectives import TRANSFERS
 from ktl.seeds import initialising
@@ -51,8 +52,9 @@ def blank_data() -> FederatedData:
 
 def measure(method: str, data: FederatedData, generator: Path) -> tuple[float, float]:
     """Millions of numbers up and down in a round, the first in which both travel."""
+    paper = {"pool": "none"} if method == "fedktl" else {}  # class statistics are no part of the published scheme
     config = FederationConfig(
-        method=method,
+        method=METHODS.choose(method, **paper),
         training=TrainingConfig(steps=1, batch=1000, augment=False),
         rounds=1,
         transfer=TRANSFERS.choose("image-vector", warmup_steps=0, joint_batch=2),

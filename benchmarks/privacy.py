@@ -95,7 +95,7 @@ def trained(source: str, seed: int) -> tuple[FederatedData, list[Edge], EdgeLear
     """All edges after a round, and a learner with the weights that they had before they saw their own images."""
     data = dealt(source, seed)
     config = FederationConfig(
-        method=METHODS.choose("fedktl", pool=True),
+        method=METHODS.choose("fedktl", pool="all"),
         rounds=1,
         training=replace(RECIPES["tuned"], steps=STEPS),
         transfer=federated_transfer(),

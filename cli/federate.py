@@ -57,6 +57,7 @@ OPTIONS = {
     "models": Option(
         "models", help=f"A group ({', '.join(GROUPS)}), or names with commas between; module:Class is yours."
     ),
+    "classifier": Option("classifier"),
     "rounds": Option("rounds", default=str(ROUNDS)),
     "steps": Option("training.steps", default=str(STEPS)),
     "join_ratio": Option("join_ratio"),

@@ -60,7 +60,7 @@ class ClassStatistics:
 
 
 def class_statistics(points: Tensor, labels: Tensor) -> ClassStatistics:
-    """Of unit vectors (n, D) in the shared space and their labels (n,) int64, n >= 1."""
+    """Of points (n, D) and their labels (n,) int64, n >= 1; what is sent are unit vectors in the shared space."""
     points = points.float()
     classes, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
     sums = torch.zeros(len(classes), points.shape[1]).index_add_(0, inverse, points)

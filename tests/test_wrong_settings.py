@@ -178,7 +178,10 @@ def test_a_wrong_value_under_a_dotted_name_is_refused(path: str, value: Any, mes
     ("values", "message"),
     [
         ({"transfer": "none-such"}, "unknown transfer 'none-such': choose one of image-vector, contrastive, "),
-        ({"cloud.alignment": "perfect"}, "unknown alignment 'perfect': choose one of robust, pooled, random, published, or"),
+        (
+            {"cloud.alignment": "perfect"},
+            "unknown alignment 'perfect': choose one of robust, pooled, random, ",
+        ),
         ({"model": "cnn5"}, "unknown model 'cnn5': choose one of cnn4, "),
     ],
 )

@@ -129,7 +129,7 @@ class EdgeRun:
         self.method: Method = Local(NoSettings(), problem)
         etf_seed = config.seed
         if self.exchange is not None:
-            self.method = FedKTL(FedKTL.Settings(pool=False), problem)  # one edge has nobody to pool with
+            self.method = FedKTL(FedKTL.Settings(pool="none"), problem)  # one edge has nobody to pool with
             self.method.exchange = self.exchange
             etf_seed = self.exchange.about.etf_seed
         self.learner = EdgeLearner(task, config, etf_seed)  # refuses impossible settings before anything is written

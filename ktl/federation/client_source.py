@@ -71,7 +71,7 @@ def _card(
         high=high,
         config=config,
         method=chosen(config.method).name,
-        pooled=isinstance(model, PooledModel),
+        share=model.share if isinstance(model, PooledModel) else None,
         generator=config.cloud.url or chosen(config.cloud.generator).name if learner.pairs is not None else None,
         shots=len(task.shot_labels),
         known=len(task.shot_labels.unique()),

@@ -18,6 +18,7 @@ from ktl.loop.exchange import CloudExchange
 from ktl.methods.base import Exchange
 from ktl.run_folder import DRAWINGS
 from ktl.seeds import stream
+from ktl.spaces.latent import LatentSpace
 from ktl.wire import decode_statistics
 
 MAX_CLASSES = 10
@@ -28,12 +29,12 @@ def keep_drawings(out: Path, data: FederatedData, exchange: Exchange | None) -> 
 
     `own`, `pooled` and `shots`, uint8 (m, size, size, channels): for the first classes that the client has, what its
     own statistics and the pooled ones can be drawn as, and a labelled image. The metadata names client and classes.
-    Nothing is written where no round was pooled, or where the cloud is elsewhere with its generator. Raises
-    CheckpointError when the file cannot be written.
+    Nothing is written where no round was pooled, where vectors are no latents that a generator could draw, or where the
+    cloud is elsewhere with its generator. Raises CheckpointError when the file cannot be written.
     """
     if not isinstance(exchange, CloudExchange) or not isinstance(exchange.connection, EmbeddedCloud):
         return
-    if (last := exchange.last_pooled()) is None:
+    if exchange.about.space != LatentSpace.name or (last := exchange.last_pooled()) is None:
         return
     (sent, together), generator = last, exchange.connection.generator
     client = min(sent)

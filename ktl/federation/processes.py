@@ -125,9 +125,11 @@ class Processes:
 
 
 def make_method(config: FederationConfig, problem: Problem) -> Method:
-    """The method that the settings choose, with its own settings."""
+    """The method that the settings choose, with its own settings and their classifier."""
     choice = chosen(config.method)
-    method: Method = METHODS.load(choice.name)(choice.settings, problem)
+    kind: type[Method] = METHODS.load(choice.name)
+    method = kind(choice.settings, problem)
+    method.classifier = kind.classifier_named(config.classifier)
     return method
 
 

@@ -24,6 +24,9 @@ class FederationConfig(Settings):
     image_size: Annotated[int, Meta(ge=4, le=4096, description="Pixels, square.")] | None = None
     partition: PartitionConfig = field(default_factory=PartitionConfig)
     models: str = "cnn4"  # a group or a list: client i takes the model i mod its length
+    classifier: Annotated[
+        Literal["own", "etf", "linear"], Meta(description="Of all clients, in place of the method's own.")
+    ] = "own"
     rounds: Annotated[int, Meta(ge=1, le=100_000, description="Times that all clients train and exchange.")] = 10
     join_ratio: Annotated[float, Meta(gt=0, le=1, description="Share of clients that take part in a round.")] = 1.0
     drop_ratio: Annotated[float, Meta(ge=0, lt=1, description="Share of those that fail, drawn by seed.")] = 0.0
@@ -44,6 +47,7 @@ class FederationConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "method", METHODS.resolve(self.method))
+        METHODS.load(chosen(self.method).name).classifier_named(self.classifier)  # raises where it has none
         object.__setattr__(self, "transfer", TRANSFERS.resolve(self.transfer))
         model_group(self.models)
         check_device(self.device)

@@ -16,13 +16,16 @@ from torch import Tensor, nn
 
 from ktl import settings
 from ktl.data.transforms import to_network
+from ktl.errors import UsageError
 from ktl.learning.evaluation import BATCH
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.settings import TrainingConfig
 from ktl.methods.message import Message
-from ktl.models.classifiers import LinearClassifier
-from ktl.models.edge_model import ClassifierKind, EdgeModel, build_model
+from ktl.models.backbone import FEATURE_DIM
+from ktl.models.classifiers import Classifier, LinearClassifier
+from ktl.models.edge_model import CLASSIFIERS, ClassifierKind, EdgeModel, build_model
 from ktl.registry import subclass
+from ktl.seeds import stream
 from ktl.wire import SessionRequest
 
 
@@ -77,8 +80,8 @@ class Method:
     """
 
     Settings: ClassVar[type[settings.Settings]] = settings.NoSettings  # what can be set: a class of the method's own
-    classifier: ClassVar[ClassifierKind] = LinearClassifier  # of the clients' models
     uses_pairs: ClassVar[bool] = False  # clients learn from image-vector pairs too, and keep those of earlier rounds
+    classifier: ClassifierKind = LinearClassifier  # of the clients' models; a run may choose another
     broadcast = Message()
     exchange: Exchange | None = None  # of the cloud's half where `uses_pairs`; the run opens it
 
@@ -91,6 +94,19 @@ class Method:
     def recipe(cls, training: TrainingConfig) -> TrainingConfig:
         """The clients' recipe, where a method's paper changes it."""
         return training
+
+    @classmethod
+    def classifier_named(cls, name: str) -> ClassifierKind:
+        """The classifier "etf" or "linear" of the clients' models, or for "own" the method's own.
+
+        Raises UsageError where the method's own is neither, and so part of the method.
+        """
+        own = cls.classifier
+        if name == "own" or issubclass(own, CLASSIFIERS[name]):
+            return own
+        if own not in CLASSIFIERS.values():
+            raise UsageError(f"{cls.__name__} has no {name} classifier, only its {own.__name__}: leave classifier own")
+        return CLASSIFIERS[name]
 
     # the edge's half
 
@@ -159,6 +175,11 @@ class Method:
         """Each client's share of the training images of `clients`, float32 (clients,), summing to 1."""
         totals = self.problem.counts[list(clients)].sum(dim=1).double()
         return (totals / totals.sum()).float()
+
+    def new_classifier(self) -> Classifier:
+        """One of the clients' kind on 512 features, with initial weights from torch's random numbers."""
+        problem = self.problem
+        return self.classifier(FEATURE_DIM, problem.classes, problem.training, stream(problem.seed, "etf"))
 
     def small_model(self) -> EdgeModel:
         """The model group's first model with a linear head: what travels in methods that share a model."""

@@ -20,7 +20,6 @@ from ktl.learning.learner import EdgeLearner
 from ktl.methods.base import Method, weighted_average
 from ktl.methods.message import Message, weights_message
 from ktl.models.backbone import FEATURE_DIM
-from ktl.models.classifiers import LinearClassifier
 from ktl.objectives.base import ClassifierLoss, Objective, Step
 from ktl.seeds import initialising, stream
 from ktl.settings import Meta, Settings
@@ -103,7 +102,7 @@ class FedGen(Method):
         self._head = weighted_average(reports, self.sample_shares(reports))
         heads = []
         for report in reports.values():
-            head = LinearClassifier(FEATURE_DIM, self.problem.classes, self.problem.training).requires_grad_(False)
+            head = self.new_classifier().requires_grad_(False)
             head.projection.load_state_dict(dict(report.tensors))
             heads.append(head)
         counts = self.problem.counts[list(reports)].float()

@@ -12,12 +12,12 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ktl.learning.learner import EdgeLearner
 from ktl.methods.base import Method, class_means, features_of, set_head
 from ktl.methods.message import Message, weights_message
-from ktl.models.backbone import FEATURE_DIM
+from ktl.models.classifiers import Classifier
 from ktl.seeds import initialising, stream
 from ktl.settings import Meta, Settings
 
@@ -34,10 +34,10 @@ class FedGH(Method):
     """The cloud's head lives on; each round it passes once over the reported means, by SGD on the cross-entropy."""
 
     Settings = GlobalHeadSettings
-    _head: nn.Linear | None = None
+    _head: Classifier | None = None
 
     def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
-        return Message() if self._head is None else weights_message(self._head)
+        return Message() if self._head is None else weights_message(self._head.projection)
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
         if message:
@@ -59,13 +59,13 @@ class FedGH(Method):
         self._head = head
 
     def state(self) -> Mapping[str, Tensor]:
-        return {} if self._head is None else self._head.state_dict()
+        return {} if self._head is None else self._head.projection.state_dict()
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         if tensors:
             self._head = self._new_head()
-            self._head.load_state_dict(tensors)
+            self._head.projection.load_state_dict(tensors)
 
-    def _new_head(self) -> nn.Linear:
+    def _new_head(self) -> Classifier:
         with initialising(self.problem.seed, "fedgh"):
-            return nn.Linear(FEATURE_DIM, self.problem.classes)
+            return self.new_classifier()

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from secrets import randbits
+from typing import Annotated, Literal
 
 import torch
 from torch import nn
 
 from ktl.alignment import ALIGNMENTS
-from ktl.class_statistics import MAX_DIMENSION, class_statistics
+from ktl.class_statistics import MAX_DIMENSION, ClassStatistics, class_statistics
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
 from ktl.methods.base import Exchange, Method, features_of
@@ -28,6 +29,7 @@ from ktl.prototypes import bare_prototypes
 from ktl.settings import Meta, Settings
 from ktl.shared_space.pooled_model import PooledModel
 from ktl.shared_space.space_map import SpaceMap, fit_space_map
+from ktl.statistics_noise import noised
 from ktl.wire import (
     SessionReply,
     decode_message,
@@ -44,13 +46,15 @@ class PoolingSettings(Settings):
     """Whether edges learn from each other through sums in the space of the pairs' vectors."""
 
     pool: (
-        Annotated[bool, Meta(description="Classify by all edges' class statistics, too; if none, unless published.")]
+        Annotated[
+            Literal["all", "own", "none"],
+            Meta(description="Whose class statistics classify, too; by default all edges', or none if published."),
+        ]
         | None
     ) = None
-    own: Annotated[
-        float, Meta(ge=0, description="Of its own log-probabilities, times its share of the pooled images.")
-    ] = 4.0
-    prior: Annotated[float, Meta(ge=0, description="Of the log of an edge's own class frequencies.")] = 1.0
+    epsilon: (
+        Annotated[float, Meta(gt=0, description="Of noise on the statistics; less is more noise. None without.")] | None
+    ) = None
 
 
 class FedKTL(Method):
@@ -62,10 +66,10 @@ class FedKTL(Method):
     _decoded: tuple[bytes, ImageVectorPairs] | None = None
 
     @property
-    def pools(self) -> bool:
-        """Whether class statistics are pooled."""
-        published = self.problem.request.alignment == "published"
-        return not published if self.settings.pool is None else bool(self.settings.pool)
+    def pool(self) -> str:
+        """Whose class statistics classify beside an edge's own classifier: all edges', its own, or none."""
+        by_default = "none" if self.problem.request.alignment == "published" else "all"
+        return str(self.settings.pool or by_default)
 
     def ask(self, learner: EdgeLearner) -> Message:
         reads = ALIGNMENTS.load(self.problem.request.alignment).reads_prototypes
@@ -75,10 +79,10 @@ class FedKTL(Method):
     def answer(self, round_index: int, asked: Mapping[int, Message]) -> Message:
         if not asked:
             return Message()
-        if self.pools and self._dimension > MAX_DIMENSION:
+        if self.closes_rounds and self._dimension > MAX_DIMENSION:
             raise UsageError(
                 f"class statistics of {self._dimension} numbers cannot be pooled, only up to {MAX_DIMENSION}: "
-                "set cloud.space to projection, or method.pool to false"
+                "set cloud.space to projection, or method.pool to none"
             )
         uploads = {client: message.payloads["prototypes"] for client, message in asked.items()}
         return self._message(self._session().answered(round_index, uploads))
@@ -98,15 +102,17 @@ class FedKTL(Method):
         learner.receive(self.pairs_in(message))
 
     def report(self, learner: EdgeLearner) -> Message:
-        if not self.pools or learner.pairs is None:
+        if not self.closes_rounds or learner.pairs is None:
             return Message()
-        with torch.no_grad():
-            points = space_map_of(learner)(features_of(learner))
-        return Message(payloads={"statistics": encode_statistics(class_statistics(points, learner.task.shot_labels))})
+        statistics = own_statistics(learner)
+        if self.settings.epsilon is not None:
+            # the cloud knows the run's seed, and could take off what is drawn from it
+            statistics = noised(statistics, self.settings.epsilon, torch.Generator().manual_seed(randbits(63)))
+        return Message(payloads={"statistics": encode_statistics(statistics)})
 
     @property
     def closes_rounds(self) -> bool:
-        return self.pools
+        return self.pool == "all"
 
     def close(self, round_index: int, message: Message, reports: Mapping[int, Message]) -> Message:
         uploads = {client: report.payloads["statistics"] for client, report in reports.items()}
@@ -115,19 +121,24 @@ class FedKTL(Method):
         return Message(payloads={"statistics": self._session().pooled(round_index, uploads)})
 
     def predictor(self, learner: EdgeLearner, message: Message) -> nn.Module:
-        """The edge's own model, with the statistics of all edges where they have come."""
-        if "statistics" not in message.payloads or learner.pairs is None:
+        """The edge's own model, with class statistics beside it where they have come or are the edge's own."""
+        if learner.pairs is None:
             return learner.model
-        classes = self.problem.classes
-        statistics = decode_statistics(message.payloads["statistics"], classes, learner.pairs.vectors.shape[1])
+        if self.pool == "own":
+            statistics = own_statistics(learner)
+        elif "statistics" in message.payloads:
+            payload, dimension = message.payloads["statistics"], learner.pairs.vectors.shape[1]
+            statistics = decode_statistics(payload, self.problem.classes, dimension)
+        else:
+            return learner.model
         return PooledModel(
             learner.model.extractor,
             learner.model.classifier,
             space_map_of(learner),
             statistics,
-            learner.task.shot_labels.bincount(minlength=classes),
-            own=self.settings.own,
-            prior=self.settings.prior,
+            features_of(learner),
+            learner.task.shot_labels,
+            self.problem.classes,
         ).to(learner.device)
 
     def numbers_up(self, message: Message) -> int:
@@ -177,3 +188,10 @@ def space_map_of(learner: EdgeLearner) -> SpaceMap:
     pairs = learner.pairs
     assert pairs is not None
     return fit_space_map(features_of(learner, pairs.images), pairs.vectors)
+
+
+def own_statistics(learner: EdgeLearner) -> ClassStatistics:
+    """Of the edge's training images in the space of its pairs' vectors."""
+    with torch.no_grad():
+        points = space_map_of(learner)(features_of(learner))
+    return class_statistics(points, learner.task.shot_labels)

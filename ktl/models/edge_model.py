@@ -13,6 +13,7 @@ from ktl.models.settings import ClassifierSettings
 from ktl.seeds import initialising, stream
 
 ClassifierKind = type[EtfClassifier] | type[LinearClassifier]
+CLASSIFIERS: dict[str, ClassifierKind] = {"etf": EtfClassifier, "linear": LinearClassifier}
 
 
 class EdgeModel(nn.Module):

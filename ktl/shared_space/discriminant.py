@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from ktl.class_statistics import ClassStatistics
 
-SHRINKAGE = 0.1  # of the mean variance, added to that of every direction
+SHRINKAGE = 0.1
 
 
 @torch.no_grad()
-def discriminant(statistics: ClassStatistics, num_classes: int) -> nn.Linear:
+def discriminant(statistics: ClassStatistics, num_classes: int, shrinkage: float = SHRINKAGE) -> nn.Linear:
     """The linear map from points (n, D) to scores (n, num_classes), which are log-probabilities but for a constant.
+
+    The points need not be unit vectors. shrinkage: of the mean variance, what is added to that of every direction.
 
     score_c(r) = g_c z^T z_c - g_c^2 |z_c|^2 / 2, where z are points and class means after mu was taken away and S made
     the identity. A class without an image has score 0, as the mean of all classes has.
@@ -25,7 +27,7 @@ def discriminant(statistics: ClassStatistics, num_classes: int) -> nn.Linear:
     sums, counts = statistics.sums.double(), statistics.counts.double()
     means = sums / counts[:, None]
     mu = means.mean(dim=0)
-    whitening = _whitening(statistics)
+    whitening = _whitening(statistics, shrinkage)
     centred = (means - mu) @ whitening
     spread = _spread(centred, counts)
     centres = (spread / (spread + 1 / counts))[:, None] * centred
@@ -39,7 +41,7 @@ def discriminant(statistics: ClassStatistics, num_classes: int) -> nn.Linear:
     return scores
 
 
-def _whitening(statistics: ClassStatistics) -> Tensor:
+def _whitening(statistics: ClassStatistics, shrinkage: float) -> Tensor:
     """(D, D) float64, a product with which makes S the identity.
 
     S is the scatter within classes, helped out by that of all images where there are few of them.
@@ -51,7 +53,7 @@ def _whitening(statistics: ClassStatistics) -> Tensor:
     scatter = (within + dimension * total) / (images - len(counts) + dimension)
     variances, directions = torch.linalg.eigh(scatter)
     variances = variances.clamp_min(0.0)  # sums that travelled are rounded
-    whitening: Tensor = directions * (variances + SHRINKAGE * variances.mean().clamp_min(1e-6)).rsqrt()
+    whitening: Tensor = directions * (variances + shrinkage * variances.mean().clamp_min(1e-6)).rsqrt()
     return whitening
 
 

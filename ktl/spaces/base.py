@@ -16,27 +16,19 @@ class SharedSpace(ABC):
     """What the vectors of a cloud's pairs are, beside its images: made for one generator.
 
     Edges learn to predict them, so an edge's map from its features goes into the same space as every other edge's. A
-    subclass sets `dimension`, and names what can be set of it in a class `Settings` of its own. The same generator and
-    settings must give the same vectors, or a session cannot be taken up again.
+    subclass has a `name`, sets `dimension`, and names what can be set of it in a class `Settings` of its own. The same
+    generator and settings must give the same vectors, or a session cannot be taken up again.
     """
 
     Settings: ClassVar[type[settings.Settings]] = settings.NoSettings
     needs_images: ClassVar[bool] = False  # a vector is known only once its image is drawn: an encoder's, say
+    name: ClassVar[str]  # what a session's reply calls it
     dimension: int  # numbers in a vector
+    fingerprint: str = ""  # tells it from others of its name, generator and dimension, where those do not say it all
 
     def __init__(self, generator: ImageGenerator, settings: settings.Settings | None = None) -> None:
         self.generator = generator
         self.settings: Any = self.Settings() if settings is None else settings
-
-    @property
-    def name(self) -> str:
-        """What a session's reply calls it."""
-        return type(self).__name__
-
-    @property
-    def fingerprint(self) -> str:
-        """Tells it from others of its name, generator and dimension; empty where those say it all."""
-        return ""
 
     @abstractmethod
     def vectors(self, latents: Tensor, images: Tensor | None = None) -> Tensor:

@@ -12,14 +12,11 @@ from ktl.spaces.base import SharedSpace
 class LatentSpace(SharedSpace):
     """What the paper's pairs carry."""
 
+    name = "latent"
+
     def __init__(self, generator: ImageGenerator, settings: settings.Settings | None = None) -> None:
         super().__init__(generator, settings)
         self.dimension = generator.latent_dim
-
-    @property
-    def name(self) -> str:
-        """`latent`."""
-        return "latent"
 
     def vectors(self, latents: Tensor, images: Tensor | None = None) -> Tensor:
         """The latents, (n, H)."""

@@ -20,9 +20,12 @@ from ktl.spaces.base import SharedSpace
 class ProjectedLatents(SharedSpace):
     """latents (n, H) times a matrix of independent normal numbers, drawn once for all clouds (Johnson-Lindenstrauss).
 
-    Angles are off by about 1 / sqrt(dimension). Stable Diffusion's latents have 16,384 numbers: projected, 32 times as
-    many pairs fit into a budget, and class statistics, which have the dimension's square, can be pooled at all.
+    Each number varies about as much as each of the latents does, and angles are off by about 1 / sqrt(dimension). Of
+    Stable Diffusion's latents, 16,384 numbers, 32 times as many fit into a budget so, and class statistics, which have
+    the dimension's square, can be pooled at all.
     """
+
+    name = "projection"
 
     @dataclass(frozen=True)
     class Settings(settings.Settings):
@@ -34,12 +37,9 @@ class ProjectedLatents(SharedSpace):
         super().__init__(generator, settings)
         self.dimension = self.settings.dimension
         rng = stream(0, "space projection", generator.latent_dim, self.dimension)
-        self._matrix = torch.randn(generator.latent_dim, self.dimension, generator=rng) / math.sqrt(self.dimension)
-
-    @property
-    def name(self) -> str:
-        """`projection`."""
-        return "projection"
+        self._matrix = torch.randn(generator.latent_dim, self.dimension, generator=rng) / math.sqrt(
+            generator.latent_dim
+        )
 
     def vectors(self, latents: Tensor, images: Tensor | None = None) -> Tensor:
         """(n, H) -> (n, dimension)."""

@@ -136,11 +136,14 @@ def test_an_edge_learns_from_a_cloud_with_a_diffusion_pipeline(
     assert {file.name: file.stat().st_ino for file in cache_folder.iterdir()} == drawn  # nothing was drawn again
 
 
-def test_a_latent_of_16384_numbers_fills_a_download_with_a_few_pairs(
+def test_a_latent_of_16384_numbers_is_projected_and_as_it_is_fills_a_download_with_a_few_pairs(
     ktl: Ktl, options: list[str], tmp_path: Path
 ) -> None:
     source = f"diffusers:{write_pipeline(tmp_path / 'pipeline', latent_size=64)}?preset=turbo"
     own = ["--transfer", "mse", "--weight", 100, "--generator", source, "--json"]
+    projected = ktl("edge", "train", *options, *own, "--out", tmp_path / "short", "--download-budget", 300_000)
+    assert json.loads(projected.stdout)["bytes_down"] < 60_000
+    own += ["--set", "cloud.space=latent"]
     ended = ktl("edge", "train", *options, *own, "--out", tmp_path / "run", "--download-budget", 300_000)
     assert ended.returncode == 0, ended.stderr
     assert 240_000 < json.loads(ended.stdout)["bytes_down"] <= 300_000  # 2 rounds of 4 pairs of 33 kB

@@ -93,7 +93,7 @@ def test_training_help_shows_the_choices_and_defaults(ktl: Ktl) -> None:
         "--data": "fashion-mnist",
     }.items():
         assert re.search(rf"{option} [^[]*\[default: {default}\]", text), option
-    assert "robust | random | published" in text
+    assert "robust | pooled | random | published" in text
     assert "image-vector | contrastive | image-vector+contrastive | mse" in text
     assert "tuned | published" in text
 

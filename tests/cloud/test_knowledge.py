@@ -141,5 +141,5 @@ def test_the_reply_tells_the_seed_and_the_generator(tiny_generator: StyleGANGene
 
 
 def test_an_unknown_alignment_is_refused_with_the_choices(tiny_generator: StyleGANGenerator) -> None:
-    with pytest.raises(UsageError, match="unknown alignment 'perfect': choose one of robust, pooled, random, published"):
+    with pytest.raises(UsageError, match="unknown alignment 'perfect': choose one of robust, pooled, random"):
         KnowledgeCloud(tiny_generator, replace(REQUEST, alignment="perfect"))

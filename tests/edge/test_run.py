@@ -37,11 +37,16 @@ class CountingCloud:
         self.up: list[bytes] = []
         self.down: list[bytes] = []
 
-    def open(self, request: bytes, answered: Sequence[Mapping[int, bytes]]) -> bytes:
-        return self._noted(request, self.cloud.open(request, answered))
+    def open(
+        self, request: bytes, answered: Sequence[Mapping[int, bytes]], pooled: Sequence[Mapping[int, bytes]] = ()
+    ) -> bytes:
+        return self._noted(request, self.cloud.open(request, answered, pooled))
 
     def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
         return self._noted(uploads[0], self.cloud.exchange(uploads))
+
+    def pool(self, uploads: Mapping[int, bytes]) -> bytes:
+        return self._noted(uploads[0], self.cloud.pool(uploads))
 
     def _noted(self, sent: bytes, received: bytes) -> bytes:
         self.up.append(sent)

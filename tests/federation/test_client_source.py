@@ -33,7 +33,7 @@ from ktl.shared_space.pooled_model import PooledModel
 def pooled(plain: FederationConfig, shared: FederatedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a federation that pools."""
     out = tmp_path_factory.mktemp("pooled") / "fedktl"
-    federate(replace(plain, method=METHODS.choose("fedktl", pool=True)), out, data=shared, workers=0)
+    federate(replace(plain, method=METHODS.choose("fedktl", pool="all")), out, data=shared, workers=0)
     return out
 
 
@@ -68,7 +68,13 @@ def test_a_client_s_bundle_is_an_edge_s(pooled: Path, shared: FederatedData, tmp
     assert Predictor(bundle.out).labels == shared.class_names
     card = (bundle.out / "card.md").read_text()
     accuracy = 100 * last_row(pooled)["by_client"]["1"]
-    for fact in ("client 1 of fedktl", f"{accuracy:.1f}% (95% interval", "log-posteriors", "round 2 of 2", "float32"):
+    for fact in (
+        "client 1 of fedktl",
+        f"{accuracy:.1f}% (95% interval",
+        "the client's share s",
+        "round 2 of 2",
+        "float32",
+    ):
         assert fact in card, fact
 
 
@@ -88,7 +94,7 @@ def test_int8_quantises_extractors_and_leaves_the_discriminant_exact(pooled: Pat
         n for n in float32.graph.node if n.op_type in ("Gemm", "MatMul", "Conv") and weights.keys() & set(n.input)
     ]
     of_head = [node for node in linear if node.name in head]
-    assert len(of_head) == 4  # the own classifier's two, the space map's and the discriminant's
+    assert len(of_head) == 5  # two of the own classifier, the space map, two discriminants
     for node in linear:
         for name in weights.keys() & set(node.input):
             same = name in kept and kept[name].data_type == onnx.TensorProto.FLOAT

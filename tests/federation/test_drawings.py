@@ -25,7 +25,7 @@ from ktl.wire import decode_statistics
 def test_a_run_that_pools_keeps_what_its_cloud_could_draw_of_the_last_round(
     plain: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
 ) -> None:
-    federate(replace(plain, method=METHODS.choose("fedktl", pool=True)), tmp_path, data=shared, workers=0)
+    federate(replace(plain, method=METHODS.choose("fedktl", pool="all")), tmp_path, data=shared, workers=0)
     kept, task = load_file(tmp_path / DRAWINGS), shared.task(0)
     with safe_open(tmp_path / DRAWINGS, framework="pt") as file:
         about = json.loads(file.metadata()["ktl"])
@@ -42,5 +42,5 @@ def test_a_run_that_pools_keeps_what_its_cloud_could_draw_of_the_last_round(
 
 
 def test_a_run_without_pooling_keeps_none(plain: FederationConfig, shared: FederatedData, tmp_path: Path) -> None:
-    federate(replace(plain, method="fedktl", rounds=1), tmp_path, data=shared, workers=0)
+    federate(replace(plain, method=METHODS.choose("fedktl", pool="none"), rounds=1), tmp_path, data=shared, workers=0)
     assert not (tmp_path / DRAWINGS).exists()

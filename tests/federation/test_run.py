@@ -135,7 +135,7 @@ def test_the_figures_of_a_round_are_those_of_its_clients(
     plain: FederationConfig, shared: FederatedData, tmp_path: Path
 ) -> None:
     result = federate(
-        replace(plain, method=METHODS.choose("fedktl", pool=False)), tmp_path / "run", data=shared, workers=0
+        replace(plain, method=METHODS.choose("fedktl", pool="none")), tmp_path / "run", data=shared, workers=0
     )
     tested = {client: len(shared.clients[client].test) for client in (0, 1)}
     last = result.rows[-1]

@@ -35,7 +35,7 @@ from ktl.wire import decode_statistics, encode_statistics
 @pytest.fixture
 def pooling(plain: FederationConfig) -> FederationConfig:
     training = replace(plain.training, steps=6, batch=16)
-    return replace(plain, method=METHODS.choose("fedktl", pool=True), rounds=3, training=training)
+    return replace(plain, method=METHODS.choose("fedktl", pool="all"), rounds=3, training=training)
 
 
 def first_round(
@@ -77,8 +77,7 @@ def points(edges: Edges, client: int, images: Tensor) -> Tensor:
 def test_edges_send_the_sums_of_their_images_points_and_predict_by_those_of_all(
     pooling: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
 ) -> None:
-    config = replace(pooling, method=METHODS.choose("fedktl", pool=True, own=0.7, prior=2.0))
-    edges, method, answer, reports = first_round(config, shared, EmbeddedCloud(tiny_generator), tmp_path / "wire")
+    edges, method, answer, reports = first_round(pooling, shared, EmbeddedCloud(tiny_generator), tmp_path / "wire")
     classes, tasks = method.problem.classes, {client: shared.task(client) for client in (0, 1)}
     seen = {client: points(edges, client, task.shot_images) for client, task in tasks.items()}
     for client, task in tasks.items():
@@ -92,13 +91,15 @@ def test_edges_send_the_sums_of_their_images_points_and_predict_by_those_of_all(
     torch.testing.assert_close(statistics.means, everyone.means, atol=0.02, rtol=0)
     for client, task in tasks.items():
         model, counts = edges.learners[client].model, task.shot_labels.bincount(minlength=classes) + 0.1
-        with torch.no_grad():
-            found = edges.method.predictor(edges.learners[client], closing).eval()(to_network(task.test_images))
-            own = model(to_network(task.test_images)).log_softmax(dim=1)
-            pooled = discriminant(statistics, classes)(points(edges, client, task.test_images))
         mine, all_images = task.shot_labels, torch.cat([each.shot_labels for each in tasks.values()])
         share = sum(int((mine == y).sum()) / int((all_images == y).sum()) for y in mine) / len(mine)
-        expected_logits = pooled + 0.7 * share * own + 2.0 * (counts / counts.sum()).log()
+        with torch.no_grad():
+            found = edges.method.predictor(edges.learners[client], closing).eval()(to_network(task.test_images))
+            known, seen_now = (model.extractor(to_network(each)) for each in (task.shot_images, task.test_images))
+            own = discriminant(class_statistics(known, mine), classes, 0.5)(seen_now)
+            own += model(to_network(task.test_images)).log_softmax(dim=1)
+            pooled = discriminant(statistics, classes)(points(edges, client, task.test_images))
+        expected_logits = (1 - share) * pooled + share * own + (counts / counts.sum()).log()
         torch.testing.assert_close(found, expected_logits, atol=1e-3, rtol=1e-3)
 
 
@@ -110,12 +111,9 @@ def test_what_closes_a_round_is_counted_and_what_edges_predict_by_is_tested(
         federate(replace(pooling, method=METHODS.choose("fedktl", **settings)), out, data=shared, workers=0)
         return out
 
-    without, deaf, told = (
-        read_rows(run(**settings) / "metrics.jsonl")
-        for settings in ({"pool": False}, {"pool": True, "own": 1e6, "prior": 0.0}, {"pool": True, "own": 0.0})
-    )
-    sizes = [file.stat().st_size for file in sorted((tmp_path / "True-0.0" / "wire").glob("round-001-*"))]
-    names = [file.name for file in sorted((tmp_path / "True-0.0" / "wire").glob("round-001-*"))]
+    without, alone, told = (read_rows(run(pool=pool) / "metrics.jsonl") for pool in ("none", "own", "all"))
+    sizes = [file.stat().st_size for file in sorted((tmp_path / "all" / "wire").glob("round-001-*"))]
+    names = [file.name for file in sorted((tmp_path / "all" / "wire").glob("round-001-*"))]
     assert names == [
         *("round-001-pairs.safetensors", "round-001-pooled.safetensors"),
         *(f"round-001-{kind}-{c}.safetensors" for kind in ("prototypes", "statistics") for c in (0, 1)),
@@ -124,7 +122,8 @@ def test_what_closes_a_round_is_counted_and_what_edges_predict_by_is_tested(
     assert told[0]["bytes_down"] - without[0]["bytes_down"] == 2 * sizes[1]
     assert told[0]["bytes_broadcast"] - without[0]["bytes_broadcast"] == sizes[1]
     assert told[0]["numbers_up"] > without[0]["numbers_up"]
-    assert [row["accuracy"] for row in deaf] == [row["accuracy"] for row in without]
+    assert [row["bytes_up"] for row in alone] == [row["bytes_up"] for row in without]
+    assert [row["bytes_down"] for row in alone] == [row["bytes_down"] for row in without]
     assert [row["accuracy"] for row in told] != [row["accuracy"] for row in without]
 
 
@@ -176,3 +175,37 @@ def test_vectors_that_are_too_wide_are_refused(
     monkeypatch.setattr("ktl.methods.fedktl.MAX_DIMENSION", tiny_generator.latent_dim - 1)
     with pytest.raises(UsageError, match=r"cannot be pooled, only up to \d+: set cloud.space to projection"):
         federate(pooling, tmp_path / "wide", data=shared, workers=0)
+
+
+def test_an_edge_with_nobody_to_pool_with_goes_by_its_own_statistics(
+    pooling: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
+) -> None:
+    edges, method, answer, reports = first_round(pooling, shared, EmbeddedCloud(tiny_generator), tmp_path / "wire")
+    images = to_network(shared.task(0).test_images)
+    with torch.no_grad():
+        of_one = edges.method.predictor(edges.learners[0], method.close(0, answer, {0: reports[0]})).eval()(images)
+        own = make_method(replace(pooling, method=METHODS.choose("fedktl", pool="own")), method.problem)
+        torch.testing.assert_close(of_one, own.predictor(edges.learners[0], answer).eval()(images))
+
+
+def test_noise_of_a_stated_epsilon_is_on_what_is_sent_and_differs_from_run_to_run(
+    pooling: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
+) -> None:
+    noisy = replace(pooling, method=METHODS.choose("fedktl", epsilon=2.0))
+    sent = []
+    for name, config in (("clean", pooling), ("noisy", noisy), ("again", noisy)):
+        reports = first_round(config, shared, EmbeddedCloud(tiny_generator), tmp_path / name)[3]
+        payload = reports[0].payloads["statistics"]
+        sent.append(decode_statistics(payload, len(shared.class_names), tiny_generator.latent_dim).sums)
+    deviations = [(sent[0] - each).std().item() for each in (sent[1], sent[2])]
+    assert min(deviations) > 0.5
+    assert not torch.equal(sent[1], sent[2])
+
+
+def test_the_published_alignment_pools_nothing_unless_asked_to(
+    pooling: FederationConfig, shared: FederatedData
+) -> None:
+    published = replace(pooling, method="fedktl", cloud=replace(pooling.cloud, alignment="published"))
+    assert not make_method(published, federated_problem(published, shared)).closes_rounds
+    asked = replace(published, method=METHODS.choose("fedktl", pool="all"))
+    assert make_method(asked, federated_problem(asked, shared)).closes_rounds

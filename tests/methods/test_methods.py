@@ -82,7 +82,8 @@ def test_fedproto_predicts_the_nearest_mean(plain: FederationConfig, shared: Fed
 
 def test_fedgh_trains_one_head_on_the_means(plain: FederationConfig, shared: FederatedData, problem: Problem) -> None:
     edges, cloud, clients = start("fedgh", plain, shared, problem)
-    initial = {name: tensor.clone() for name, tensor in cloud._new_head().state_dict().items()}  # type: ignore[attr-defined]
+    head = cloud._new_head().projection  # type: ignore[attr-defined]
+    initial = {name: tensor.clone() for name, tensor in head.state_dict().items()}
     one_round(edges, cloud, 0)
     message = one_round(edges, cloud, 1)
     for client in clients:
