@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from ktl.edge.export.bundle_source import Source, edge_run, rgb_pictures
 from ktl.edge.export.measure import Measured, measure, run_model
 from ktl.edge.export.quantise import PairReader, Quantisation, quantise
-from ktl.edge.export.source import Source, edge_run, rgb_pictures
 from ktl.edge.onnx.model_file import PictureClassifier
 from ktl.errors import UsageError
 from ktl.files import replace_atomically, write_json
