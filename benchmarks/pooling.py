@@ -36,7 +36,7 @@ from ktl.loop.exchange import CloudExchange
 from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
 from ktl.methods.base import features_of
-from ktl.methods.fedktl import own_statistics, space_map_of
+from ktl.methods.fedktl import mapped_images
 from ktl.shared_space.pooled_model import PooledModel
 from ktl.wire import decode_statistics, encode_statistics
 
@@ -106,17 +106,17 @@ def trained_edges(config: FederationConfig, folder: Path) -> tuple[list[Edge], i
     edges.restore(folder / "clients", tensors, progress["clients"], answered)
     trained = []
     for learner in edges.learners.values():
-        task = learner.task
+        task, mapped = learner.task, mapped_images(learner)
         trained.append(
             Edge(
                 learner.config.model,
                 learner.model.classifier,
                 features_of(learner, task.test_images),
                 task.test_labels,
-                features_of(learner),
+                mapped.features,
                 task.shot_labels,
-                space_map_of(learner),
-                encode_statistics(own_statistics(learner)),
+                mapped.space_map,
+                encode_statistics(mapped.statistics),
             )
         )
     return trained, problem.classes
