@@ -16,6 +16,7 @@ from .conftest import Names
 
 EMBEDDED = 24
 DIMENSION = 8
+FITTED_ON = 64  # images
 
 
 @pytest.fixture
@@ -31,11 +32,11 @@ def encode(images: Tensor) -> Tensor:
 
 def test_a_space_has_the_directions_of_most_variance_in_their_order(benchmark_names: SimpleNamespace) -> None:
     generator = load_generator("builtin")
-    space = benchmark_names.EncoderSpace(generator, encode, DIMENSION, fitted_on=256)
-    latents = sample_latents(generator, 256, stream(0, "encoder space"))  # those that it was fitted on
+    space = benchmark_names.EncoderSpace(generator, encode, DIMENSION, fitted_on=FITTED_ON)
+    latents = sample_latents(generator, FITTED_ON, stream(0, "encoder space"))  # those that it was fitted on
     images = generator.images(latents)
     vectors = space.vectors(latents, images)
-    assert vectors.shape == (256, DIMENSION)
+    assert vectors.shape == (FITTED_ON, DIMENSION)
     assert vectors.mean(dim=0).abs().max() < 1e-3 * vectors.std()
     variances = torch.linalg.eigvalsh(torch.cov(encode(images).T.double())).flip(0)[:DIMENSION]
     off = torch.cov(vectors.T.double()) - variances.diag()
@@ -47,7 +48,7 @@ def test_a_space_is_the_same_whenever_it_is_made(benchmark_names: SimpleNamespac
     latents = sample_latents(generator, 4, stream(1, "latents"))
     images = generator.images(latents)
     first, second = (
-        benchmark_names.EncoderSpace(generator, encode, DIMENSION, fitted_on=64).vectors(latents, images)
+        benchmark_names.EncoderSpace(generator, encode, DIMENSION, fitted_on=FITTED_ON).vectors(latents, images)
         for _ in range(2)
     )
     assert torch.equal(first, second)
