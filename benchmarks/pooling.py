@@ -94,13 +94,16 @@ class Edge:
 
 
 @torch.no_grad()
-def trained_edges(config: FederationConfig, folder: Path) -> tuple[list[Edge], int]:
-    """The edges of a finished run, and the number of classes."""
+def trained_edges(
+    config: FederationConfig, folder: Path, connection: EmbeddedCloud | None = None
+) -> tuple[list[Edge], int]:
+    """The edges of a finished run, and the number of classes; `connection` is what the run had."""
     data = federated_data(config.source, config.image_size, config.partition, config.seed)
     problem = federated_problem(config, data)
     tasks = {client: data.task(client) for client in range(CLIENTS)}
     edges, method = federated_edges(config, problem, tasks), make_method(config, problem)
-    method.exchange = CloudExchange(problem.request, folder / "wire", EmbeddedCloud(load_generator("builtin")))
+    connection = connection or EmbeddedCloud(load_generator("builtin"))
+    method.exchange = CloudExchange(problem.request, folder / "wire", connection)
     tensors, progress = load_checkpoint(folder / "checkpoint.safetensors")
     answered = {round_index: message for round_index, (_, message) in method.answered().items()}
     edges.restore(folder / "clients", tensors, progress["clients"], answered)
