@@ -54,7 +54,6 @@ class EncoderSpace(SharedSpace):
     """The principal directions of an encoder's embeddings of generated images; not whitened."""
 
     name = "encoder"
-    needs_images = True
 
     def __init__(
         self, generator: ImageGenerator, encoder: Encoder, dimension: int = DIMENSION, fitted_on: int = FITTED_ON
@@ -65,8 +64,7 @@ class EncoderSpace(SharedSpace):
         self.dimension = dimension
         self.fitted_on = fitted_on
 
-    def vectors(self, latents: Tensor, images: Tensor | None = None) -> Tensor:
-        assert images is not None
+    def vectors(self, latents: Tensor, images: Tensor) -> Tensor:
         centre, directions = self._axes
         return (self.encoder(images) - centre) @ directions
 
