@@ -214,6 +214,8 @@ def table(rows: list[Row]) -> str:
         names = [name for name in next(iter(apart.values()), {}) if name not in ("setting", "arm", "seed", "bytes_up")]
         for name in [*names, "default"]:
             of_name = {seed: row[name] for seed, row in (default if name == "default" else apart).items()}
+            if not of_name:
+                continue
             beside = f"{name.split(',')[0]}, nothing" if name.partition(",")[0] in MODELS else "nothing"
             leads = [value - apart[seed][beside] for seed, value in of_name.items() if seed in apart]
             lead = "" if name.endswith("nothing") or not leads else seed_mean(leads, sign="+")
