@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from cells import Cell, Row, fill, read, run_options
 from federated import federation_options, folder_of
-from pooling import GROUPS, Edge, base_config, pooled_accuracy, together, trained_edges
+from pooling import GROUPS, Edge, apart_from, base_config, in_groups, pooled_accuracy, together, trained_edges
 from seed_means import seed_mean
 from torch import Tensor
 
@@ -34,8 +33,6 @@ from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig
 from ktl.generators import load_generator
 from ktl.generators.base import ImageGenerator, sample_latents
-from ktl.loop.settings import CloudConfig
-from ktl.methods import METHODS
 from ktl.seeds import stream
 from ktl.spaces.base import SharedSpace
 from ktl.wire import decode_statistics
@@ -130,11 +127,11 @@ def measure(config: FederationConfig, folder: Path, workers: int | None) -> Row:
     connection = EmbeddedCloud(space.generator, space)
     alone = federate(config, folder, connection=connection, workers=workers, resume=True).rows[-1]["accuracy"]
     torch.set_num_threads(1)
-    edges, classes = trained_edges(config, folder, connection)
+    edges, classes = trained_edges(config, folder)
     shutil.rmtree(folder)
     row: Row = {"alone": 100 * alone, "bytes_up": max(len(edge.statistics) for edge in edges)}
     for size in SIZES:
-        groups = [edges[i : i + size] for i in range(0, len(edges), size)]
+        groups = in_groups(edges, size)
         row[f"cosine, {size}"] = cosine_accuracy(groups, classes)
         row[f"pooled model, {size}"] = pooled_accuracy(groups, classes)
     return row
@@ -144,11 +141,7 @@ def cells(args: argparse.Namespace) -> list[Cell]:
     """One a seed."""
     of_all_seeds = []
     for seed in range(args.seeds):
-        config = replace(
-            base_config(SETTING, seed, args),
-            method=METHODS.choose("fedktl", pool="none"),
-            cloud=CloudConfig(alignment="random"),
-        )
+        config = apart_from(base_config(SETTING, seed, args))
         key = {"setting": SETTING, "seed": seed}
         of_all_seeds.append(Cell(key, measure, (config, folder_of(args.out, key), args.workers)))
     return of_all_seeds

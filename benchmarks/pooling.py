@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,12 +25,11 @@ from torch import Tensor, nn
 
 from ktl.checkpoint import load_checkpoint
 from ktl.class_statistics import pooled
-from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.settings import PartitionConfig
 from ktl.federation.processes import federated_edges, make_method
 from ktl.federation.run import federate, federated_data, federated_problem
 from ktl.federation.settings import FederationConfig, federated_transfer
-from ktl.generators import load_generator
+from ktl.federation.trained_client import KeptSession
 from ktl.learning.settings import RECIPES
 from ktl.loop.exchange import CloudExchange
 from ktl.loop.settings import CloudConfig
@@ -94,16 +93,14 @@ class Edge:
 
 
 @torch.no_grad()
-def trained_edges(
-    config: FederationConfig, folder: Path, connection: EmbeddedCloud | None = None
-) -> tuple[list[Edge], int]:
-    """The edges of a finished run, and the number of classes; `connection` is what the run had."""
+def trained_edges(config: FederationConfig, folder: Path) -> tuple[list[Edge], int]:
+    """The edges of a finished run, and the number of classes."""
     data = federated_data(config.source, config.image_size, config.partition, config.seed)
     problem = federated_problem(config, data)
     tasks = {client: data.task(client) for client in range(CLIENTS)}
     edges, method = federated_edges(config, problem, tasks), make_method(config, problem)
-    connection = connection or EmbeddedCloud(load_generator("builtin"))
-    method.exchange = CloudExchange(problem.request, folder / "wire", connection)
+    wire = folder / "wire"
+    method.exchange = CloudExchange(problem.request, wire, KeptSession(wire, config.seed))
     tensors, progress = load_checkpoint(folder / "checkpoint.safetensors")
     answered = {round_index: message for round_index, (_, message) in method.answered().items()}
     edges.restore(folder / "clients", tensors, progress["clients"], answered)
@@ -132,9 +129,9 @@ def measure_apart(config: FederationConfig, folder: Path, workers: int | None) -
     edges, classes = trained_edges(config, folder)
     shutil.rmtree(folder)
     row: Row = {"bytes_up": max(len(edge.statistics) for edge in edges)}
-    row |= accuracies(edges, classes, lambda group: [group[i : i + 1] for i in range(len(group))], "")
+    row |= by_themselves(edges, classes)
     for size in GROUPS:
-        row[f"{size} edges"] = pooled_accuracy([edges[i : i + size] for i in range(0, len(edges), size)], classes)
+        row[f"{size} edges"] = pooled_accuracy(in_groups(edges, size), classes)
     for model in sorted({edge.model for edge in edges}):
         kind = [edge for edge in edges if edge.model == model]
         if len(kind) < len(edges):
@@ -142,10 +139,15 @@ def measure_apart(config: FederationConfig, folder: Path, workers: int | None) -
     return row
 
 
-def accuracies(edges: Sequence[Edge], classes: int, split: Callable[..., list[Sequence[Edge]]], prefix: str) -> Row:
+def by_themselves(edges: Sequence[Edge], classes: int) -> Row:
     """By the classifier alone, and with each edge's own statistics."""
     alone = sum(edge.right(None, classes) for edge in edges) / sum(len(edge.labels) for edge in edges)
-    return {f"{prefix}nothing": 100 * alone, f"{prefix}own": pooled_accuracy(split(edges), classes)}
+    return {"nothing": 100 * alone, "own": pooled_accuracy(in_groups(edges, 1), classes)}
+
+
+def in_groups(edges: Sequence[Edge], size: int) -> list[Sequence[Edge]]:
+    """Of `size` edges each, one after the other."""
+    return [edges[i : i + size] for i in range(0, len(edges), size)]
 
 
 def pooled_accuracy(groups: Sequence[Sequence[Edge]], classes: int, pool: Sequence[Edge] | None = None) -> float:
@@ -160,8 +162,7 @@ def pooled_accuracy(groups: Sequence[Sequence[Edge]], classes: int, pool: Sequen
 
 def kinds(kind: Sequence[Edge], edges: Sequence[Edge], classes: int) -> Row:
     """Edges of one architecture, by what those of it pool and by what all do."""
-    row = accuracies(kind, classes, lambda group: [group[i : i + 1] for i in range(len(group))], "")
-    return row | {
+    return by_themselves(kind, classes) | {
         "own kind": pooled_accuracy([kind], classes),
         "all kinds": pooled_accuracy([kind], classes, edges),
     }
@@ -171,6 +172,11 @@ def together(edges: Sequence[Edge], classes: int) -> bytes:
     """What a cloud would send back to these edges."""
     dimension = edges[0].space_map.linear.out_features
     return encode_statistics(pooled([decode_statistics(edge.statistics, classes, dimension) for edge in edges]))
+
+
+def apart_from(default: FederationConfig) -> FederationConfig:
+    """The same with random latents and nothing pooled."""
+    return replace(default, method=METHODS.choose("fedktl", pool="none"), cloud=CloudConfig(alignment="random"))
 
 
 def measure_default(config: FederationConfig, folder: Path, workers: int | None) -> Row:
@@ -190,10 +196,7 @@ def cells(args: argparse.Namespace) -> list[Cell]:
     for seed in range(args.seeds):
         for setting in args.settings or SETTINGS:
             default = base_config(setting, seed, args)
-            apart = replace(
-                default, method=METHODS.choose("fedktl", pool="none"), cloud=CloudConfig(alignment="random")
-            )
-            arms = {"apart": (apart, measure_apart), "default": (default, measure_default)}
+            arms = {"apart": (apart_from(default), measure_apart), "default": (default, measure_default)}
             for arm, (config, measure) in arms.items():
                 if arm not in (args.arms or ARMS):
                     continue
