@@ -62,7 +62,9 @@ OPTIONS = {
     "image_size": Option("data.image_size", default="the data's own; 32 for folders"),
     "model": Option("model", help=" | ".join(MODELS.builtin())),
     "rounds": Option("rounds"),
-    "generator": Option("cloud.generator", help="'builtin', a generator file, or diffusers:FOLDER_OR_ID."),
+    "generator": Option(
+        "cloud.generator", help="'builtin', a generator file, pool:FOLDER_OR_TAR, or diffusers:FOLDER_OR_ID."
+    ),
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
     "space": Option("cloud.space", help=" | ".join(SPACES.builtin()), default="by the latents' size"),
     "transfer": Option("transfer", help=" | ".join(TRANSFERS.builtin())),
