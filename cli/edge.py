@@ -61,6 +61,7 @@ OPTIONS = {
     "ways": Option("data.ways", default="all"),
     "image_size": Option("data.image_size", default="the data's own; 32 for folders"),
     "model": Option("model", help=" | ".join(MODELS.builtin())),
+    "weights": Option("weights", default="none"),
     "rounds": Option("rounds"),
     "generator": Option(
         "cloud.generator", help="'builtin', a generator file, pool:FOLDER_OR_TAR, or diffusers:FOLDER_OR_ID."
@@ -200,12 +201,17 @@ class _Training:
 
 
 def _show(result: RunResult, comparison: Comparison | None, *, as_json: bool) -> None:
+    from ktl.edge.record import read_record
+
     folder = result.out
     report = write_report_apart(folder)
+    weights = read_record(folder).weights
     if as_json:
-        print(json.dumps(summary(result, comparison) | {"report": report and str(report)}))
+        print(json.dumps(summary(result, comparison) | {"report": report and str(report), "weights": weights}))
         return
     output.print(table(result, comparison))
+    if weights:
+        output.print(f"started from {weights}")
     output.print(f"run: {folder}" + (f"\nreport: {report}" if report else ""))
     output.print(f"next: ktl edge predict {folder} IMAGE...   or   ktl export {folder}")
 

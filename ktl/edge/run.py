@@ -88,7 +88,7 @@ def load_run(out: Path) -> EdgeLearner:
     config = load_config(out, RunConfig)
     prepare_process(config.threads)
     tensors, _ = load_checkpoint(out / CHECKPOINT)
-    learner = EdgeLearner(draw(config), config, etf_seed=config.seed)
+    learner = EdgeLearner(draw(config), config, etf_seed=config.seed, trained=True)
     learner.restore_model(tensors)
     return learner
 
@@ -155,6 +155,7 @@ class EdgeRun:
             class_names=task.class_names,
             temperature=temperature,
             parameters=sum(parameter.numel() for parameter in learner.model.parameters()),
+            weights=learner.model.origin,
             losses=trace,
             environment=describe_environment(config.device, config.threads),
             arrays=result_arrays(task, (learner.logits(task.test_images) / temperature).softmax(dim=1)),

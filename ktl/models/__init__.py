@@ -29,6 +29,19 @@ MODELS = Registry(
     adapt="ktl.models.backbone:adapted",
 )
 
+IN_TORCHVISION = {
+    "mobilenetv2": "mobilenet_v2",
+    "resnet18": "resnet18",
+    "resnet34": "resnet34",
+    "resnet50": "resnet50",
+    "resnet101": "resnet101",
+    "resnet152": "resnet152",
+    "googlenet": "googlenet",
+    "vit-b16": "vit_b_16",
+    "vit-b32": "vit_b_32",
+}
+"""Names in torchvision.models of the architectures that are torchvision's, layer for layer: its weights fit them."""
+
 _EIGHT = ["cnn4", "googlenet", "mobilenetv2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
 GROUPS: dict[str, list[str]] = {
@@ -51,6 +64,19 @@ GROUPS: dict[str, list[str]] = {
     "HtM10": [*_EIGHT, "vit-b16", "vit-b32"],
 }
 """HtFLlib's groups of image models, all but HtFE5 the paper's too: client i takes the group's model i mod its size."""
+
+
+def torchvision_name(model: str) -> str:
+    """What torchvision calls a model's architecture. Raises UsageError for one that is not torchvision's."""
+    module, _, function = model.partition(":")
+    if module == "torchvision.models" and function:
+        return function
+    if model not in IN_TORCHVISION:
+        raise UsageError(
+            f"weights are for architectures of torchvision, and {model!r} is none: choose one of "
+            f"{', '.join(IN_TORCHVISION)}, or torchvision.models:NAME"
+        )
+    return IN_TORCHVISION[model]
 
 
 def model_group(names: str | Sequence[str]) -> list[str]:
