@@ -196,12 +196,16 @@ class _Training:
 
 
 def _show(result: RunResult, comparison: Comparison | None, *, as_json: bool) -> None:
+    from ktl.data.depth import described
+
     folder = result.out
     report = write_report_apart(folder)
     if as_json:
         print(json.dumps(summary(result, comparison) | {"report": report and str(report)}))
         return
     output.print(table(result, comparison))
+    for line in described(result.ranges):
+        errors.print(line)
     output.print(f"run: {folder}" + (f"\nreport: {report}" if report else ""))
     output.print(f"next: ktl edge predict {folder} IMAGE...   or   ktl export {folder}")
 

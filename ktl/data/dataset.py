@@ -10,7 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ktl.data.depth import measured_ranges
 from ktl.data.images import Images, read_image
+from ktl.data.reading import Ranges
 from ktl.errors import DataError
 
 
@@ -72,12 +74,23 @@ class Dataset:
 
 
 class FileImages:
-    """Image files, read and fitted to size when indexed."""
+    """Image files, read and fitted to size when indexed; deep ones by `ranges`, or each by its own values."""
 
-    def __init__(self, files: Sequence[Path], size: int, channels: int) -> None:
+    def __init__(self, files: Sequence[Path], size: int, channels: int, ranges: Ranges | None = None) -> None:
         self.files = files
         self.size = size
         self.channels = channels
+        self.ranges = ranges
 
     def __getitem__(self, index: NDArray[np.int64]) -> Images:
-        return np.stack([read_image(self.files[i], self.size, self.channels) for i in index])
+        return np.stack([read_image(self.files[i], self.size, self.channels, ranges=self.ranges) for i in index])
+
+
+def ranges_of(images: ImageArray, index: NDArray[np.int64]) -> Ranges:
+    """Of the deep pictures among images `index` (m,); empty where there is none, or images are no files."""
+    return measured_ranges(images.files[i] for i in index) if isinstance(images, FileImages) else {}
+
+
+def read_by(images: ImageArray, ranges: Ranges) -> ImageArray:
+    """The same images, deep files read by `ranges`."""
+    return FileImages(images.files, images.size, images.channels, ranges) if isinstance(images, FileImages) else images

@@ -55,6 +55,8 @@ NARROW = 64  # of 256 levels: a range of values that would get fewer is spread
 
 Pixels = NDArray[Any]
 Ranges = Mapping[str, Sequence[float] | None]  # by depth: the values that become 0 and 255; None: of each picture
+# of runs that were made before ranges were kept with a model
+EARLIER_RANGES: Ranges = {"16-bit": (0.0, 65535.0), "32-bit": (0.0, 65535.0), "float": None}
 
 
 def read_picture(source: Path | IO[bytes], ranges: Ranges | None = None) -> Image.Image:

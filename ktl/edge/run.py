@@ -9,9 +9,10 @@ from typing import Any
 from ktl.checkpoint import load_checkpoint
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
+from ktl.data.reading import Ranges
 from ktl.edge.calibration import calibrated_temperature
 from ktl.edge.onnx.model_file import ModelFacts, PictureClassifier, export_onnx
-from ktl.edge.record import Record, cloud_arrays, describe_environment, result_arrays, write_record
+from ktl.edge.record import Record, cloud_arrays, describe_environment, read_record, result_arrays, write_record
 from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.files import Row, write_json
@@ -36,11 +37,12 @@ OPENING_BYTES = 2_000  # of the download budget, kept for the reply that opens a
 
 @dataclass(frozen=True)
 class RunResult:
-    """rows: one per round, as in metrics.jsonl; evaluation: of the final model."""
+    """rows: one per round, as in metrics.jsonl; evaluation: of the final model; ranges: of deep pictures."""
 
     out: Path
     rows: list[Row]
     evaluation: Evaluation
+    ranges: Ranges
 
 
 def train_edge(
@@ -80,7 +82,7 @@ def train_edge(
     )
     rows = loop.run()
     run.finish(loop.trace)
-    return RunResult(out, rows, run.learner.evaluate())
+    return RunResult(out, rows, run.learner.evaluate(), task.ranges)
 
 
 def load_run(out: Path) -> EdgeLearner:
@@ -88,7 +90,8 @@ def load_run(out: Path) -> EdgeLearner:
     config = load_config(out, RunConfig)
     prepare_process(config.threads)
     tensors, _ = load_checkpoint(out / CHECKPOINT)
-    learner = EdgeLearner(draw(config), config, etf_seed=config.seed)
+    ranges = read_record(out).ranges if (out / "record.json").is_file() else None
+    learner = EdgeLearner(draw(config, ranges), config, etf_seed=config.seed)
     learner.restore_model(tensors)
     return learner
 
@@ -99,10 +102,10 @@ def evaluate_run(out: Path) -> tuple[Evaluation, list[str]]:
     return learner.evaluate(), learner.task.class_names
 
 
-def draw(config: RunConfig) -> FewShotTask:
-    """The few-shot task that a run of `config` learns."""
+def draw(config: RunConfig, ranges: Ranges | None = None) -> FewShotTask:
+    """The few-shot task that a run of `config` learns; deep pictures by `ranges`, or measured if None."""
     dataset = load_dataset(config.data.source, config.data.image_size)
-    return draw_task(dataset, shots=config.data.shots, ways=config.data.ways, seed=config.seed)
+    return draw_task(dataset, shots=config.data.shots, ways=config.data.ways, seed=config.seed, ranges=ranges)
 
 
 class EdgeRun:
@@ -157,10 +160,11 @@ class EdgeRun:
             parameters=sum(parameter.numel() for parameter in learner.model.parameters()),
             losses=trace,
             environment=describe_environment(config.device, config.threads),
+            ranges=task.ranges,
             arrays=result_arrays(task, (learner.logits(task.test_images) / temperature).softmax(dim=1)),
         )
         write_record(self.out, record if self.exchange is None else self._with_cloud(record, self.exchange))
-        facts = ModelFacts(task.class_names, self.request.image_size, self.request.channels, temperature)
+        facts = ModelFacts(task.class_names, self.request.image_size, self.request.channels, temperature, task.ranges)
         export_onnx(PictureClassifier(learner.model, temperature), facts, self.out / "model.onnx")
 
     def _with_cloud(self, record: Record, exchange: CloudExchange) -> Record:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from ktl.data.depth import described
 from ktl.edge.export.card import render_card
 from ktl.edge.export.quantise import Quantisation
 from ktl.edge.export.source import Source, rgb_pictures
@@ -25,7 +26,7 @@ def federation_client(run: Path, client: int) -> Source:
     trained = trained_client(run, client)
     task, model = trained.learner.task, trained.predictor
     channels, size = task.shot_images.shape[1:3]
-    facts = ModelFacts(task.class_names, size, channels, temperature=1.0)
+    facts = ModelFacts(task.class_names, size, channels, temperature=1.0, ranges=task.ranges)
     return Source(
         model=model,
         config=trained.learner.config,
@@ -63,6 +64,7 @@ def _card(
         labels=facts.labels,
         size=facts.image_size,
         channels=facts.channels,
+        depth=described(facts.ranges),
         model=learner.config.model,
         tested=tested.tested,
         accuracy=accuracy,

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ktl.data.depth import described
 from ktl.edge.export.quantise import Quantisation
 from ktl.edge.onnx.model_file import OPSET
 from ktl.edge.record import Record, read_record
@@ -38,6 +39,7 @@ def model_card(run: Path, record: Record, model_file: str, quantisation: Quantis
         labels=record.class_names,
         size=size,
         channels=channels,
+        depth=described(record.ranges),
         record=record,
         model=settings["model"],
         settings=settings,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from ktl.data.reading import read_picture
+from ktl.data.reading import EARLIER_RANGES, read_picture
 
 FOLDER = Path(__file__).parent
 LABELS = json.loads((FOLDER / "labels.json").read_text(encoding="utf-8"))
@@ -23,7 +23,7 @@ def main(paths: list[str]) -> int:
     failed = False
     warnings.simplefilter("ignore")  # Pillow's, of odd metadata
     session = onnxruntime.InferenceSession(str(FOLDER / "model.onnx"), providers=["CPUExecutionProvider"])
-    ranges = json.loads(session.get_modelmeta().custom_metadata_map["ktl"]).get("ranges")
+    ranges = json.loads(session.get_modelmeta().custom_metadata_map["ktl"]).get("ranges", EARLIER_RANGES)
     for path in paths:
         try:
             picture = np.asarray(read_picture(Path(path), ranges).convert("RGB"))[None]
