@@ -57,9 +57,10 @@ def export_onnx(classifier: PictureClassifier, facts: ModelFacts, path: Path) ->
 
     n, height and width are free: the central square of an image is scaled to the model's size inside the graph.
     """
-    from onnx import save
+    from onnx import helper, save
 
     model = with_preprocessing(_core(classifier, facts), facts.image_size, facts.channels)
+    model.ir_version = helper.find_min_ir_version_for(model.opset_import)  # torch writes the newest
     entry = model.metadata_props.add()
     entry.key, entry.value = "ktl", json.dumps(asdict(facts))
     replace_atomically(path, lambda temporary: save(model, temporary))
