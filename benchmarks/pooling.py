@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,24 +25,24 @@ from torch import Tensor, nn
 
 from ktl.checkpoint import load_checkpoint
 from ktl.class_statistics import pooled
-from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.settings import PartitionConfig
 from ktl.federation.processes import federated_edges, make_method
 from ktl.federation.run import federate, federated_data, federated_problem
 from ktl.federation.settings import FederationConfig, federated_transfer
-from ktl.generators import load_generator
+from ktl.federation.trained_client import KeptSession
 from ktl.learning.settings import RECIPES
 from ktl.loop.exchange import CloudExchange
 from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
 from ktl.methods.base import features_of
-from ktl.methods.fedktl import own_statistics, space_map_of
+from ktl.methods.fedktl import mapped_images
 from ktl.shared_space.pooled_model import PooledModel
 from ktl.wire import decode_statistics, encode_statistics
 
 GROUPS = (2, 5, 10, CLIENTS)
 SHOTS = {f"{shots} shots {models}": (shots, models) for shots in (1, 2, 5) for models in ("cnn4", "cnn4,resnet4")}
 EPOCHS = ("dirichlet cnn4", "pathological cnn4")
+ARMS = ("apart", "default")
 SETTINGS = (*SHOTS, "fashion cnn4", *EPOCHS)
 
 
@@ -99,23 +99,24 @@ def trained_edges(config: FederationConfig, folder: Path) -> tuple[list[Edge], i
     problem = federated_problem(config, data)
     tasks = {client: data.task(client) for client in range(CLIENTS)}
     edges, method = federated_edges(config, problem, tasks), make_method(config, problem)
-    method.exchange = CloudExchange(problem.request, folder / "wire", EmbeddedCloud(load_generator("builtin")))
+    wire = folder / "wire"
+    method.exchange = CloudExchange(problem.request, wire, KeptSession(wire, config.seed))
     tensors, progress = load_checkpoint(folder / "checkpoint.safetensors")
     answered = {round_index: message for round_index, (_, message) in method.answered().items()}
     edges.restore(folder / "clients", tensors, progress["clients"], answered)
     trained = []
     for learner in edges.learners.values():
-        task = learner.task
+        task, mapped = learner.task, mapped_images(learner)
         trained.append(
             Edge(
                 learner.config.model,
                 learner.model.classifier,
                 features_of(learner, task.test_images),
                 task.test_labels,
-                features_of(learner),
+                mapped.features,
                 task.shot_labels,
-                space_map_of(learner),
-                encode_statistics(own_statistics(learner)),
+                mapped.space_map,
+                encode_statistics(mapped.statistics),
             )
         )
     return trained, problem.classes
@@ -128,9 +129,9 @@ def measure_apart(config: FederationConfig, folder: Path, workers: int | None) -
     edges, classes = trained_edges(config, folder)
     shutil.rmtree(folder)
     row: Row = {"bytes_up": max(len(edge.statistics) for edge in edges)}
-    row |= accuracies(edges, classes, lambda group: [group[i : i + 1] for i in range(len(group))], "")
+    row |= by_themselves(edges, classes)
     for size in GROUPS:
-        row[f"{size} edges"] = pooled_accuracy([edges[i : i + size] for i in range(0, len(edges), size)], classes)
+        row[f"{size} edges"] = pooled_accuracy(in_groups(edges, size), classes)
     for model in sorted({edge.model for edge in edges}):
         kind = [edge for edge in edges if edge.model == model]
         if len(kind) < len(edges):
@@ -138,10 +139,15 @@ def measure_apart(config: FederationConfig, folder: Path, workers: int | None) -
     return row
 
 
-def accuracies(edges: Sequence[Edge], classes: int, split: Callable[..., list[Sequence[Edge]]], prefix: str) -> Row:
+def by_themselves(edges: Sequence[Edge], classes: int) -> Row:
     """By the classifier alone, and with each edge's own statistics."""
     alone = sum(edge.right(None, classes) for edge in edges) / sum(len(edge.labels) for edge in edges)
-    return {f"{prefix}nothing": 100 * alone, f"{prefix}own": pooled_accuracy(split(edges), classes)}
+    return {"nothing": 100 * alone, "own": pooled_accuracy(in_groups(edges, 1), classes)}
+
+
+def in_groups(edges: Sequence[Edge], size: int) -> list[Sequence[Edge]]:
+    """Of `size` edges each, one after the other."""
+    return [edges[i : i + size] for i in range(0, len(edges), size)]
 
 
 def pooled_accuracy(groups: Sequence[Sequence[Edge]], classes: int, pool: Sequence[Edge] | None = None) -> float:
@@ -156,8 +162,7 @@ def pooled_accuracy(groups: Sequence[Sequence[Edge]], classes: int, pool: Sequen
 
 def kinds(kind: Sequence[Edge], edges: Sequence[Edge], classes: int) -> Row:
     """Edges of one architecture, by what those of it pool and by what all do."""
-    row = accuracies(kind, classes, lambda group: [group[i : i + 1] for i in range(len(group))], "")
-    return row | {
+    return by_themselves(kind, classes) | {
         "own kind": pooled_accuracy([kind], classes),
         "all kinds": pooled_accuracy([kind], classes, edges),
     }
@@ -167,6 +172,11 @@ def together(edges: Sequence[Edge], classes: int) -> bytes:
     """What a cloud would send back to these edges."""
     dimension = edges[0].space_map.linear.out_features
     return encode_statistics(pooled([decode_statistics(edge.statistics, classes, dimension) for edge in edges]))
+
+
+def apart_from(default: FederationConfig) -> FederationConfig:
+    """The same with random latents and nothing pooled."""
+    return replace(default, method=METHODS.choose("fedktl", pool="none"), cloud=CloudConfig(alignment="random"))
 
 
 def measure_default(config: FederationConfig, folder: Path, workers: int | None) -> Row:
@@ -186,10 +196,10 @@ def cells(args: argparse.Namespace) -> list[Cell]:
     for seed in range(args.seeds):
         for setting in args.settings or SETTINGS:
             default = base_config(setting, seed, args)
-            apart = replace(
-                default, method=METHODS.choose("fedktl", pool="none"), cloud=CloudConfig(alignment="random")
-            )
-            for arm, config, measure in (("apart", apart, measure_apart), ("default", default, measure_default)):
+            arms = {"apart": (apart_from(default), measure_apart), "default": (default, measure_default)}
+            for arm, (config, measure) in arms.items():
+                if arm not in (args.arms or ARMS):
+                    continue
                 key = {"setting": setting, "arm": arm, "seed": seed}
                 of_all_seeds.append(Cell(key, measure, (config, folder_of(args.out, key), args.workers)))
     return of_all_seeds
@@ -207,6 +217,8 @@ def table(rows: list[Row]) -> str:
         names = [name for name in next(iter(apart.values()), {}) if name not in ("setting", "arm", "seed", "bytes_up")]
         for name in [*names, "default"]:
             of_name = {seed: row[name] for seed, row in (default if name == "default" else apart).items()}
+            if not of_name:
+                continue
             beside = f"{name.split(',')[0]}, nothing" if name.partition(",")[0] in MODELS else "nothing"
             leads = [value - apart[seed][beside] for seed, value in of_name.items() if seed in apart]
             lead = "" if name.endswith("nothing") or not leads else seed_mean(leads, sign="+")
@@ -232,6 +244,7 @@ def main() -> None:
     runs.add_argument("settings", nargs="*", choices=[*SETTINGS, []], metavar="SETTING", help=", ".join(SETTINGS))
     run_options(runs)
     federation_options(runs)
+    runs.add_argument("--arms", nargs="*", choices=ARMS, help="both if none")
     commands.add_parser("table").add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     if args.command == "table":

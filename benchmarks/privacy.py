@@ -34,7 +34,7 @@ from cells import Cell, Row, fill, read, run_options
 from seed_means import seed_mean
 from torch import Tensor, nn
 
-from ktl.class_statistics import ClassStatistics, class_statistics, pooled
+from ktl.class_statistics import ClassStatistics, pooled
 from ktl.cloud.drawing import FRESH, mean_latents, nearest_latents
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data import load_dataset
@@ -53,7 +53,7 @@ from ktl.learning.settings import RECIPES
 from ktl.loop.exchange import CloudExchange
 from ktl.methods import METHODS
 from ktl.methods.base import features_of
-from ktl.methods.fedktl import space_map_of
+from ktl.methods.fedktl import mapped_images
 from ktl.seeds import derive, stream
 from ktl.shared_space.pooled_model import PooledModel
 from ktl.statistics_noise import noised
@@ -114,7 +114,7 @@ def trained(source: str, seed: int) -> tuple[FederatedData, list[Edge], EdgeLear
     network.restore_model(edges._warmed[config.models][1])  # kept as all edges of an architecture start from it
     with torch.no_grad():
         parts = [
-            Edge(share.train, each, class_statistics(space_map_of(each)(features_of(each)), each.task.shot_labels))
+            Edge(share.train, each, mapped_images(each).statistics)
             for share, each in zip(data.clients, edges.learners.values(), strict=True)
         ]
     return data, parts, network
@@ -133,7 +133,7 @@ class Cloud:
         of_pairs = features_of(network, network.pairs.images)
         self._mean, self._deviation = of_pairs.mean(dim=0), of_pairs.std(dim=0).clamp_min(1e-6)
         features = features_of(network, data.images)
-        self.features, self.points = self._direction(features), space_map_of(network)(features)
+        self.features, self.points = self._direction(features), mapped_images(network).space_map(features)
 
     def drawn(self, means: Tensor, *, valid: bool = False) -> Tensor:
         """A picture of each class mean, as edges' images are: uint8 (m, channels, size, size)."""
@@ -212,18 +212,10 @@ def accuracies(edges: list[Edge], sent: dict[str, list[ClassStatistics]], seed: 
     right = dict.fromkeys(["alone", *closing], 0.0)
     for edge in edges[:POOLING]:
         learner, task = edge.learner, edge.learner.task
-        features, counts = features_of(learner, task.test_images), task.shot_labels.bincount()
-        space_map, settings = space_map_of(learner), METHODS.settings_of("fedktl")()
+        features, mapped = features_of(learner, task.test_images), mapped_images(learner)
+        known = (mapped.features, task.shot_labels, len(task.class_names))
         models = {"alone": learner.model.classifier.eval()} | {
-            name: PooledModel(
-                nn.Identity(),
-                learner.model.classifier,
-                space_map,
-                statistics,
-                counts,
-                own=settings.own,
-                prior=settings.prior,
-            )
+            name: PooledModel(nn.Identity(), learner.model.classifier, mapped.space_map, statistics, *known)
             for name, statistics in closing.items()
         }
         for name, model in models.items():

@@ -6,7 +6,7 @@ Run: python benchmarks/shots.py run [cifar100 fashion-mnist] --out shots.jsonl [
 
 CIFAR-100's 20k subset or Fashion-MNIST in the `shots` partition. Every client takes the same steps in all, in as many
 rounds as `--rounds` says: one round lets no edge learn from what another reported after it, unless the method closes
-rounds. The leads are those of pooled FedKTL in its setting's own rounds. Cells that `--out` already has are skipped,
+rounds. The leads are those of FedKTL in its setting's own rounds. Cells that `--out` already has are skipped,
 and a cell that was stopped goes on from its last checkpoint, in a folder beside `--out`.
 """
 
@@ -29,7 +29,7 @@ from ktl.methods.base import Method
 from ktl.models.edge_model import CLASSIFIERS
 
 STEPS, LONG = 200, 600  # of a client, over all rounds
-OURS = "fedktl, pooled"
+OURS = "fedktl"
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,12 @@ def arms(base: FederationConfig) -> dict[str, FederationConfig]:
         for classifier in other_classifiers(METHODS.load(name)):
             found[f"{name}, {classifier}"] = replace(base, method=name, classifier=classifier)
     longer = replace(found["local"], training=replace(base.training, steps=LONG))
-    random = replace(base, method="fedktl", cloud=CloudConfig(base.cloud.generator, "random"))
-    pooled = replace(base, method=METHODS.choose("fedktl", pool=True))
+    alone = replace(base, method=METHODS.choose("fedktl", pool="none"))
     return found | {
         f"local, {LONG} steps": longer,
         f"local, {LONG} steps, linear": replace(longer, classifier="linear"),
-        "fedktl, random latents": random,
-        OURS: pooled,
-        f"{OURS}, linear": replace(pooled, classifier="linear"),
+        "fedktl, ETF prototypes, nothing pooled": replace(alone, cloud=CloudConfig(alignment="robust")),
+        "fedktl, random latents, nothing pooled": replace(alone, cloud=CloudConfig(alignment="random")),
     }
 
 
@@ -107,9 +105,9 @@ def cells(args: argparse.Namespace) -> list[Cell]:
 
 
 def table(rows: list[Row]) -> str:
-    """One line per arm and number of rounds: what it reaches, and what pooled FedKTL reaches more on the same seeds."""
+    """One line per arm and number of rounds: what it reaches, and what FedKTL reaches more on the same seeds."""
     lines = [
-        "| setting | arm | rounds | seeds | best mean % | pooled FedKTL's lead, points | last % | up per round |",
+        "| setting | arm | rounds | seeds | best mean % | FedKTL's lead, points | last % | up per round |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for label in dict.fromkeys(label_of(row) for row in rows):

@@ -37,6 +37,7 @@ LISTINGS = [
     Listing(
         "alignments", "How prototypes become latents.", "ktl.alignment:ALIGNMENTS", "--alignment", "cloud.alignment"
     ),
+    Listing("spaces", "What the vectors of pairs are.", "ktl.spaces:SPACES", "--space", "cloud.space"),
     Listing("generators", "What draws the images.", "ktl.generators:GENERATORS", "--generator", "cloud.generator"),
 ]
 PATHS = {

@@ -19,7 +19,8 @@ from ktl.models import MODELS
 from ktl.objectives import TRANSFERS
 from ktl.objectives.settings import TransferSettings
 from ktl.registry import chosen
-from ktl.settings import as_table, with_values
+from ktl.settings import with_values
+from ktl.spaces import SPACES
 
 from .comparison import summary, table
 from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
@@ -63,6 +64,7 @@ OPTIONS = {
     "rounds": Option("rounds"),
     "generator": Option("cloud.generator", help="'builtin', a generator file, or diffusers:FOLDER_OR_ID."),
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
+    "space": Option("cloud.space", help=" | ".join(SPACES.builtin()), default="by the latents' size"),
     "transfer": Option("transfer", help=" | ".join(TRANSFERS.builtin())),
     "pairs_per_class": Option("cloud.pairs_per_class", default="700 in grey to 2,000 in all"),
     "download_budget": Option("cloud.download_budget"),
@@ -253,13 +255,10 @@ def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudCo
         from ktl.edge.network.http import HttpCloud
 
         return HttpCloud(elsewhere, folder)
-    from ktl.cloud.embedded import EmbeddedCloud
-    from ktl.generators import load_generator
-    from ktl.spaces import space_of
+    from ktl.cloud.embedded import embedded_cloud
 
-    choice, space = chosen(config.cloud.generator), config.cloud.space
-    generator = load_generator(choice.name, as_table(choice.settings), cached=True)
-    return EmbeddedCloud(generator, space_of(generator, chosen(space) if space else None))
+    cloud = config.cloud
+    return embedded_cloud(chosen(cloud.generator), chosen(cloud.space) if cloud.space else None)
 
 
 def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:

@@ -16,9 +16,9 @@ from ktl.formatting import in_bytes, in_percent
 from .console import output
 
 if TYPE_CHECKING:
-    from ktl.edge.export.bundle import Parity
+    from ktl.edge.export.bundle import Bundle, Parity
+    from ktl.edge.export.bundle_source import Source
     from ktl.edge.export.quantise import Quantisation
-    from ktl.edge.export.source import Source
 
 
 def export(
@@ -55,10 +55,7 @@ def export(
         check=check,
         load=_loader(run, client),
     )
-    if bundle.quantisation is not None:
-        _print_quantisation(bundle.quantisation, bundle.calibrated_on, max_drop)
-    if bundle.parity is not None:
-        _print_parity(bundle.parity)
+    _print_checks(bundle, max_drop)
     output.print(f"bundle: {bundle.out}")
     if format_name == "onnx" and bundle.out.is_dir():
         output.print(f"next: python {bundle.out}/predict.py IMAGE...")
@@ -66,9 +63,16 @@ def export(
         raise typer.Exit(1)
 
 
+def _print_checks(bundle: Bundle, max_drop: float) -> None:
+    if bundle.quantisation is not None:
+        _print_quantisation(bundle.quantisation, bundle.calibrated_on, max_drop)
+    if bundle.parity is not None:
+        _print_parity(bundle.parity)
+
+
 def _loader(run: Path, client: int | None) -> Callable[[Path], Source]:
     """How to read the run: as one edge's, or as a federation's client."""
-    from ktl.edge.export.source import edge_run
+    from ktl.edge.export.bundle_source import edge_run
     from ktl.run_folder import is_federation
 
     if client is None:

@@ -22,6 +22,7 @@ from ktl.methods import METHODS
 from ktl.models import GROUPS
 from ktl.objectives import TRANSFERS
 from ktl.settings import describe, with_values
+from ktl.spaces import SPACES
 
 from .console import check_choice, check_device, errors, output, stop_on_signal, unused_folder
 from .report import write_report_apart
@@ -66,6 +67,7 @@ OPTIONS = {
     "patience": Option("patience", default="never"),
     "generator": Option("cloud.generator", help="'builtin' or a generator file."),
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
+    "space": Option("cloud.space", help=" | ".join(SPACES.builtin()), default="by the latents' size"),
     "seed": Option("seed"),
     "device": Option("device", help="cpu | cuda"),
 }

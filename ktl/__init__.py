@@ -85,6 +85,8 @@ if TYPE_CHECKING:  # the same names for type checkers; `as` says that they are p
     from ktl.settings import Meta as Meta
     from ktl.settings import NoSettings as NoSettings
     from ktl.settings import Settings as Settings
+    from ktl.spaces import SPACES as SPACES
+    from ktl.spaces.base import SharedSpace as SharedSpace
 
 _NAMES = {
     "ktl.alignment": "ALIGNMENTS",
@@ -127,6 +129,8 @@ _NAMES = {
     "ktl.registry": "Choice Registry chosen",
     "ktl.seeds": "initialising stream",
     "ktl.settings": "Meta NoSettings Settings",
+    "ktl.spaces": "SPACES",
+    "ktl.spaces.base": "SharedSpace",
 }  # by the module that has them
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

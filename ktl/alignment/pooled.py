@@ -64,14 +64,21 @@ class PooledAlignment(Alignment):
 
         None where a vector is known only once its image is drawn.
         """
-        if self._known is None or self._known[1].needs_images:
+        if self._known is None:
             return {}
         statistics, space = self._known
-        reference = space.vectors(sample_latents(generator, REFERENCE, stream(self.seed, "reference latents")))
+        reference = space.of_latents(sample_latents(generator, REFERENCE, stream(self.seed, "reference latents")))
+        if reference is None:
+            return {}
         centre, deviation = reference.mean(dim=0), reference.std(dim=0).clamp_min(1e-6)
 
         def towards(direction: Tensor) -> Callable[[Tensor], Tensor]:
-            return lambda latents: F.normalize((space.vectors(latents) - centre) / deviation, dim=1) @ direction
+            def near(latents: Tensor) -> Tensor:
+                vectors = space.of_latents(latents)
+                assert vectors is not None  # as those of the reference
+                return F.normalize((vectors - centre) / deviation, dim=1) @ direction
+
+            return near
 
         means = zip(statistics.classes.tolist(), statistics.means, strict=True)
         return {label: towards(mean) for label, mean in means}

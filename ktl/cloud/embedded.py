@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.cloud.pooling import pool_payloads
 from ktl.errors import UsageError
+from ktl.generators import load_generator
 from ktl.generators.base import ImageGenerator
 from ktl.prototypes import Prototypes
+from ktl.registry import Choice
+from ktl.settings import as_table
+from ktl.spaces import space_of
 from ktl.spaces.base import SharedSpace
 from ktl.wire import (
     SessionRequest,
@@ -74,6 +78,12 @@ class EmbeddedCloud:
         if self._cloud is None:
             raise UsageError("the session is not open: call open() first")
         return self._cloud
+
+
+def embedded_cloud(generator: Choice, space: Choice | None) -> EmbeddedCloud:
+    """Of a chosen generator, whose images are kept if it is slow, and of its chosen space."""
+    loaded = load_generator(generator.name, as_table(generator.settings), cached=True)
+    return EmbeddedCloud(loaded, space_of(loaded, space))
 
 
 def _decoded(uploads: Mapping[int, bytes], num_classes: int) -> list[Prototypes]:

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from ktl.data.depth import described
+from ktl.edge.export.bundle_source import Source, rgb_pictures
 from ktl.edge.export.card import render_card
 from ktl.edge.export.quantise import Quantisation
-from ktl.edge.export.source import Source, rgb_pictures
 from ktl.edge.onnx.model_file import OPSET, ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.record import describe_environment
 from ktl.federation.trained_client import TrainedClient, trained_client
@@ -73,7 +73,7 @@ def _card(
         high=high,
         config=config,
         method=chosen(config.method).name,
-        pooled=isinstance(model, PooledModel),
+        share=model.share if isinstance(model, PooledModel) else None,
         generator=config.cloud.url or chosen(config.cloud.generator).name if learner.pairs is not None else None,
         shots=len(task.shot_labels),
         known=len(task.shot_labels.unique()),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ktl.cloud.embedded import EmbeddedCloud
+from ktl.cloud.embedded import embedded_cloud
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask
 from ktl.data.partition import FederatedData, share_out
@@ -21,7 +21,6 @@ from ktl.federation.drawings import keep_drawings
 from ktl.federation.processes import Processes, federated_edges, make_method
 from ktl.federation.settings import FederationConfig
 from ktl.files import Row
-from ktl.generators import load_generator
 from ktl.learning.process import prepare_process
 from ktl.loop.clients import Clients
 from ktl.loop.connection import CloudConnection
@@ -35,8 +34,6 @@ from ktl.methods.message import Message
 from ktl.models import model_group
 from ktl.registry import chosen
 from ktl.seeds import stream
-from ktl.settings import as_table
-from ktl.spaces import space_of
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -101,7 +98,9 @@ def _opened(config: FederationConfig, problem: Problem, wire: Path, connection: 
     """The method, in a session with the cloud if it needs one."""
     method = make_method(config, problem)
     if method.uses_pairs:
-        method.exchange = CloudExchange(problem.request, wire, connection or _embedded_cloud(config))
+        cloud = config.cloud
+        connection = connection or embedded_cloud(chosen(cloud.generator), chosen(cloud.space) if cloud.space else None)
+        method.exchange = CloudExchange(problem.request, wire, connection)
     return method
 
 
@@ -143,12 +142,6 @@ def federated_problem(config: FederationConfig, data: FederatedData) -> Problem:
             seed=config.seed,
         ),
     )
-
-
-def _embedded_cloud(config: FederationConfig) -> EmbeddedCloud:
-    choice, space = chosen(config.cloud.generator), config.cloud.space
-    generator = load_generator(choice.name, as_table(choice.settings), cached=True)
-    return EmbeddedCloud(generator, space_of(generator, chosen(space) if space else None))
 
 
 class Turnout:

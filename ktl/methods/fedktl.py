@@ -13,15 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from secrets import randbits
 from typing import Annotated, Literal
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ktl.alignment import ALIGNMENTS
 from ktl.class_statistics import MAX_DIMENSION, ClassStatistics, class_statistics
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
-from ktl.methods.base import Exchange, Method, features_of
+from ktl.methods.base import Exchange, Method, Problem, features_of
 from ktl.methods.message import Message
 from ktl.models.classifiers import EtfClassifier
 from ktl.pairs import ImageVectorPairs
@@ -65,6 +66,11 @@ class FedKTL(Method):
     uses_pairs = True
     _decoded: tuple[bytes, ImageVectorPairs] | None = None
 
+    def __init__(self, settings: PoolingSettings, problem: Problem) -> None:
+        super().__init__(settings, problem)
+        # of edges that have trained, until they learn again: what they report and then predict by takes as long to find
+        self._mapped: WeakKeyDictionary[EdgeLearner, MappedImages] = WeakKeyDictionary()
+
     @property
     def pool(self) -> str:
         """Whose class statistics classify beside an edge's own classifier: all edges', its own, or none."""
@@ -82,7 +88,7 @@ class FedKTL(Method):
         if self.closes_rounds and self._dimension > MAX_DIMENSION:
             raise UsageError(
                 f"class statistics of {self._dimension} numbers cannot be pooled, only up to {MAX_DIMENSION}: "
-                "set cloud.space to projection, or method.pool to none"
+                "give --space projection, or set method.pool to none"
             )
         uploads = {client: message.payloads["prototypes"] for client, message in asked.items()}
         return self._message(self._session().answered(round_index, uploads))
@@ -96,6 +102,7 @@ class FedKTL(Method):
         return rounds
 
     def learn(self, learner: EdgeLearner, message: Message) -> None:
+        self._mapped.pop(learner, None)
         learner.receive(self.pairs_in(message))
 
     def recall(self, learner: EdgeLearner, message: Message) -> None:
@@ -104,7 +111,8 @@ class FedKTL(Method):
     def report(self, learner: EdgeLearner) -> Message:
         if not self.closes_rounds or learner.pairs is None:
             return Message()
-        statistics = own_statistics(learner)
+        mapped = self._mapped[learner] = mapped_images(learner)
+        statistics = mapped.statistics
         if self.settings.epsilon is not None:
             # the cloud knows the run's seed, and could take off what is drawn from it
             statistics = noised(statistics, self.settings.epsilon, torch.Generator().manual_seed(randbits(63)))
@@ -124,21 +132,19 @@ class FedKTL(Method):
         """The edge's own model, with class statistics beside it where they have come or are the edge's own."""
         if learner.pairs is None:
             return learner.model
-        if self.pool == "own":
-            statistics = own_statistics(learner)
-        elif "statistics" in message.payloads:
-            payload, dimension = message.payloads["statistics"], learner.pairs.vectors.shape[1]
-            statistics = decode_statistics(payload, self.problem.classes, dimension)
-        else:
+        own = self.pool == "own"
+        if not own and "statistics" not in message.payloads:
             return learner.model
+        mapped = self._mapped.get(learner) or mapped_images(learner)
+        classes, dimension = self.problem.classes, learner.pairs.vectors.shape[1]
         return PooledModel(
             learner.model.extractor,
             learner.model.classifier,
-            space_map_of(learner),
-            statistics,
-            features_of(learner),
+            mapped.space_map,
+            mapped.statistics if own else decode_statistics(message.payloads["statistics"], classes, dimension),
+            mapped.features,
             learner.task.shot_labels,
-            self.problem.classes,
+            classes,
         ).to(learner.device)
 
     def numbers_up(self, message: Message) -> int:
@@ -183,15 +189,23 @@ class FedKTL(Method):
         return self.exchange
 
 
-def space_map_of(learner: EdgeLearner) -> SpaceMap:
-    """From the edge's present features to the latents of the pairs that it has: at least one."""
+@dataclass(frozen=True)
+class MappedImages:
+    """An edge's training images as it sees them now.
+
+    features (n, 512); space_map: from features to unit vectors in the space of its pairs; statistics: of these.
+    """
+
+    features: Tensor
+    space_map: SpaceMap
+    statistics: ClassStatistics
+
+
+@torch.no_grad()
+def mapped_images(learner: EdgeLearner) -> MappedImages:
+    """Of an edge that has received at least one pair."""
     pairs = learner.pairs
     assert pairs is not None
-    return fit_space_map(features_of(learner, pairs.images), pairs.vectors)
-
-
-def own_statistics(learner: EdgeLearner) -> ClassStatistics:
-    """Of the edge's training images in the space of its pairs' vectors."""
-    with torch.no_grad():
-        points = space_map_of(learner)(features_of(learner))
-    return class_statistics(points, learner.task.shot_labels)
+    space_map = fit_space_map(features_of(learner, pairs.images), pairs.vectors)
+    features = features_of(learner)
+    return MappedImages(features, space_map, class_statistics(space_map(features), learner.task.shot_labels))

@@ -21,7 +21,6 @@ class SharedSpace(ABC):
     """
 
     Settings: ClassVar[type[settings.Settings]] = settings.NoSettings
-    needs_images: ClassVar[bool] = False  # a vector is known only once its image is drawn: an encoder's, say
     name: ClassVar[str]  # what a session's reply calls it
     dimension: int  # numbers in a vector
     fingerprint: str = ""  # tells it from others of its name, generator and dimension, where those do not say it all
@@ -31,11 +30,12 @@ class SharedSpace(ABC):
         self.settings: Any = self.Settings() if settings is None else settings
 
     @abstractmethod
-    def vectors(self, latents: Tensor, images: Tensor | None = None) -> Tensor:
-        """latents (n, H) and their images, uint8 (n, 3, size, size), which may be None unless `needs_images`.
+    def vectors(self, latents: Tensor, images: Tensor) -> Tensor:
+        """latents (n, H) and the images drawn from them, uint8 (n, 3, size, size) -> (n, dimension) float32."""
 
-        Returns (n, dimension) float32.
-        """
+    def of_latents(self, latents: Tensor) -> Tensor | None:
+        """Their vectors, (n, dimension), without drawing images; None where it takes those, as for an encoder."""
+        return None
 
 
 checked = subclass(SharedSpace, "space")

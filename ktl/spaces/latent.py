@@ -18,6 +18,10 @@ class LatentSpace(SharedSpace):
         super().__init__(generator, settings)
         self.dimension = generator.latent_dim
 
-    def vectors(self, latents: Tensor, images: Tensor | None = None) -> Tensor:
+    def vectors(self, latents: Tensor, images: Tensor) -> Tensor:
+        """As `of_latents`."""
+        return self.of_latents(latents)
+
+    def of_latents(self, latents: Tensor) -> Tensor:
         """The latents, (n, H)."""
         return latents

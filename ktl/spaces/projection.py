@@ -41,6 +41,10 @@ class ProjectedLatents(SharedSpace):
             generator.latent_dim
         )
 
-    def vectors(self, latents: Tensor, images: Tensor | None = None) -> Tensor:
+    def vectors(self, latents: Tensor, images: Tensor) -> Tensor:
+        """As `of_latents`."""
+        return self.of_latents(latents)
+
+    def of_latents(self, latents: Tensor) -> Tensor:
         """(n, H) -> (n, dimension)."""
         return latents @ self._matrix

@@ -19,6 +19,7 @@ from ktl.objectives import TRANSFERS
 from ktl.objectives.settings import TransferSettings
 from ktl.registry import Registry
 from ktl.settings import describe
+from ktl.spaces import SPACES
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -88,6 +89,7 @@ def test_datasets_says_where_downloads_go(ktl: Ktl, monkeypatch: pytest.MonkeyPa
         ("methods", "--method", METHODS),
         ("transfers", "--transfer", TRANSFERS),
         ("alignments", "--alignment", ALIGNMENTS),
+        ("spaces", "--space", SPACES),
         ("generators", "--generator", GENERATORS),
     ],
 )

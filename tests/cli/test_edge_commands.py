@@ -143,7 +143,7 @@ def test_a_latent_of_16384_numbers_is_projected_and_as_it_is_fills_a_download_wi
     own = ["--transfer", "mse", "--weight", 100, "--generator", source, "--json"]
     projected = ktl("edge", "train", *options, *own, "--out", tmp_path / "short", "--download-budget", 300_000)
     assert json.loads(projected.stdout)["bytes_down"] < 60_000
-    own += ["--set", "cloud.space=latent"]
+    own += ["--space", "latent"]
     ended = ktl("edge", "train", *options, *own, "--out", tmp_path / "run", "--download-budget", 300_000)
     assert ended.returncode == 0, ended.stderr
     assert 240_000 < json.loads(ended.stdout)["bytes_down"] <= 300_000  # 2 rounds of 4 pairs of 33 kB

@@ -69,11 +69,11 @@ def test_a_file_fits_thirty_lines(module: Path) -> None:
 def test_the_docs_show_the_files_as_they_are() -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", DOCS, flags=re.MULTILINE | re.DOTALL)
     shown = {module.read_text() for module in MODULES if module.stem != "__init__"}
-    assert len(shown) == 7
+    assert len(shown) == 8
     assert shown < set(blocks)
     [registered] = re.findall(r"^```toml\n(.*?)^```$", DOCS, flags=re.MULTILINE | re.DOTALL)
     assert registered in (PLUGIN / "pyproject.toml").read_text()
-    assert registered.count(" = ") == 7
+    assert registered.count(" = ") == 8
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,7 @@ def test_the_docs_show_the_files_as_they_are() -> None:
         ("methods", "proximal-bias", "As shared-bias, and each", "share = 0.5 a number of at least 0"),
         ("transfers", "cosine", "The cosine distance", "margin = 0.0 a number of at least 0 and below 2: Cosine"),
         ("alignments", "nearest-noise", "The same draws", "draws = 10 a whole number of at least 1 and at most 100"),
+        ("spaces", "brightness-grid", "How bright each cell", "cells = 4 a whole number of at least 2 and at most 32"),
         ("generators", "blobs", "Four soft blobs", "radius = 0.6 a number above 0 and at most 2: Of a blob"),
         ("models", "depthwise", "Depthwise separable convolutions", None),
         ("datasets", "colour-shapes", "Discs, squares and crosses", None),
@@ -201,4 +202,4 @@ def test_its_types_are_checked_against_ktls(environment: Path, tmp_path: Path) -
     )
     [error, summary] = ended.stdout.splitlines()
     assert error.startswith('wrong.py:3: error: Incompatible types in assignment (expression has type "float"')
-    assert summary.startswith("Found 1 error in 1 file (checked 9 source files)")
+    assert summary.startswith("Found 1 error in 1 file (checked 10 source files)")

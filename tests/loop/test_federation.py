@@ -104,7 +104,9 @@ def test_what_was_answered_before_a_kill_is_not_asked_for_again(
 def test_a_federation_with_a_cloud_elsewhere_ends_with_the_same_bits(
     plain: FederationConfig, tiny_generator_file: Path, tmp_path: Path
 ) -> None:
-    config = replace(plain, partition=PartitionConfig("iid", clients=3))
+    config = replace(
+        plain, partition=PartitionConfig("iid", clients=3), cloud=replace(plain.cloud, alignment="pooled"), rounds=3
+    )
     data = federated_data(config.source, None, config.partition, config.seed)
     here = federate(config, tmp_path / "here", data=data, workers=0)
     (tmp_path / "cloud").mkdir()
@@ -115,7 +117,7 @@ def test_a_federation_with_a_cloud_elsewhere_ends_with_the_same_bits(
         result = federate(config, there, data=data, workers=0, connection=HttpCloud(access, there, clients=3))
     finally:
         assert server.stop() == 0
-    assert [row["clients"] for row in result.rows] == [3, 3]
+    assert [row["clients"] for row in result.rows] == [3, 3, 3]
     assert result.accuracies == here.accuracies
     assert json.loads((there / "session.json").read_text())["url"] == server.url
     assert_same_federation(tmp_path / "here", there, 3)

@@ -173,7 +173,7 @@ def test_vectors_that_are_too_wide_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ktl.methods.fedktl.MAX_DIMENSION", tiny_generator.latent_dim - 1)
-    with pytest.raises(UsageError, match=r"cannot be pooled, only up to \d+: set cloud.space to projection"):
+    with pytest.raises(UsageError, match=r"cannot be pooled, only up to \d+: give --space projection"):
         federate(pooling, tmp_path / "wide", data=shared, workers=0)
 
 

@@ -134,7 +134,7 @@ def test_a_client_whose_quiz_diverges_is_left_out(
     assert {outcome.error for outcome in outcomes.values()} == {"its quiz diverged after a pseudo step of rate 1e+30"}
 
 
-@pytest.mark.parametrize("model", ["resnet4", "vit-b32"])
+@pytest.mark.parametrize("model", ["resnet4", pytest.param("vit-b32", marks=pytest.mark.slow)])
 def test_running_statistics_stay_and_attention_has_second_derivatives(model: str) -> None:
     private = build_model(
         model,

@@ -48,11 +48,9 @@ class Brightness(SharedSpace):
     """A space that is known only once an image is drawn."""
 
     name = "brightness"
-    needs_images = True
     dimension = 1
 
-    def vectors(self, latents: Tensor, images: Tensor | None = None) -> Tensor:
-        assert images is not None
+    def vectors(self, latents: Tensor, images: Tensor) -> Tensor:
         return images.float().mean(dim=(1, 2, 3))[:, None]
 
 
@@ -61,7 +59,7 @@ def test_small_latents_travel_as_they_are_and_the_reply_does_not_mention_it(tiny
     assert b"space" not in opened
     assert decode_message(opened, SessionReply).space == "latent"
     latents = torch.randn(3, tiny_generator.latent_dim)
-    assert space_of(tiny_generator).vectors(latents) is latents
+    assert space_of(tiny_generator).of_latents(latents) is latents
 
 
 def test_large_latents_are_projected_to_vectors_that_keep_their_angles() -> None:
@@ -70,12 +68,16 @@ def test_large_latents_are_projected_to_vectors_that_keep_their_angles() -> None
     assert (space.name, space.dimension) == ("projection", 512)
     latents = torch.randn(40, 2000, generator=stream(0, "latents"))
     latents[20:] += latents[:20]  # as near to another as 45 degrees
-    vectors = space.vectors(latents)
+    vectors = space.of_latents(latents)
+    assert vectors is not None
     assert vectors.std().item() == pytest.approx(latents.std().item(), rel=0.05)
     cosines = [F.cosine_similarity(each[:20], each[20:]) for each in (latents, vectors)]
     assert (cosines[0] - cosines[1]).abs().max().item() < 4 / 512**0.5
-    assert torch.equal(vectors, space_of(Wide(NoSettings())).vectors(latents))
-    assert space_of(generator, SPACES.choose("latent")).vectors(latents) is latents
+    assert torch.equal(vectors, space.vectors(latents, torch.empty(0)))
+    again = space_of(Wide(NoSettings())).of_latents(latents)
+    assert again is not None
+    assert torch.equal(vectors, again)
+    assert space_of(generator, SPACES.choose("latent")).of_latents(latents) is latents
 
 
 def test_a_session_announces_its_space_and_its_pairs_are_in_it() -> None:

@@ -97,13 +97,18 @@ class OfRound:
         )
 
 
-class Upload(OfRound, Base):
-    """An edge's prototypes for a round, as they came."""
+class FromEdge(OfRound):
+    """What an edge sent for a round, as it came."""
 
-    __tablename__ = "uploads"
     edge: Mapped[str] = mapped_column(primary_key=True)
     payload: Mapped[bytes]
     received_at: Mapped[float]
+
+
+class Upload(FromEdge, Base):
+    """Prototypes."""
+
+    __tablename__ = "uploads"
 
 
 class Piece(OfRound, Base):
@@ -114,13 +119,10 @@ class Piece(OfRound, Base):
     data: Mapped[bytes]
 
 
-class Statistics(OfRound, Base):
-    """An edge's class statistics after a round, as they came."""
+class Statistics(FromEdge, Base):
+    """Class statistics, after the edge has trained."""
 
     __tablename__ = "statistics"
-    edge: Mapped[str] = mapped_column(primary_key=True)
-    payload: Mapped[bytes]
-    received_at: Mapped[float]
 
 
 class Pooled(OfRound, Base):

@@ -90,8 +90,8 @@ class Pooling:
 
     def latest(self, session_id: str, before: int) -> bytes | None:
         """The last sum of a round before the given one, which may be added up only now."""
-        if before > 1:
-            self.sum(session_id, before - 1)
+        if before > 1 and (last := self.sum(session_id, before - 1)) is not None:
+            return last.payload
         with self.database.read() as rows:
             query = select(Pooled.payload).where(Pooled.session_id == session_id, Pooled.round < before)
             return rows.scalar(query.order_by(Pooled.round.desc()).limit(1))
@@ -143,10 +143,13 @@ def _missing(rows: Rows, round_: Round) -> int:
     return len(_edges(rows, Upload, round_) - _edges(rows, Statistics, round_))
 
 
+def _late(round_: Round) -> bool:
+    """Whether the deadline for statistics has passed."""
+    return round_.pooling_closes_at is not None and round_.pooling_closes_at <= time.time()
+
+
 def _closed(rows: Rows, round_: Round) -> bool:
-    if round_.pooling_closes_at is not None and round_.pooling_closes_at <= time.time():
-        return True
-    return round_.state == DONE and _missing(rows, round_) == 0
+    return _late(round_) or (round_.state == DONE and _missing(rows, round_) == 0)
 
 
 def _state(rows: Rows, round_: Round) -> PoolingState:
@@ -154,7 +157,7 @@ def _state(rows: Rows, round_: Round) -> PoolingState:
     return PoolingState(
         round=round_.number,
         edges_in=sorted(_edges(rows, Statistics, round_)),
-        edges_missing=0 if _closed(rows, round_) else _missing(rows, round_),
+        edges_missing=0 if _late(round_) else _missing(rows, round_),
         closes_at=None if closes_at is None else datetime.fromtimestamp(closes_at, timezone.utc),
     )
 

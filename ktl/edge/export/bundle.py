@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from ktl.edge.export.bundle_source import Source, edge_run, rgb_pictures
 from ktl.edge.export.measure import Measured, measure, run_model
 from ktl.edge.export.quantise import PairReader, Quantisation, quantise
 from ktl.edge.export.script import predict_script
-from ktl.edge.export.source import Source, edge_run, rgb_pictures
 from ktl.edge.onnx.model_file import PictureClassifier
 from ktl.errors import UsageError
 from ktl.files import replace_atomically, write_json
@@ -75,7 +75,7 @@ def write_bundle(
 
     With `int8` the model is quantised, unless that loses more than `max_drop` of accuracy (a share); then it stays
     float32. `optimise` stores the graph as ONNX Runtime simplifies it. `check` compares with torch on the test images.
-    `load` reads the run: one edge's, or a federation's client by `ktl.federation.client_export`.
+    `load` reads the run: one edge's, or a federation's client by `ktl.federation.client_source`.
     Raises UsageError if `out` exists or the options exclude each other, CheckpointError for an unfinished run.
     """
     _check(out, format_name, onnx_only=int8 or optimise)

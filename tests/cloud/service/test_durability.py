@@ -86,6 +86,7 @@ def test_killed_while_it_draws_the_server_goes_on_and_asked_to_stop_it_ends_well
     assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+@pytest.mark.slow
 def test_a_server_that_compiles_and_multiplies_in_bfloat16_says_so_by_its_fingerprint(
     tmp_path: Path, tiny_generator_file: Path
 ) -> None:

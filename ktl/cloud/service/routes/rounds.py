@@ -23,7 +23,6 @@ from ktl.cloud.service.media import require_accept, require_content
 from ktl.cloud.service.payloads import BINARY, awaited, check_digest, send, still_welcome
 from ktl.cloud.service.quotas import read_body
 from ktl.cloud.service.refusals import Refused
-from ktl.cloud.service.store import Store
 from ktl.cloud.service.tokens import Caller
 from ktl.errors import WireError
 from ktl.protocol import JSON, SAFETENSORS
@@ -52,9 +51,18 @@ async def put_prototypes(
     num_classes, reads = asked.num_classes, ALIGNMENTS.load(asked.alignment).reads_prototypes
     payload = await read_body(request, MAX_HEADER_BYTES + num_classes * (num_classes + 12))
     check_digest(request, payload)
-    state, new = await here.in_thread(
-        lambda: _take_in(here.store, session, round_, edge, payload, who.name, who.sees, num_classes, reads)
-    )
+
+    def take_in() -> tuple[RoundState, bool]:
+        try:
+            prototypes = decode_prototypes(payload, num_classes)
+        except WireError as error:
+            raise Refused("invalid", str(error)) from error
+        if reads and prototypes.vectors.shape[1] == 0:
+            reason = "the session's alignment reads prototypes: send vectors, not only classes and counts"
+            raise Refused("invalid", reason)
+        return here.store.put_prototypes(session, round_, edge, payload, who.name, who.sees)
+
+    state, new = await here.in_thread(take_in)
     if new:
         here.metrics.uploads.inc()
         here.metrics.received.inc(len(payload))
@@ -62,26 +70,6 @@ async def put_prototypes(
         if state.state == "queued":
             here.worker.wake()
     return Response(state.model_dump_json(), 201 if new else 200, media_type=JSON)
-
-
-def _take_in(
-    store: Store,
-    session: str,
-    number: int,
-    edge: str,
-    payload: bytes,
-    name: str,
-    sees: str | None,
-    num_classes: int,
-    reads_prototypes: bool,
-) -> tuple[RoundState, bool]:
-    try:
-        prototypes = decode_prototypes(payload, num_classes)
-    except WireError as error:
-        raise Refused("invalid", str(error)) from error
-    if reads_prototypes and prototypes.vectors.shape[1] == 0:
-        raise Refused("invalid", "the session's alignment reads prototypes: send vectors, not only classes and counts")
-    return store.put_prototypes(session, number, edge, payload, name, sees)
 
 
 @router.get("/rounds/{round}", summary="Where a round is", response_model=RoundState)
