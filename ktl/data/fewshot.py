@@ -16,13 +16,15 @@ from ktl.seeds import derive
 
 @dataclass(frozen=True)
 class FewShotTask:
-    """Images uint8 (n, c, size, size); labels (n,) int64, indices into class_names."""
+    """Images uint8 (n, c, size, size); labels (n,) int64, indices into class_names; None where no split is for them."""
 
     class_names: list[str]
     shot_images: Tensor
     shot_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+    calibration_images: Tensor | None = None
+    calibration_labels: Tensor | None = None
 
 
 def draw_task(dataset: Dataset, *, shots: int, ways: int | None, seed: int) -> FewShotTask:
@@ -38,11 +40,11 @@ def draw_task(dataset: Dataset, *, shots: int, ways: int | None, seed: int) -> F
     rng = np.random.default_rng(derive(seed, "task"))
     classes = np.arange(total) if ways is None else np.sort(rng.choice(total, ways, replace=False))
     chosen = np.concatenate([_draw_shots(dataset, int(c), shots, rng) for c in classes])
-    tested = np.flatnonzero(np.isin(dataset.test.labels, classes))
     return FewShotTask(
         [dataset.class_names[c] for c in classes],
         *_read(dataset.train, chosen, classes),
-        *_read(dataset.test, tested, classes),
+        *_read_all(dataset.test, classes),
+        *(() if dataset.calibration is None else _read_all(dataset.calibration, classes)),
     )
 
 
@@ -54,6 +56,10 @@ def _draw_shots(dataset: Dataset, class_index: int, shots: int, rng: np.random.G
             f"class {name!r} has {len(candidates)} train images, fewer than --shots {shots}; add images or lower it"
         )
     return rng.choice(candidates, shots, replace=False)
+
+
+def _read_all(split: Split, classes: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    return _read(split, np.flatnonzero(np.isin(split.labels, classes)), classes)
 
 
 def _read(split: Split, index: NDArray[np.int64], classes: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path, PurePath
 from typing import IO
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
@@ -19,10 +22,20 @@ from PIL.WebPImagePlugin import WebPImageFile
 from ktl.data.settings import MIN_SIDE
 from ktl.errors import DataError
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-READERS = (JpegImageFile, PngImageFile, WebPImageFile, BmpImageFile, GifImageFile, TiffImageFile, PpmImageFile)
-# no other: EPS would start Ghostscript; each imported here, as for one that is missing Pillow imports all of its forty
-FORMATS = tuple(str(reader.format) for reader in READERS)
+READERS = (
+    *(JpegImageFile, PngImageFile, WebPImageFile, BmpImageFile, GifImageFile),
+    *(TiffImageFile, PpmImageFile, Jpeg2KImageFile),
+)
+with suppress(ImportError):  # AVIF came with Pillow 11.3
+    import_module("PIL.AvifImagePlugin")
+with suppress(ImportError):  # the plug-in for HEIC, where it is installed
+    import_module("pillow_heif").register_heif_opener()
+# each imported here, as for one that is missing Pillow imports all of its forty
+FORMATS = (*(str(reader.format) for reader in READERS), *({"AVIF", "HEIF"} & Image.OPEN.keys()))
+RARE = {  # opened only if they are called so: most have no signature. No EPS, which would start Ghostscript
+    **{".ico": "Ico", ".icns": "Icns", ".psd": "Psd", ".tga": "Tga", ".pcx": "Pcx", ".dds": "Dds", ".qoi": "Qoi"},
+    **{".sgi": "Sgi", ".ras": "Sun", ".xbm": "Xbm", ".xpm": "Xpm", ".fits": "Fits", ".fit": "Fits"},
+}
 MAX_PIXELS = 100_000_000  # refused before decoding: a decompression bomb
 
 Images = NDArray[np.uint8]
@@ -37,7 +50,7 @@ def read_image(source: Path | IO[bytes], size: int, channels: int, name: str | N
     """
     label = name or str(source)
     try:
-        with Image.open(source, formats=FORMATS) as image:
+        with Image.open(source, formats=FORMATS + rare_formats(label)) as image:
             width, height = image.size
             if min(width, height) < MIN_SIDE:
                 raise DataError(
@@ -55,6 +68,15 @@ def read_image(source: Path | IO[bytes], size: int, channels: int, name: str | N
         reason = "no image format that is known" if isinstance(error, UnidentifiedImageError) else str(error)
         raise DataError(f"cannot read the image {label}: {reason}; remove or replace it") from error
     return fit_image(upright, size, channels)
+
+
+def rare_formats(name: str) -> tuple[str, ...]:
+    """Pillow's name of a further format that a file of this name has, if it is called by one that ktl reads."""
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in RARE:
+        return ()
+    import_module(f"PIL.{RARE[suffix]}ImagePlugin")
+    return (RARE[suffix].upper(),)
 
 
 def flatten(image: Image.Image) -> Image.Image:

@@ -65,12 +65,13 @@ class FederatedData:
 
 
 def share_out(dataset: Dataset, config: PartitionConfig, seed: int) -> FederatedData:
-    """Pools a data set's train and test images and shares them out to `config.clients` clients.
+    """Pools all images of a data set and shares them out to `config.clients` clients.
 
     Raises UsageError for settings that do not fit the data, with the value and the fix.
     """
-    images = np.concatenate([split.images[np.arange(len(split.labels))] for split in (dataset.train, dataset.test)])
-    labels = np.concatenate([dataset.train.labels, dataset.test.labels])
+    splits = [split for split in (dataset.train, dataset.test, dataset.calibration) if split is not None]
+    images = np.concatenate([split.images[np.arange(len(split.labels))] for split in splits])
+    labels = np.concatenate([split.labels for split in splits])
     return FederatedData(
         dataset.class_names,
         torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
