@@ -70,10 +70,12 @@ def load_dataset(source: str, image_size: int | None = None, *, skip_damaged: bo
 def data_name(source: str) -> str:
     """What a run is called by its data: a folder's own name, also where it is given as `.`, or a file's without suffix.
 
-    The folder need not exist.
+    The folder need not exist. A name that is not UTF-8 is written as a class's is: safetensors cannot open such a path.
     """
+    from ktl.data.class_folders import class_name
+
     path = Path(source)
-    return (path.resolve().name or "data") if path.is_dir() else path.stem
+    return class_name((path.resolve().name or "data") if path.is_dir() else path.stem)
 
 
 def check_apart(source: str, out: Path) -> None:
