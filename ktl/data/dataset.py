@@ -39,7 +39,8 @@ class Dataset:
 
     `ktl.data.in_memory.from_arrays` makes one of arrays; a class with `__getitem__` reads images when they are needed.
     `name` is what reports call it. `class_names` has at least two names. `image_size` in pixels: all images are square
-    and of this size. `channels` is 1 (grey) or 3 (RGB). `train` and `test` both have at least one image of every class.
+    and of this size. `channels` is 1 (grey) or 3 (RGB). Each split has at least one image of every
+    class. On `calibration`, if there is one, probabilities are made honest; nothing is tested on it.
     Raises DataError, naming the data set and what is wrong with it.
     """
 
@@ -49,14 +50,16 @@ class Dataset:
     channels: int
     train: Split
     test: Split
+    calibration: Split | None = None
 
     def __post_init__(self) -> None:
         if len(self.class_names) < 2:
             raise DataError(f"{self.name} has {len(self.class_names)} class: a classifier needs at least 2")
         if self.channels not in (1, 3):
             raise DataError(f"{self.name} has images of {self.channels} channels: give 1 (grey) or 3 (RGB)")
-        for part, split in (("train", self.train), ("test", self.test)):
-            self._check_labels(part, split.labels)
+        for part, split in (("train", self.train), ("test", self.test), ("calibration", self.calibration)):
+            if split is not None:
+                self._check_labels(part, split.labels)
 
     def _check_labels(self, part: str, labels: NDArray[np.int64]) -> None:
         classes = len(self.class_names)

@@ -17,7 +17,7 @@ from ktl.seeds import derive
 
 @dataclass(frozen=True)
 class FewShotTask:
-    """Images uint8 (n, c, size, size); labels (n,) int64, indices into class_names.
+    """Images uint8 (n, c, size, size); labels (n,) int64, indices into class_names; None where no split is for them.
 
     `ranges` are what deep picture files among them were read by (`ktl.data.depth`).
     """
@@ -27,6 +27,8 @@ class FewShotTask:
     shot_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+    calibration_images: Tensor | None = None
+    calibration_labels: Tensor | None = None
     ranges: Ranges = field(default_factory=dict)
 
 
@@ -47,14 +49,15 @@ def draw_task(
     rng = np.random.default_rng(derive(seed, "task"))
     classes = np.arange(total) if ways is None else np.sort(rng.choice(total, ways, replace=False))
     chosen = np.concatenate([_draw_shots(dataset, int(c), shots, rng) for c in classes])
-    tested = np.flatnonzero(np.isin(dataset.test.labels, classes))
     if ranges is None:
         ranges = ranges_of(dataset.train.images, chosen)
+    calibration = (None, None) if dataset.calibration is None else _read_all(dataset.calibration, classes, ranges)
     return FewShotTask(
         [dataset.class_names[c] for c in classes],
         *_read(dataset.train, chosen, classes, ranges),
-        *_read(dataset.test, tested, classes, ranges),
-        ranges,
+        *_read_all(dataset.test, classes, ranges),
+        *calibration,
+        ranges=ranges,
     )
 
 
@@ -66,6 +69,10 @@ def _draw_shots(dataset: Dataset, class_index: int, shots: int, rng: np.random.G
             f"class {name!r} has {len(candidates)} train images, fewer than --shots {shots}; add images or lower it"
         )
     return rng.choice(candidates, shots, replace=False)
+
+
+def _read_all(split: Split, classes: NDArray[np.int64], ranges: Ranges) -> tuple[Tensor, Tensor]:
+    return _read(split, np.flatnonzero(np.isin(split.labels, classes)), classes, ranges)
 
 
 def _read(split: Split, index: NDArray[np.int64], classes: NDArray[np.int64], ranges: Ranges) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,6 @@ from PIL import Image
 from ktl.data.reading import Ranges, read_picture
 from ktl.errors import DataError
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-
 Images = NDArray[np.uint8]
 
 
@@ -27,7 +25,7 @@ def read_image(
     Raises DataError, naming the file, if it cannot be read or has a side under 4 pixels.
     """
     try:
-        picture = read_picture(source, ranges)
+        picture = read_picture(source, ranges, name)
     except ValueError as error:
         raise DataError(f"cannot read the image {name or source}: {error}; remove or replace it") from error
     return fit_image(picture, size, channels)

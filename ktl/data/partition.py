@@ -55,7 +55,7 @@ class FederatedData:
             self.labels[share.train],
             self.images[share.test],
             self.labels[share.test],
-            self.ranges,
+            ranges=self.ranges,
         )
 
     def counts(self, part: str = "all") -> Tensor:
@@ -68,14 +68,14 @@ class FederatedData:
 
 
 def share_out(dataset: Dataset, config: PartitionConfig, seed: int) -> FederatedData:
-    """Pools a data set's train and test images and shares them out to `config.clients` clients.
+    """Pools all images of a data set and shares them out to `config.clients` clients.
 
     Raises UsageError for settings that do not fit the data, with the value and the fix.
     """
-    train, test = dataset.train, dataset.test
-    ranges = ranges_of(train.images, np.arange(len(train.labels)))
-    images = np.concatenate([read_by(part.images, ranges)[np.arange(len(part.labels))] for part in (train, test)])
-    labels = np.concatenate([dataset.train.labels, dataset.test.labels])
+    splits = [split for split in (dataset.train, dataset.test, dataset.calibration) if split is not None]
+    ranges = ranges_of(dataset.train.images, np.arange(len(dataset.train.labels)))
+    images = np.concatenate([read_by(split.images, ranges)[np.arange(len(split.labels))] for split in splits])
+    labels = np.concatenate([split.labels for split in splits])
     return FederatedData(
         dataset.class_names,
         torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),

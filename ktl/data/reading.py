@@ -12,7 +12,7 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 import numpy as np
@@ -33,6 +33,10 @@ FORMATS = tuple(
     for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
     if name in Image.OPEN
 )
+RARE = {  # opened only if a file is called so: most have no signature
+    **{".ico": "Ico", ".icns": "Icns", ".psd": "Psd", ".tga": "Tga", ".pcx": "Pcx", ".dds": "Dds", ".qoi": "Qoi"},
+    **{".sgi": "Sgi", ".ras": "Sun", ".xbm": "Xbm", ".xpm": "Xpm", ".fits": "Fits", ".fit": "Fits"},
+}
 MIN_FILE_SIDE = 4  # pixels; a smaller image is a placeholder, not a photograph
 MAX_PIXELS = 100_000_000  # refused before decoding: a decompression bomb
 
@@ -59,23 +63,26 @@ Ranges = Mapping[str, Sequence[float] | None]  # by depth: the values that becom
 EARLIER_RANGES: Ranges = {"16-bit": (0.0, 65535.0), "32-bit": (0.0, 65535.0), "float": None}
 
 
-def read_picture(source: Path | IO[bytes], ranges: Ranges | None = None) -> Image.Image:
+def read_picture(source: Path | IO[bytes], ranges: Ranges | None = None, name: str | None = None) -> Image.Image:
     """An image file as an upright, opaque 8-bit picture of mode L or RGB and of its own size.
+
+    `name` is what a source that is not a path is called: a rare format is told by it.
 
     EXIF rotation is applied, transparency is laid over white, CMYK, palette and deep files are converted.
     Raises ValueError, saying what is wrong, for anything that is no whole picture of 4 pixels a side or more.
     """
-    with open_picture(source) as image:
+    with open_picture(source, name) as image:
         return flatten(upright(image), ranges)
 
 
-def open_picture(source: Path | IO[bytes]) -> Image.Image:
+def open_picture(source: Path | IO[bytes], name: str | None = None) -> Image.Image:
     """The image as Pillow decodes it. Raises ValueError as `read_picture` does."""
     beginning = b""
     try:
         content = source.read_bytes() if isinstance(source, Path) else source.read()
         beginning = content[:BEGINNING]
-        image = Image.open(io.BytesIO(pixels_of_png(content)), formats=FORMATS)
+        formats = FORMATS + rare_formats(name or str(source))
+        image = Image.open(io.BytesIO(pixels_of_png(content)), formats=formats)
         width, height = image.size
         if min(width, height) < MIN_FILE_SIDE:
             raise ValueError(f"it is {width} x {height} pixels: too small to be a picture")
@@ -90,6 +97,15 @@ def open_picture(source: Path | IO[bytes]) -> Image.Image:
     except Exception as error:  # Pillow's decoders raise anything, IndexError and struct.error included
         raise ValueError(_reason(error)) from error
     return image
+
+
+def rare_formats(name: str) -> tuple[str, ...]:
+    """Pillow's name of a further format that a file of this name has, if it is called by one that ktl reads."""
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in RARE:
+        return ()
+    importlib.import_module(f"PIL.{RARE[suffix]}ImagePlugin")
+    return (RARE[suffix].upper(),)
 
 
 def upright(image: Image.Image) -> Image.Image:

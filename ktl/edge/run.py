@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ktl.checkpoint import load_checkpoint
-from ktl.data import load_dataset
+from ktl.data import check_apart, load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
 from ktl.data.reading import Ranges
-from ktl.edge.calibration import calibrated_temperature
+from ktl.edge.calibration import temperature_for
 from ktl.edge.onnx.model_file import ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.record import Record, cloud_arrays, describe_environment, read_record, result_arrays, write_record
 from ktl.edge.settings import RunConfig
@@ -50,6 +50,7 @@ def train_edge(
     out: Path,
     connection: CloudConnection | None = None,
     *,
+    task: FewShotTask | None = None,
     resume: bool = False,
     observer: Observer = Observer(),
 ) -> RunResult:
@@ -57,15 +58,16 @@ def train_edge(
 
     The folder gets config.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx, what a report shows
     (record.json, record.safetensors) and, under wire/, every payload sent and received. With `resume` a run goes on
-    where it was; the result is the same to the bit as if it had never stopped. Raises UsageError if `out` holds a run
-    that was not to be resumed, Interrupted after `should_stop`.
+    where it was; the result is the same to the bit as if it had never stopped. `task`: `draw(config)`, if it is drawn.
+    Raises UsageError if `out` holds a run that was not to be resumed, or data; Interrupted after `should_stop`.
     """
     if (config.transfer is None) == (connection is not None):
         raise UsageError("a run needs a cloud connection, unless its transfer is None: then it must have none")
     folder = RunFolder(out, resume_by=f"ktl edge train --resume {out}")
     folder.check(config, resume=resume)
+    check_apart(config.data.source, out)
     prepare_process(config.threads)
-    task = draw(config)
+    task = draw(config) if task is None else task
     run = EdgeRun(config, task, out, connection)
     folder.start(config)
     write_json(out / "labels.json", task.class_names)
@@ -81,8 +83,7 @@ def train_edge(
         observer=observer,
     )
     rows = loop.run()
-    run.finish(loop.trace)
-    return RunResult(out, rows, run.learner.evaluate(), task.ranges)
+    return RunResult(out, rows, run.finish(loop.trace), task.ranges)
 
 
 def load_run(out: Path) -> EdgeLearner:
@@ -104,7 +105,7 @@ def evaluate_run(out: Path) -> tuple[Evaluation, list[str]]:
 
 def draw(config: RunConfig, ranges: Ranges | None = None) -> FewShotTask:
     """The few-shot task that a run of `config` learns; deep pictures by `ranges`, or measured if None."""
-    dataset = load_dataset(config.data.source, config.data.image_size)
+    dataset = load_dataset(config.data.source, config.data.image_size, skip_damaged=config.data.skip_damaged)
     return draw_task(dataset, shots=config.data.shots, ways=config.data.ways, seed=config.seed, ranges=ranges)
 
 
@@ -150,10 +151,10 @@ class EdgeRun:
             "bytes_down": down + len(message.get("pairs", b"")),
         }
 
-    def finish(self, trace: list[list[Any]]) -> None:
-        """Calibrates the model, records what a report shows, and exports the model."""
+    def finish(self, trace: list[list[Any]]) -> Evaluation:
+        """Calibrates the model, records what a report shows, exports the model, and evaluates it."""
         config, learner, task = self.config, self.learner, self.task
-        temperature = calibrated_temperature(task, config)
+        temperature = temperature_for(learner)
         record = Record(
             class_names=task.class_names,
             temperature=temperature,
@@ -166,6 +167,7 @@ class EdgeRun:
         write_record(self.out, record if self.exchange is None else self._with_cloud(record, self.exchange))
         facts = ModelFacts(task.class_names, self.request.image_size, self.request.channels, temperature, task.ranges)
         export_onnx(PictureClassifier(learner.model, temperature), facts, self.out / "model.onnx")
+        return learner.evaluate()
 
     def _with_cloud(self, record: Record, exchange: CloudExchange) -> Record:
         """The record with what the last round sent and received."""

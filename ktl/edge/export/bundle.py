@@ -150,7 +150,9 @@ class _Export:
     def describe(self, model: Path, quantisation: Quantisation | None) -> None:
         """Puts labels and card beside `model`, and the script where it is what the script runs."""
         write_json(model.with_name("labels.json"), self.source.facts.labels)
-        model.with_name("card.md").write_text(self.source.card(model.name, quantisation), encoding="utf-8")
+        model.with_name("card.md").write_text(
+            self.source.card(model.name, quantisation), encoding="utf-8", errors="backslashreplace"
+        )
         if model.name == FORMATS["onnx"]:
             model.with_name("predict.py").write_text(predict_script(), encoding="utf-8")
 
