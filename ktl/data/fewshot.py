@@ -51,12 +51,14 @@ def draw_task(
     chosen = np.concatenate([_draw_shots(dataset, int(c), shots, rng) for c in classes])
     if ranges is None:
         ranges = ranges_of(dataset.train.images, chosen)
-    calibration = (None, None) if dataset.calibration is None else _read_all(dataset.calibration, classes, ranges)
+    kept = dataset.calibration
+    images, labels = (None, None) if kept is None else _read_all(kept, classes, ranges)
     return FewShotTask(
         [dataset.class_names[c] for c in classes],
         *_read(dataset.train, chosen, classes, ranges),
         *_read_all(dataset.test, classes, ranges),
-        *calibration,
+        calibration_images=images,
+        calibration_labels=labels,
         ranges=ranges,
     )
 

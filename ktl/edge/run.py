@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class RunResult:
     out: Path
     rows: list[Row]
     evaluation: Evaluation
-    ranges: Ranges
+    ranges: Ranges = field(default_factory=dict)
 
 
 def train_edge(

@@ -34,7 +34,6 @@ def model_card(run: Path, record: Record, model_file: str, quantisation: Quantis
         "card.md.j2",
         name=run.name,
         file=model_file,
-        opset=OPSET,
         calibration=quantised.calibration if quantised else None,
         labels=record.class_names,
         size=size,
@@ -58,7 +57,7 @@ def render_card(template: str, **facts: Any) -> str:
     """Markdown, from a template in this folder."""
     loader = PackageLoader("ktl.edge.export", ".")
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
-    return environment.get_template(template).render(percent=in_percent, **facts)
+    return environment.get_template(template).render(percent=in_percent, opset=OPSET, **facts)
 
 
 def _local_accuracy(run: Path) -> float | None:
