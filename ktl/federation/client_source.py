@@ -30,9 +30,7 @@ def federation_client(run: Path, client: int) -> Source:
     return Source(
         model=model,
         config=trained.learner.config,
-        labels=facts.labels,
-        size=facts.image_size,
-        channels=facts.channels,
+        facts=facts,
         task=task,
         write_onnx=partial(export_onnx, PictureClassifier(model), facts),
         calibration=lambda: rgb_pictures(task.shot_images),
