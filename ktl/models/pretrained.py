@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from ktl.errors import CheckpointError, UsageError
-from ktl.files import file_digest
+from ktl.file_kinds import TORCH, ZIP
+from ktl.files import file_digest, kind_of, why_unreadable
 from ktl.models import torchvision_name
 from ktl.models.backbone import Backbone
 from ktl.models.headless import Headless
@@ -22,6 +22,7 @@ from ktl.models.vit import PaddedTransformer
 from ktl.seeds import initialising
 
 DEFAULT = "default"
+SAFETENSORS = ".safetensors"  # any other file is torch's
 RGB = 3
 # what torchvision's classification models call their classifiers, beside and after the feature extractor
 HEADS = ("fc.", "classifier.", "heads.", "head.", "aux1.", "aux2.", "AuxLogits.")
@@ -133,12 +134,12 @@ def _read(path: Path) -> State:
     if not path.is_file():
         raise UsageError(f"--weights {path}: there is no such file; give '{DEFAULT}', a .pth or a .safetensors")
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix == SAFETENSORS:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises anything for bytes that are no checkpoint
-        told = isinstance(error, (OSError, SafetensorError))
-        reason = str(error) if told else "it is damaged, or holds other things than tensors"
+        damaged = path.suffix != SAFETENSORS and kind_of(path) in (None, ZIP, TORCH)
+        reason = "it is damaged, or holds other things than tensors" if damaged else why_unreadable(path, error)
         raise CheckpointError(f"--weights {path} cannot be read: {reason}; give a state dict of tensors") from error
     named = isinstance(state, Mapping) and all(isinstance(key, str) for key in state)
     if not named or not all(isinstance(value, Tensor) for value in state.values()):

@@ -180,6 +180,7 @@ class Code:
             CheckpointError,
             "it is damaged, or holds other things than tensors",
         ),
+        ("page.pth", b"<!DOCTYPE html><html>", CheckpointError, "cannot be read: it is a web page: the download"),
         ("text.safetensors", b"hello", CheckpointError, "cannot be read: .*; give a state dict of tensors"),
     ],
 )
