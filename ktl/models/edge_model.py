@@ -61,7 +61,7 @@ def build_model(
         head = classifier(extractor.feature_dim, classes, settings, stream(etf_seed, "etf"))
     if weights is None:
         return EdgeModel(extractor, head)
-    from ktl.models.pretrained import start_from  # imports torchvision, which most models do without
+    from ktl.models.initial_weights import start_from  # imports torchvision, which most models do without
 
     return EdgeModel(extractor, head, start_from(weights, extractor, name, trained=trained))
 

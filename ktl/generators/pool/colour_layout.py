@@ -25,8 +25,8 @@ class ColourLayout:
     dimension = 3 * DIAGONALS * (DIAGONALS + 1) // 2
     fingerprint = "colour layout, 21 frequencies a plane"
 
-    def vectors(self, images: Tensor) -> Tensor:
-        """uint8 images (n, 3, size, size) -> float32 (n, 63)."""
+    def embed(self, images: Tensor) -> Tensor:
+        """uint8 RGB images (n, 3, size, size) -> float32 (n, 63)."""
         return torch.cat([self._layout(batch) for batch in images.split(BATCH)])
 
     def _layout(self, images: Tensor) -> Tensor:

@@ -12,14 +12,14 @@ from torch import Tensor
 class Members:
     """A k-d tree over embeddings (n, d): level by level, noise goes to one half of what is left by one number of both.
 
-    The first number of an embedding decides first, so the most telling ones had better come first. Standard normal
-    noise ends at every member with equal probability.
+    The numbers that vary most decide first. Standard normal noise ends at every member with equal probability.
     """
 
     def __init__(self, embeddings: Tensor) -> None:
         self.count = len(embeddings)
         self.noise_dim = max(1, math.ceil(math.log2(self.count)))
-        self._axes = [level % embeddings.shape[1] for level in range(self.noise_dim)]
+        telling: list[int] = embeddings.double().var(dim=0).argsort(descending=True, stable=True).tolist()
+        self._axes = [telling[level % len(telling)] for level in range(self.noise_dim)]
         self._order = self._sorted(embeddings.numpy())  # leaves of the tree, from left to right: like ones are near
 
     def chosen(self, noise: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from ktl.data.collection import read_collection
 from ktl.data.images import Images
 from ktl.data.licence import stated_licence
-from ktl.errors import UsageError
+from ktl.errors import DataError, UsageError
 from ktl.generators.pool.colour_layout import ColourLayout
 from ktl.generators.pool.members import Members
 from ktl.settings import Settings
@@ -44,8 +44,8 @@ class Embedding(Protocol):
     fingerprint: str  # embeddings with the same one give the same vectors
     dimension: int
 
-    def vectors(self, images: Tensor) -> Tensor:
-        """uint8 images (n, 3, size, size) -> float32 (n, dimension), the most telling numbers first."""
+    def embed(self, images: Tensor) -> Tensor:
+        """uint8 RGB images (n, 3, size, size) -> float32 (n, dimension)."""
 
 
 class PoolGenerator:
@@ -65,7 +65,7 @@ class PoolGenerator:
         self.licence = licence
         self.image_size = images.shape[1]
         self._images = torch.from_numpy(images).permute(0, 3, 1, 2)
-        latents = embedding.vectors(self._images).to(torch.float16)
+        latents = embedding.embed(self._images).to(torch.float16)
         self._number: dict[bytes, int] = {}  # of an image, by its latent's bytes
         for number, latent in enumerate(latents.numpy()):
             self._number.setdefault(latent.tobytes(), number)
@@ -120,11 +120,13 @@ def load_pool(source: str) -> PoolGenerator:
         raise UsageError(f"{source!r} names no pool: give pool:FOLDER or pool:FILE.tar")
     settings = read_options(PoolSettings, query, "a pool")
     path = Path(location).expanduser()
+    if not path.exists():
+        raise DataError(f"there is no folder or file {location}: give pool:FOLDER or pool:FILE.tar")
     licence = settings.licence or stated_licence(path)
-    if not licence and path.exists():
+    if not licence:
         raise UsageError(
             f"the pool {location} states no licence: put a LICENSE file beside its images, or write "
             f"pool:{location}?licence=... with the one under which you may share them"
         )
     images = read_collection(path, settings.size)
-    return PoolGenerator(images, ColourLayout(), name=path.name.removesuffix(".tar"), licence=str(licence))
+    return PoolGenerator(images, ColourLayout(), name=path.name.removesuffix(".tar"), licence=licence)

@@ -27,7 +27,7 @@ class Brightness:
     fingerprint = "brightness"
     dimension = 1
 
-    def vectors(self, images: Tensor) -> Tensor:
+    def embed(self, images: Tensor) -> Tensor:
         return images.float().mean(dim=(1, 2, 3))[:, None]
 
 
@@ -118,7 +118,7 @@ def test_a_pool_without_a_licence_is_refused(photographs: Path, tmp_path: Path) 
     [
         ("pool", UsageError, "'pool' names no pool: give pool:FOLDER or pool:FILE.tar"),
         ("pool:", UsageError, "'pool:' names no pool"),
-        ("pool:nowhere", DataError, "nowhere is neither a folder nor a whole tar file"),
+        ("pool:nowhere", DataError, "there is no folder or file nowhere: give pool:FOLDER or pool:FILE.tar"),
         ("pool:empty?licence=CC0", DataError, "empty holds no image"),
         ("pool:damaged?licence=CC0", DataError, "cannot read the image damaged/a.png"),
         ("pool:broken.tar?licence=CC0", DataError, "broken.tar is neither a folder nor a whole tar file"),

@@ -87,7 +87,9 @@ def load_weights(weights: str, extractor: Backbone, model: str) -> str:
     """
     name, network = torchvision_name(model), _torchvisions(extractor.body)
     path = Path(weights).expanduser()
-    source, given = (str(_own_weights(name)), _downloaded(name)) if weights == DEFAULT else (path.name, _read(path))
+    source, given = (
+        (str(_own_weights(name)), _downloaded(name)) if weights == DEFAULT else (path.name, read_state_dict(path))
+    )
     if isinstance(network, VisionTransformer) and POSITIONS in given:
         given = _at_size(given, network)
     wanted = network.state_dict()
@@ -130,9 +132,13 @@ def _downloaded(name: str) -> State:
     return state
 
 
-def _read(path: Path) -> State:
+def read_state_dict(path: Path) -> State:
+    """Tensors by name from a .safetensors, or from what torch.save wrote: of that nothing but tensors is loaded.
+
+    Raises UsageError for a missing file and one that holds more, CheckpointError for one that cannot be read.
+    """
     if not path.is_file():
-        raise UsageError(f"--weights {path}: there is no such file; give '{DEFAULT}', a .pth or a .safetensors")
+        raise UsageError(f"{path}: there is no such file: give '{DEFAULT}', a .pth or a .safetensors")
     try:
         if path.suffix == SAFETENSORS:
             return load_file(path)
@@ -140,10 +146,10 @@ def _read(path: Path) -> State:
     except Exception as error:  # torch.load raises anything for bytes that are no checkpoint
         damaged = path.suffix != SAFETENSORS and kind_of(path) in (None, ZIP, TORCH)
         reason = "it is damaged, or holds other things than tensors" if damaged else why_unreadable(path, error)
-        raise CheckpointError(f"--weights {path} cannot be read: {reason}; give a state dict of tensors") from error
+        raise CheckpointError(f"{path} cannot be read: {reason}; give a state dict of tensors") from error
     named = isinstance(state, Mapping) and all(isinstance(key, str) for key in state)
     if not named or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UsageError(f"--weights {path} holds a {type(state).__name__}: give a state dict, tensors by name alone")
+        raise UsageError(f"{path} holds a {type(state).__name__}: give a state dict, tensors by name alone")
     return dict(state)
 
 

@@ -20,7 +20,7 @@ from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError, KtlError, UsageError
 from ktl.models.backbone import Backbone
 from ktl.models.edge_model import EdgeModel, build_model
-from ktl.models.pretrained import load_weights
+from ktl.models.initial_weights import load_weights
 from ktl.seeds import initialising, stream
 
 SHUFFLENET = "torchvision.models:shufflenet_v2_x0_5"
@@ -172,7 +172,7 @@ class Code:
 @pytest.mark.parametrize(
     ("name", "content", "kind", "message"),
     [
-        ("none.pth", None, UsageError, "there is no such file; give 'default', a .pth or a .safetensors"),
+        ("none.pth", None, UsageError, "there is no such file: give 'default', a .pth or a .safetensors"),
         ("text.pth", b"hello", CheckpointError, "cannot be read: it is damaged, or holds other things than tensors"),
         (
             "code.pth",
@@ -195,7 +195,7 @@ def test_what_is_no_file_of_weights_is_refused(
     monkeypatch.chdir(tmp_path)
     if content is not None:
         Path(name).write_bytes(content)
-    with pytest.raises(kind, match=f"^--weights {name}.*{message}") as refused:
+    with pytest.raises(kind, match=f"^{name}.*{message}") as refused:
         with_weights(SHUFFLENET, name)
     assert "\n" not in str(refused.value)
     assert not Path("run").exists()
