@@ -86,7 +86,8 @@ def print_choices(registry: Registry, option: str, place: str | None) -> None:
     elif example:
         output.print(f"\nset them by their names: --set {shlex.quote(example)}; null stands for none")
     elif option == "--model":
-        output.print("\nany classifier of torchvision, from scratch: torchvision.models:efficientnet_b0 and its like")
+        output.print("\nany classifier of torchvision too: torchvision.models:efficientnet_b0 and its like;")
+        output.print("all start from scratch, those of torchvision by --weights from pre-trained ones")
     elif option == "--data":
         from ktl.data.vision import data_folder
 
