@@ -81,12 +81,13 @@ def print_choices(registry: Registry, option: str, place: str | None) -> None:
     table.add_row("module:Class" if option != "--data" else "module:function", "yours, if Python can import it")
     output.print(table)
     if option == "--generator":
-        output.print("\nset those of diffusers in its name, diffusers:FOLDER_OR_ID?steps=4&size=512;")
+        output.print("\nset those of diffusers and pool in the name, diffusers:FOLDER_OR_ID?steps=4&size=512;")
         output.print(f"set those of other packages by --set {place}.NAME=VALUE")
     elif example:
         output.print(f"\nset them by their names: --set {shlex.quote(example)}; null stands for none")
     elif option == "--model":
-        output.print("\nany classifier of torchvision, from scratch: torchvision.models:efficientnet_b0 and its like")
+        output.print("\nany classifier of torchvision too: torchvision.models:efficientnet_b0 and its like;")
+        output.print("all start from scratch, those of torchvision by --weights from pre-trained ones")
     elif option == "--data":
         from ktl.data.vision import data_folder
 

@@ -63,8 +63,11 @@ OPTIONS = {
     "image_size": Option("data.image_size", default="the data's own; 32 for folders"),
     "skip_damaged": Option("data.skip_damaged"),
     "model": Option("model", help=" | ".join(MODELS.builtin())),
+    "weights": Option("weights", default="none"),
     "rounds": Option("rounds"),
-    "generator": Option("cloud.generator", help="'builtin', a generator file, or diffusers:FOLDER_OR_ID."),
+    "generator": Option(
+        "cloud.generator", help="'builtin', a generator file, pool:FOLDER_OR_TAR, or diffusers:FOLDER_OR_ID."
+    ),
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
     "space": Option("cloud.space", help=" | ".join(SPACES.builtin()), default="by the latents' size"),
     "transfer": Option("transfer", help=" | ".join(TRANSFERS.builtin())),
@@ -202,13 +205,17 @@ class _Training:
 
 def _show(result: RunResult, comparison: Comparison | None, *, as_json: bool) -> None:
     from ktl.data.depth import described
+    from ktl.edge.record import read_record
 
     folder = result.out
     report = write_report_apart(folder)
+    weights = read_record(folder).weights
     if as_json:
-        print(json.dumps(summary(result, comparison) | {"report": report and str(report)}))
+        print(json.dumps(summary(result, comparison) | {"report": report and str(report), "weights": weights}))
         return
     output.print(table(result, comparison))
+    if weights:
+        output.print(f"started from {weights}")
     for line in described(result.ranges):
         errors.print(line)
     output.print(f"run: {folder}" + (f"\nreport: {report}" if report else ""))

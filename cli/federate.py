@@ -67,7 +67,7 @@ OPTIONS = {
     "drop_ratio": Option("drop_ratio"),
     "deadline": Option("deadline", default="none"),
     "patience": Option("patience", default="never"),
-    "generator": Option("cloud.generator", help="'builtin' or a generator file."),
+    "generator": Option("cloud.generator", help="'builtin', a generator file, or pool:FOLDER_OR_TAR."),
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
     "space": Option("cloud.space", help=" | ".join(SPACES.builtin()), default="by the latents' size"),
     "seed": Option("seed"),

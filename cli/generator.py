@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The cloud's image generator: show, sample, train, convert.")
 
 Source = Annotated[
-    str, typer.Argument(help="'builtin', a .safetensors that ktl wrote, an official .pkl or .npz, or module:Class.")
+    str,
+    typer.Argument(
+        help="'builtin', a .safetensors that ktl wrote, an official .pkl or .npz, pool:FOLDER_OR_TAR, or module:Class."
+    ),
 ]
 Seed = Annotated[int, typer.Option(help=help_for(GeneratorTrainingConfig, "seed"))]
 
@@ -30,6 +33,7 @@ Seed = Annotated[int, typer.Option(help=help_for(GeneratorTrainingConfig, "seed"
 def show(source: Source = "builtin") -> None:
     """Print what a generator is."""
     from ktl.generators import load_generator
+    from ktl.generators.base import stock_of
 
     generator = load_generator(source)
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -40,6 +44,8 @@ def show(source: Source = "builtin") -> None:
     table.add_row("latent", f"{generator.latent_dim} numbers")
     if classes := getattr(generator, "classes", 0):  # of a StyleGAN; the noise holds a number for each
         table.add_row("classes", f"{classes}")
+    if stock := stock_of(generator):
+        table.add_row("images", f"{stock:,}")
     table.add_row("parameters", f"{generator.parameters:,}")
     note = ": many releases forbid commercial use, so look it up" if generator.licence == "not stated" else ""
     table.add_row("licence", f"{generator.licence}{note}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser
 from support.browser import chromium, why_not
 from support.tiny import save_tiny_generator
@@ -37,6 +38,18 @@ def tiny_generator_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_generator(tiny_generator_file: Path) -> StyleGANGenerator:
     return load_stylegan(tiny_generator_file, name="tiny")
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 40 pictures of 20 x 16 pixels, coarse squares of colour, with a LICENSE file: CC0 1.0 Universal."""
+    folder = tmp_path_factory.mktemp("pool") / "photographs"
+    folder.mkdir()
+    squares = np.random.default_rng(0).integers(0, 256, (40, 4, 5, 3), dtype=np.uint8)
+    for index, picture in enumerate(squares.repeat(4, axis=1).repeat(4, axis=2)):
+        Image.fromarray(picture).save(folder / f"{index:02d}.png")
+    (folder / "LICENSE").write_text("\nCC0 1.0 Universal\n\nStatement of Purpose\n")
+    return folder
 
 
 @pytest.fixture(scope="session")

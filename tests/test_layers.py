@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SINGLE = {
     *("errors", "files", "formatting", "machine", "seeds", "settings", "registry", "run_folder", "checkpoint"),
     *("etf", "prototypes", "class_indices", "class_statistics", "statistics_noise"),
-    *("pairs", "protocol", "intervals", "file_kinds"),
+    *("pairs", "protocol", "intervals", "file_kinds", "source_options"),
 }
 LEAVES = SINGLE | {"wire"}
 ALLOWED = {
@@ -41,9 +41,10 @@ INNER = {
     "edge": {"onnx": set(), "network": set(), "inference": set(), "": {"onnx"}, "export": {"", "onnx"}},
     "generators": {
         "networks": set(),
-        "": {"networks", "official", "diffusion"},  # a registry loads what it lists, when it is asked for
+        "": {"networks", "official", "diffusion", "pool"},  # a registry loads what it lists, when it is asked for
         "official": {"", "networks"},
         "diffusion": set(),
+        "pool": set(),
         "training": {"", "networks"},
     },
 }

@@ -194,7 +194,7 @@ def test_an_unknown_choice_is_refused_with_the_choices(values: dict[str, Any], m
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"colour": 1}, "'colour' is no setting of RunConfig: choose one of model, rounds, training.scale, "),
+        ({"colour": 1}, "'colour' is no setting of RunConfig: choose one of model, weights, rounds, training.scale, "),
         ({"data": {"colour": 1}}, "'data.colour' is no setting of RunConfig: choose one of model, "),
         ({"transfer": {"name": "mse", "colour": 1}}, "'transfer.colour' is no setting of RunConfig"),
         (

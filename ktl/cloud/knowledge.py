@@ -13,7 +13,7 @@ from ktl.alignment.base import Alignment
 from ktl.class_statistics import ClassStatistics, pooled
 from ktl.data.transforms import fit_batch
 from ktl.errors import UsageError
-from ktl.generators.base import ImageGenerator
+from ktl.generators.base import ImageGenerator, stock_of
 from ktl.pairs import ImageVectorPairs
 from ktl.prototypes import Prototypes
 from ktl.settings import from_table
@@ -84,10 +84,21 @@ class KnowledgeCloud:
             raise UsageError(f"alignment {self.request.alignment!r} reads prototypes, and none were sent: send them")
         classes_present = len(torch.cat([edge.classes for edge in prototypes]).unique())
         fitting = math.ceil(self.request.download_bytes / (2 * self.space.dimension))  # by vectors alone
-        per_class = min(self.request.pairs_per_class, math.ceil(fitting / classes_present))
+        per_class = min(self._most_per_class(classes_present), math.ceil(fitting / classes_present))
         aligned = self.alignment.align(prototypes, self.generator, per_class)
         latents, classes = aligned.latents.transpose(0, 1).flatten(0, 1), aligned.classes.repeat(per_class)
         return latents[:fitting], classes[:fitting]  # more would be drawn, perhaps slowly, and not sent
+
+    def _most_per_class(self, classes: int) -> int:
+        """Pairs of each of `classes` classes: as many as were asked for, if there are so many different images."""
+        asked, stock = self.request.pairs_per_class, stock_of(self.generator)
+        if stock is None:
+            return asked
+        if stock < classes:
+            raise UsageError(
+                f"the pool {self.generator.name} holds {stock} images, too few for {classes} classes: add some"
+            )
+        return min(asked, stock // classes)
 
     @torch.no_grad()
     def _draw(self, latents: Tensor, classes: Tensor) -> ImageVectorPairs:

@@ -50,6 +50,7 @@ class Record:
     temperature: float
     parameters: int
     losses: list[list[Any]]  # [round, stage, step, loss] of every tenth step
+    weights: str = ""  # the pre-trained ones that the extractor started from, in words; empty if from none
     generator: dict[str, Any] = field(default_factory=dict)  # the cloud's reply; empty without one
     pairs: int = 0  # of the last download
     environment: dict[str, str] = field(default_factory=dict)

@@ -92,7 +92,7 @@ def load_run(out: Path) -> EdgeLearner:
     prepare_process(config.threads)
     tensors, _ = load_checkpoint(out / CHECKPOINT)
     ranges = read_record(out).ranges if (out / "record.json").is_file() else None
-    learner = EdgeLearner(draw(config, ranges), config, etf_seed=config.seed)
+    learner = EdgeLearner(draw(config, ranges), config, etf_seed=config.seed, trained=True)
     learner.restore_model(tensors)
     return learner
 
@@ -159,6 +159,7 @@ class EdgeRun:
             class_names=task.class_names,
             temperature=temperature,
             parameters=sum(parameter.numel() for parameter in learner.model.parameters()),
+            weights=learner.model.origin,
             losses=trace,
             environment=describe_environment(config.device, config.threads),
             ranges=task.ranges,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BUILTIN = "builtin"
 DIFFUSERS = "diffusers"
+POOL = "pool"
+TOLD_IN_SOURCE = (POOL, DIFFUSERS)  # whose settings are options in the source string
 
 GENERATORS = Registry(
     "generator",
@@ -25,6 +27,10 @@ GENERATORS = Registry(
         DIFFUSERS: (
             "ktl.generators.diffusion.pipeline:DiffusionGenerator",
             "any text-to-image pipeline, as diffusers:FOLDER_OR_ID?option=value&...",
+        ),
+        POOL: (
+            "ktl.generators.pool.pool:PoolGenerator",
+            "images that you own and may share, as pool:FOLDER_OR_TAR?option=value&...",
         ),
     },
     adapt="ktl.generators.base:checked_class",
@@ -40,8 +46,9 @@ def load_generator(
     compiled: bool = False,
 ) -> ImageGenerator:
     """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl), the path of a file,
-    `diffusers:PATH_OR_ID?option=value&...` (ktl/generators/diffusion/source.py has the options), a name that another
-    package registers under the entry points `ktl.generators`, or `module:Class`.
+    `diffusers:PATH_OR_ID?option=value&...` (ktl/generators/diffusion/source.py has the options),
+    `pool:FOLDER_OR_TAR?option=value&...` (ktl/generators/pool/pool.py has them), a name that another package registers
+    under the entry points `ktl.generators`, or `module:Class`.
 
     A file is a .safetensors that ktl wrote, or an official StyleGAN: its .pkl (the network G_ema) or an .npz of arrays.
     A class is made as `Class(settings)`, of its own `Settings` with the values in `settings`; the others have nothing
@@ -100,6 +107,10 @@ def _load(source: str, settings: Mapping[str, Any]) -> ImageGenerator:
         from ktl.generators.diffusion.pipeline import load_diffusion
 
         return load_diffusion(source)
+    if kind == POOL:
+        from ktl.generators.pool.pool import load_pool
+
+        return load_pool(source)
     return _load_file(source)
 
 
@@ -121,14 +132,18 @@ def _load_file(source: str) -> ImageGenerator:
     others = [repr(name) for name in GENERATORS.names() if name not in GENERATORS.builtin()]
     raise UsageError(
         f"unknown generator {source!r}: give '{BUILTIN}', the path of a .safetensors that ktl wrote or of an official "
-        f"StyleGAN's .pkl, {DIFFUSERS}:FOLDER_OR_ID, {''.join(f'{name}, ' for name in others)}or module:Class"
+        f"StyleGAN's .pkl, {POOL}:FOLDER_OR_TAR, {DIFFUSERS}:FOLDER_OR_ID, "
+        f"{''.join(f'{name}, ' for name in others)}or module:Class"
     )
 
 
 def _refusal(source: str, settings: Mapping[str, Any]) -> str:
     """Why a generator of ktl's own takes no settings, and what can be said instead."""
     refusal = f"generator {source!r} takes no settings, but {', '.join(settings)} came"
-    if source.partition(":")[0] != DIFFUSERS:
+    kind = source.partition(":")[0]
+    if kind not in TOLD_IN_SOURCE:
         return f"{refusal}: there is nothing to set"
-    options = [field.name for field in describe(GENERATORS.settings_of(DIFFUSERS))]
-    return f"{refusal}: write {', '.join(options)} into the source, as {DIFFUSERS}:FOLDER_OR_ID?{options[0]}=value&..."
+    options = [field.name for field in describe(GENERATORS.settings_of(kind))]
+    return (
+        f"{refusal}: write {', '.join(options)} into the source, as {source.partition('?')[0]}?{options[0]}=value&..."
+    )

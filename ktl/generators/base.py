@@ -136,3 +136,8 @@ def checked_generator(source: str, generator: Any) -> ImageGenerator:
 def sample_latents(generator: ImageGenerator, count: int, rng: torch.Generator) -> Tensor:
     """`count` fresh valid latents (count, latent_dim): the distribution that prototypes are aligned with."""
     return generator.latents(torch.randn(count, generator.noise_dim, generator=rng))
+
+
+def stock_of(generator: ImageGenerator) -> int | None:
+    """How many images there are in all, where a generator only hands out its own, as a pool; None of one that draws."""
+    return getattr(generator, "stock", None)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ktl.errors import CheckpointError
 from ktl.files import replace_atomically
-from ktl.generators.base import ImageGenerator
+from ktl.generators.base import ImageGenerator, stock_of
 
 MAX_BYTES = 2 * 2**30
 FAST_SIZE = 32  # pixels: a StyleGAN of this size draws an image in about the time that reading one takes
@@ -102,7 +102,8 @@ class CachedGenerator:
 
 def with_cache(generator: ImageGenerator) -> ImageGenerator:
     """A slow `generator` with the user's cache, a quick one as it is."""
-    if generator.family != "diffusion" and generator.image_size <= FAST_SIZE:
+    small = generator.family != "diffusion" and generator.image_size <= FAST_SIZE
+    if small or stock_of(generator) is not None:  # a stock is in memory
         return generator
     return CachedGenerator(generator, cache_folder())
 

@@ -43,8 +43,15 @@ class EdgeLearner:
     """
 
     def __init__(
-        self, task: FewShotTask, config: EdgeConfig, etf_seed: int, classifier: ClassifierKind = EtfClassifier
+        self,
+        task: FewShotTask,
+        config: EdgeConfig,
+        etf_seed: int,
+        classifier: ClassifierKind = EtfClassifier,
+        *,
+        trained: bool = False,
     ) -> None:
+        """`trained`: all of the model's weights will be restored, so that pre-trained ones need not be read."""
         self.task = task
         self.config = config
         self.device = torch.device(config.device)
@@ -57,6 +64,8 @@ class EdgeLearner:
             etf_seed=etf_seed,
             settings=config.training,
             classifier=classifier,
+            weights=config.weights,
+            trained=trained,
         ).to(self.device)
         self.model.to(memory_format=torch.channels_last)
         self.round = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from ktl.errors import UsageError
-from ktl.models import MODELS
+from ktl.models import MODELS, torchvision_name
 from ktl.models.settings import ClassifierSettings
 from ktl.objectives import TRANSFERS
 from ktl.registry import Choice
@@ -56,6 +56,10 @@ class EdgeConfig(Settings):
     """What one edge's training is made of, beside its images: the same config gives the same numbers on a machine."""
 
     model: str = "cnn4"
+    weights: (
+        Annotated[str, Meta(description="Pre-trained: 'default' is torchvision's own, or a FILE (.pth, .safetensors).")]
+        | None
+    ) = None
     rounds: Annotated[int, Meta(ge=1, le=100_000, description="Times that prototypes go up and pairs come down.")] = 1
     training: TrainingConfig = field(default_factory=TrainingConfig)
     transfer: Choice | str | None = "image-vector"  # None: no pairs, the shots alone
@@ -71,6 +75,8 @@ class EdgeConfig(Settings):
         if self.transfer is not None:
             object.__setattr__(self, "transfer", TRANSFERS.resolve(self.transfer))
         MODELS.check(self.model)
+        if self.weights is not None:
+            torchvision_name(self.model)  # raises for an architecture that they are not for
         check_device(self.device)
 
 

@@ -17,17 +17,30 @@ MODELS = Registry(
         "resnet8": ("ktl.models.resnet:resnet8", "three basic blocks, 64 to 256 wide"),
         "resnet10": ("ktl.models.resnet:resnet10", "four basic blocks, 64 to 512 wide"),
         "mobilenetv2": ("ktl.models.mobilenet:mobilenetv2", "inverted residuals; strides for small images"),
-        "resnet18": ("ktl.models.resnet:resnet18", "torchvision's, from scratch"),
-        "resnet34": ("ktl.models.resnet:resnet34", "torchvision's, from scratch"),
-        "resnet50": ("ktl.models.resnet:resnet50", "torchvision's, from scratch"),
-        "resnet101": ("ktl.models.resnet:resnet101", "torchvision's, from scratch"),
-        "resnet152": ("ktl.models.resnet:resnet152", "torchvision's, from scratch"),
-        "googlenet": ("ktl.models.googlenet:googlenet", "torchvision's, from scratch, without auxiliary heads"),
-        "vit-b16": ("ktl.models.vit:vit_b16", "torchvision's vision transformer, from scratch, patches of 16 pixels"),
-        "vit-b32": ("ktl.models.vit:vit_b32", "torchvision's vision transformer, from scratch, patches of 32 pixels"),
+        "resnet18": ("ktl.models.resnet:resnet18", "torchvision's"),
+        "resnet34": ("ktl.models.resnet:resnet34", "torchvision's"),
+        "resnet50": ("ktl.models.resnet:resnet50", "torchvision's"),
+        "resnet101": ("ktl.models.resnet:resnet101", "torchvision's"),
+        "resnet152": ("ktl.models.resnet:resnet152", "torchvision's"),
+        "googlenet": ("ktl.models.googlenet:googlenet", "torchvision's, without auxiliary heads"),
+        "vit-b16": ("ktl.models.vit:vit_b16", "torchvision's vision transformer, patches of 16 pixels"),
+        "vit-b32": ("ktl.models.vit:vit_b32", "torchvision's vision transformer, patches of 32 pixels"),
     },
     adapt="ktl.models.backbone:adapted",
 )
+
+IN_TORCHVISION = {
+    "mobilenetv2": "mobilenet_v2",
+    "resnet18": "resnet18",
+    "resnet34": "resnet34",
+    "resnet50": "resnet50",
+    "resnet101": "resnet101",
+    "resnet152": "resnet152",
+    "googlenet": "googlenet",
+    "vit-b16": "vit_b_16",
+    "vit-b32": "vit_b_32",
+}
+"""Names in torchvision.models of the architectures that are torchvision's, layer for layer: its weights fit them."""
 
 _EIGHT = ["cnn4", "googlenet", "mobilenetv2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
@@ -51,6 +64,19 @@ GROUPS: dict[str, list[str]] = {
     "HtM10": [*_EIGHT, "vit-b16", "vit-b32"],
 }
 """HtFLlib's groups of image models, all but HtFE5 the paper's too: client i takes the group's model i mod its size."""
+
+
+def torchvision_name(model: str) -> str:
+    """What torchvision calls a model's architecture. Raises UsageError for one that is not torchvision's."""
+    module, _, function = model.partition(":")
+    if module == "torchvision.models" and function:
+        return function
+    if model not in IN_TORCHVISION:
+        raise UsageError(
+            f"weights are for architectures of torchvision, and {model!r} is none: choose one of "
+            f"{', '.join(IN_TORCHVISION)}, or torchvision.models:NAME"
+        )
+    return IN_TORCHVISION[model]
 
 
 def model_group(names: str | Sequence[str]) -> list[str]:

@@ -17,10 +17,14 @@ CLASSIFIERS: dict[str, ClassifierKind] = {"etf": EtfClassifier, "linear": Linear
 
 
 class EdgeModel(nn.Module):
-    """images (n, channels, size, size) in [-1, 1] -> logits (n, classes)."""
+    """images (n, channels, size, size) in [-1, 1] -> logits (n, classes).
 
-    def __init__(self, extractor: nn.Module, classifier: Classifier) -> None:
+    `origin` says in a line what pre-trained weights the extractor started from; empty if from none.
+    """
+
+    def __init__(self, extractor: nn.Module, classifier: Classifier, origin: str = "") -> None:
         super().__init__()
+        self.origin = origin
         self.extractor = extractor
         self.classifier = classifier
 
@@ -43,12 +47,23 @@ def build_model(
     etf_seed: int,
     settings: ClassifierSettings = ClassifierSettings(),
     classifier: ClassifierKind = EtfClassifier,
+    weights: str | None = None,
+    trained: bool = False,
 ) -> EdgeModel:
-    """The model `name` of the registry with initial weights from `seed`; edges with one `etf_seed` share the ETF."""
+    """The model `name` of the registry with initial weights from `seed`; edges with one `etf_seed` share the ETF.
+
+    With `weights` ("default" or a file) its extractor takes those, and images as they know them. A model whose weights
+    will all be replaced (`trained`) gets the form without reading them. Raises what `start_from` raises.
+    """
     with initialising(seed, "model", name):
-        extractor = MODELS.load(name)(channels, image_size)
+        # pre-trained networks see grey images in three channels
+        extractor = MODELS.load(name)(channels if weights is None else 3, image_size)
         head = classifier(extractor.feature_dim, classes, settings, stream(etf_seed, "etf"))
-    return EdgeModel(extractor, head)
+    if weights is None:
+        return EdgeModel(extractor, head)
+    from ktl.models.initial_weights import start_from  # imports torchvision, which most models do without
+
+    return EdgeModel(extractor, head, start_from(weights, extractor, name, trained=trained))
 
 
 @contextmanager

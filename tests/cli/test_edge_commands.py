@@ -100,6 +100,7 @@ def test_json_agrees_with_the_metrics(ktl: Ktl, trained: Path, tmp_path: Path) -
         },
         "gain": rows[-1]["test_accuracy"] - alone["test_accuracy"],
         "report": str(run / "report.html"),
+        "weights": "",
     }
     assert rows == rows_of(trained)
 

@@ -43,6 +43,12 @@ def test_show_tells_what_a_file_holds(ktl: Ktl, tiny_generator_file: Path) -> No
     assert (shown["licence"], shown["fingerprint"]) == ("CC0-1.0", generator.fingerprint)
 
 
+def test_show_tells_whose_images_a_pool_holds(ktl: Ktl, photographs: Path) -> None:
+    ended = ktl("generator", "show", f"pool:{photographs}")
+    shown = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in ended.stdout.splitlines())
+    assert (shown["family"], shown["images"], shown["licence"]) == ("pool", "40", "CC0 1.0 Universal")
+
+
 def test_sample_draws_a_grid_that_depends_on_the_seed(ktl: Ktl, tiny_generator_file: Path, tmp_path: Path) -> None:
     pictures = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):

@@ -11,6 +11,8 @@ import torch
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.errors import KtlError, UsageError, WireError
+from ktl.generators import load_generator
+from ktl.generators.base import ImageGenerator
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
@@ -45,7 +47,7 @@ def upload(round_index: int) -> bytes:
     return encode_prototypes(class_prototypes(embeddings, torch.arange(3).repeat_interleave(3)))
 
 
-def session(generator: StyleGANGenerator, request: SessionRequest, rounds: int) -> list[bytes]:
+def session(generator: ImageGenerator, request: SessionRequest, rounds: int) -> list[bytes]:
     """Everything that comes down in an unbroken session."""
     cloud = EmbeddedCloud(generator)
     return [cloud.open(encode_message(request), []), *(cloud.exchange({0: upload(r)}) for r in range(rounds))]
@@ -71,6 +73,15 @@ def test_after_a_restart_the_session_goes_on_with_the_same_bytes(
     restarted = EmbeddedCloud(tiny_generator)
     assert restarted.open(encode_message(request), [{0: upload(r)} for r in range(done)]) == unbroken[0]
     assert [restarted.exchange({0: upload(r)}) for r in range(done, 3)] == unbroken[1 + done :]
+
+
+@pytest.mark.parametrize("alignment", ["robust", "random", "published"])
+def test_a_pool_that_is_read_anew_goes_on_with_the_same_bytes(photographs: Path, alignment: str) -> None:
+    request, source = replace(REQUEST, alignment=alignment), f"pool:{photographs}?size=16"
+    unbroken = session(load_generator(source), request, rounds=2)
+    restarted = EmbeddedCloud(load_generator(source))
+    assert restarted.open(encode_message(request), [{0: upload(0)}]) == unbroken[0]
+    assert restarted.exchange({0: upload(1)}) == unbroken[2]
 
 
 def test_the_published_alignment_depends_on_the_rounds_before(tiny_generator: StyleGANGenerator) -> None:

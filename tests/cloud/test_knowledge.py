@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.errors import UsageError
+from ktl.generators import load_generator
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.prototypes import Prototypes, class_prototypes
@@ -143,3 +146,19 @@ def test_the_reply_tells_the_seed_and_the_generator(tiny_generator: StyleGANGene
 def test_an_unknown_alignment_is_refused_with_the_choices(tiny_generator: StyleGANGenerator) -> None:
     with pytest.raises(UsageError, match="unknown alignment 'perfect': choose one of robust, pooled, random"):
         KnowledgeCloud(tiny_generator, replace(REQUEST, alignment="perfect"))
+
+
+def test_a_pool_sends_each_image_once_and_fewer_than_asked_for_where_it_has_no_more(photographs: Path) -> None:
+    cloud = KnowledgeCloud(load_generator(f"pool:{photographs}"), replace(REQUEST, pairs_per_class=20))
+    pairs = draw(cloud, [prototypes_of([0, 1, 3])])
+    assert pairs.classes.bincount().tolist() == [13, 13, 0, 13]  # of 40 images
+    assert len(pairs.images.flatten(1).unique(dim=0)) == 39
+    assert torch.equal(pairs.vectors, pairs.vectors.half().float())
+
+
+def test_a_pool_with_fewer_images_than_classes_is_refused(photographs: Path, tmp_path: Path) -> None:
+    for name in ("00.png", "01.png"):
+        shutil.copy(photographs / name, tmp_path)
+    cloud = KnowledgeCloud(load_generator(f"pool:{tmp_path}?licence=CC0"), REQUEST)
+    with pytest.raises(UsageError, match="holds 2 images, too few for 3 classes: add some"):
+        cloud.pairs([prototypes_of([0, 1, 3])])

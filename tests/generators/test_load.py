@@ -247,9 +247,12 @@ def test_a_generator_that_a_package_registers_goes_by_its_name(tmp_path: Path) -
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     names, settings = ended.stdout.splitlines()
-    assert names == "['builtin', 'diffusers', 'noise'] Projections of the latent."
+    assert names == "['builtin', 'diffusers', 'pool', 'noise'] Projections of the latent."
     assert settings == "Noise.Settings(contrast=2.0)"
-    assert "StyleGAN's .pkl, diffusers:FOLDER_OR_ID, 'noise', or module:Class" in ended.stderr.splitlines()[-1]
+    assert (
+        "StyleGAN's .pkl, pool:FOLDER_OR_TAR, diffusers:FOLDER_OR_ID, 'noise', or module:Class"
+        in ended.stderr.splitlines()[-1]
+    )
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pkl", "npz"])

@@ -62,7 +62,7 @@ class Settings(settings.Settings):
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535, description="0 takes a free one.")] = 8765
     database: Annotated[str, Meta(description="sqlite:///FILE or postgresql://...")] = "sqlite:///ktl-cloud.db"
-    generator: Annotated[str, Meta(description="'builtin' or a generator file.")] = "builtin"
+    generator: Annotated[str, Meta(description="'builtin', a generator file, or pool:FOLDER_OR_TAR.")] = "builtin"
     space: (
         Annotated[str, Meta(description="What pairs' vectors are: latent | projection; if none, by their size.")] | None
     ) = None

@@ -178,7 +178,11 @@ def _write_safetensors(export: _Export, path: Path) -> None:
         raise UsageError(
             f"--format safetensors holds the weights of one network, not a {type(model).__name__}: use onnx"
         )
-    facts = asdict(export.source.facts) | {"model": config.model, "scale": config.training.scale}
+    facts = asdict(export.source.facts) | {
+        "model": config.model,
+        "weights": config.weights,
+        "scale": config.training.scale,
+    }
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, path, metadata={"ktl": json.dumps(facts)})
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
-from urllib.parse import parse_qsl
 
-import msgspec
 from msgspec import Meta
 
 from ktl.errors import UsageError
-from ktl.settings import Settings, describe
+from ktl.settings import Settings
+from ktl.source_options import read_options
 
 PREFIX = "diffusers:"
 
@@ -76,18 +75,4 @@ def parse_source(source: str) -> DiffusionSource:
     location, _, query = source.removeprefix(PREFIX).partition("?")
     if not location or location == source:
         raise UsageError(f"{source!r} names no pipeline: give diffusers:FOLDER or diffusers:OWNER/NAME")
-    given = parse_qsl(query, keep_blank_values=True)
-    values = dict(given)
-    options = {option.name: option for option in describe(DiffusionSettings)}
-    for name in values:
-        if name not in options:
-            raise UsageError(f"unknown option {name!r} of a diffusers generator: choose from {', '.join(options)}")
-        if sum(name == other for other, _ in given) > 1:
-            raise UsageError(f"the option {name!r} of a diffusers generator is given twice: give it once")
-    try:
-        settings = msgspec.convert(values, DiffusionSettings, strict=False)  # numbers come as texts
-    except msgspec.ValidationError as error:
-        name = str(error).rpartition("$.")[2].rstrip("`")
-        wanted = options[name].expected.removesuffix(", or none")  # an option that is left out is none
-        raise UsageError(f"{name} is {values[name]!r}: give {wanted}") from error
-    return DiffusionSource(location, settings)
+    return DiffusionSource(location, read_options(DiffusionSettings, query, "a diffusers generator"))

@@ -7,11 +7,13 @@ import hashlib
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.cloud.knowledge import KnowledgeCloud
+from ktl.generators import load_generator
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.wire import decode_prototypes, encode_message, encode_pairs
 
@@ -29,6 +31,21 @@ def test_every_byte_is_the_embedded_clouds(cloud: Running, tiny_generator: Style
     for round_ in (1, 2):
         assert client.put(session, prototypes(round_), round_).status_code == 201
         assert client.pairs(session, round_).content == embedded.exchange({0: prototypes(round_)})
+
+
+def test_a_pools_bytes_are_the_embedded_clouds(start: Start, photographs: Path) -> None:
+    source = f"pool:{photographs}"
+    embedded = EmbeddedCloud(load_generator(source))
+    with start(generator=source) as running:
+        assert running.service.generator.together
+        client = running.client()
+        opened = client.open(REQUEST)
+        assert opened.content == embedded.open(encode_message(REQUEST), [])
+        assert opened.json()["licence"] == "CC0 1.0 Universal"
+        session = opened.headers["location"]
+        for round_ in (1, 2):
+            client.put(session, prototypes(round_), round_)
+            assert client.pairs(session, round_).content == embedded.exchange({0: prototypes(round_)})
 
 
 def replace_name(generator: StyleGANGenerator, cloud: Running) -> StyleGANGenerator:

@@ -1,0 +1,65 @@
+"""A run that starts from pre-trained weights: resumed, recorded, evaluated and exported without the file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models import squeezenet1_1
+
+from ktl.edge.export.bundle import write_bundle
+from ktl.edge.record import read_record
+from ktl.edge.run import draw, evaluate_run, load_run, train_edge
+from ktl.edge.settings import RunConfig
+from ktl.learning.learner import EdgeLearner
+from ktl.learning.settings import TrainingConfig
+from ktl.loop.rounds import Interrupted, Observer
+from ktl.seeds import initialising
+
+
+@pytest.fixture
+def config(small_config: RunConfig, tmp_path: Path) -> RunConfig:
+    """Six steps of a network whose weights lie in a file."""
+    with initialising(0, "weights"):
+        torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "squeeze.pth")
+    return replace(
+        small_config,
+        model="torchvision.models:squeezenet1_1",
+        weights=str(tmp_path / "squeeze.pth"),
+        data=replace(small_config.data, shots=1, image_size=32),
+        rounds=1,
+        transfer=None,
+        training=TrainingConfig(steps=6, learning_rate=1e-4),
+    )
+
+
+def trained(config: RunConfig) -> dict[str, torch.Tensor]:
+    """The weights after a training that was left alone."""
+    learner = EdgeLearner(draw(config), config, etf_seed=config.seed)
+    learner.train_round(lambda *_: None, lambda: False)
+    return learner.model.state_dict()
+
+
+def test_a_run_is_resumed_recorded_evaluated_and_exported(config: RunConfig, tmp_path: Path) -> None:
+    run, steps = tmp_path / "run", iter(range(100))
+    with pytest.raises(Interrupted):
+        train_edge(config, run, observer=Observer(should_stop=lambda: next(steps) == 3))
+    result = train_edge(config, run, resume=True)
+    left_alone, from_scratch = trained(config), trained(replace(config, weights=None))
+    (tmp_path / "squeeze.pth").unlink()
+
+    learner = load_run(run)
+    assert learner.config == config
+    weights = learner.model.state_dict()
+    assert all(torch.equal(tensor, left_alone[name]) for name, tensor in weights.items())
+    first = "extractor.body.{}network.features.0.weight"
+    assert (weights[first.format("body.")] - from_scratch[first.format("")]).abs().max() > 0.01
+    assert read_record(run).weights.startswith("squeeze.pth (SHA-256 ")
+    evaluation, _ = evaluate_run(run)
+    assert torch.equal(evaluation.confusion, result.evaluation.confusion)
+    bundle = write_bundle(run, tmp_path / "bundle")
+    assert bundle.parity is not None
+    assert bundle.parity.holds
+    assert "| started from | squeeze.pth (SHA-256 " in (tmp_path / "bundle" / "card.md").read_text()
