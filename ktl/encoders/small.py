@@ -30,7 +30,7 @@ Width = Annotated[int, Meta(ge=1, le=1024)]
 class SmallEncoderConfig:
     """The network's sizes: the stem's channels, then those of one residual block each, at half of the side before."""
 
-    image_size: Annotated[int, Meta(ge=16, le=256, description="Pixels.")] = 64
+    image_size: Annotated[int, Meta(ge=16, le=256, description="Pixels.")] = 48
     widths: Annotated[tuple[Width, ...], Meta(min_length=2, max_length=6)] = (32, 64, 128, 256)
     dimension: Annotated[int, Meta(ge=8, le=4096, description="Numbers in an embedding.")] = 256
 

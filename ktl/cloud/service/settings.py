@@ -64,7 +64,14 @@ class Settings(settings.Settings):
     database: Annotated[str, Meta(description="sqlite:///FILE or postgresql://...")] = "sqlite:///ktl-cloud.db"
     generator: Annotated[str, Meta(description="'builtin' or a generator file.")] = "builtin"
     space: (
-        Annotated[str, Meta(description="What pairs' vectors are: latent | projection; if none, by their size.")] | None
+        Annotated[
+            str,
+            Meta(
+                description="What pairs' vectors are: latent | encoder | projection, or encoder?dimension=64&...; "
+                "if none, by the latents' size."
+            ),
+        ]
+        | None
     ) = None
     products: Annotated[
         Literal["float32", "bfloat16"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ktl.checkpoint import load_checkpoint, save_checkpoint
+from ktl.data.transforms import fit_batch
 from ktl.encoders.base import Encoder
 from ktl.encoders.principal import principal_directions
 from ktl.encoders.small import SmallEncoder, SmallEncoderConfig, save_small_encoder
+from ktl.encoders.training.distillation import EncoderTrainer, Row
 from ktl.encoders.training.settings import EncoderTrainingConfig
-from ktl.encoders.training.targets import kept_embeddings, training_images
-from ktl.encoders.training.trainer import EncoderTrainer, Row
+from ktl.encoders.training.targets import AT_ONCE, kept_embeddings, training_images
 from ktl.errors import UsageError
 from ktl.files import write_json, write_rows
 from ktl.generators.base import ImageGenerator
@@ -52,10 +52,11 @@ def train_encoder(
         raise UsageError(f"{out} already holds a training; go on with --resume or name another --out")
     out.mkdir(parents=True, exist_ok=True)
     sizes = SmallEncoderConfig()
-    images = training_images(source, sizes.image_size, generator, config.generated, config.seed)
+    images = training_images(source, generator, config.generated, config.seed)
     embeddings = kept_embeddings(out / "targets.safetensors", teacher, images, on_embedded)
     centre, directions = principal_directions(embeddings, sizes.dimension)
     targets = (embeddings - centre) @ directions
+    images = torch.cat([fit_batch(batch, sizes.image_size, 3) for batch in images.split(AT_ONCE)])
     held_out, shown = _split(len(images), config.seed)
     trainer = EncoderTrainer(images[shown], targets[shown], config)
     folder = _TrainingFolder(out, trainer, images[held_out], targets[held_out], licence)
@@ -99,12 +100,11 @@ class _TrainingFolder:
         weights = self.path / "encoder.safetensors"
         save_checkpoint(self.path / CHECKPOINT, self.trainer.state(), {"rows": self.rows})
         write_rows(self.path / "metrics.jsonl", self.rows)
-        save_small_encoder(weights, self.trainer.network, licence=self.licence)
+        save_small_encoder(weights, self.trainer.average, licence=self.licence)
         return weights
 
     def _held_out_cosine(self) -> float:
-        network = copy.deepcopy(self.trainer.network)
-        encoder = SmallEncoder(network, name=self.path.name, licence=self.licence, fingerprint="")
+        encoder = SmallEncoder(self.trainer.average, name=self.path.name, licence=self.licence, fingerprint="")
         return F.cosine_similarity(encoder.embed(self.images), self.targets).mean().item()
 
 

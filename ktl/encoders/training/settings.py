@@ -17,8 +17,11 @@ class EncoderTrainingConfig(Settings):
     images: Annotated[int, Meta(ge=1, description="Images to show in all.")] = 500_000
     batch: Annotated[int, Meta(ge=2, description="Images per step.")] = 128
     generated: Annotated[int, Meta(ge=0, le=10**6, description="Generated images beside the unlabelled ones.")] = 20_000
-    learning_rate: Annotated[float, Meta(gt=0, le=1, description="AdamW's highest.")] = 2e-3
+    learning_rate: Annotated[float, Meta(gt=0, le=1, description="AdamW's.")] = 2e-3
     weight_decay: Annotated[float, Meta(ge=0, le=1, description="AdamW's.")] = 0.02
+    average_half_life: Annotated[
+        int, Meta(ge=1, description="Half-life of the moving average of the weights, in images.")
+    ] = 20_000
     temperature: Annotated[float, Meta(gt=0, description="By which similarities are divided.")] = 0.1
     log_every: Annotated[int, Meta(ge=1, description="Steps per row of figures.")] = 50
     save_every: Annotated[int, Meta(ge=1, description="Steps per saving, which goes with a row of figures.")] = 250

@@ -16,19 +16,20 @@ from ktl.errors import UsageError
 from ktl.generators.base import ImageGenerator, sample_latents
 from ktl.seeds import stream
 
+SIZE = 64  # pixels: the large encoder sees more than the small one will
 AT_ONCE = 128  # images
 
 
-def training_images(source: Path, size: int, generator: ImageGenerator, generated: int, seed: int) -> Tensor:
-    """uint8 (n, 3, size, size): those of a folder or tar file, then `generated` fresh ones of a generator.
+def training_images(source: Path, generator: ImageGenerator, generated: int, seed: int) -> Tensor:
+    """uint8 (n, 3, SIZE, SIZE): those of a folder or tar file, then `generated` fresh ones of a generator.
 
     Raises DataError if an image cannot be read.
     """
-    unlabelled = torch.from_numpy(read_collection(source, size)).permute(0, 3, 1, 2)
+    unlabelled = torch.from_numpy(read_collection(source, SIZE)).permute(0, 3, 1, 2)
     latents = sample_latents(generator, generated, stream(seed, "encoder training")) if generated else None
     with torch.no_grad():
         drawn = [] if latents is None else [generator.images(batch) for batch in latents.split(AT_ONCE)]
-    return torch.cat([unlabelled, *(fit_batch(batch, size, 3) for batch in drawn)])
+    return torch.cat([unlabelled, *(fit_batch(batch, SIZE, 3) for batch in drawn)])
 
 
 def kept_embeddings(path: Path, teacher: Encoder, images: Tensor, on_count: Callable[[int], None]) -> Tensor:
