@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from torch import Tensor
 from ktl.encoders import load_encoder
 from ktl.encoders.small import SmallEncoderConfig, SmallEncoderNetwork, load_small_encoder, save_small_encoder
 from ktl.errors import CheckpointError
+from ktl.generators import load_generator
+from ktl.generators.base import sample_latents
 from ktl.seeds import initialising, stream
 
 CONFIG = SmallEncoderConfig(image_size=16, widths=(4, 8, 8), dimension=12)
@@ -71,3 +74,13 @@ def refused(path: Path) -> str:
         load_small_encoder(path, "small")
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def test_the_encoder_that_ships_is_small_and_knows_a_picture_in_the_mirror() -> None:
+    encoder = load_encoder("builtin")
+    assert (encoder.name, encoder.dimension, encoder.licence) == ("builtin", 256, "Apache-2.0")
+    assert (files("ktl.encoders") / "weights" / "builtin.safetensors").stat().st_size <= 4e6
+    generator = load_generator("builtin")
+    images = generator.images(sample_latents(generator, 100, stream(0, "mirrored")))
+    cosines = encoder.embed(images) @ encoder.embed(images.flip(3)).T
+    assert (cosines.argmax(dim=1) == torch.arange(100)).float().mean().item() > 0.95
