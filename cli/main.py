@@ -15,7 +15,7 @@ import typer
 
 from ktl.errors import KtlError, UsageError
 
-from . import bench, catalogue, cloud, edge, export, federate, generator, partition, report
+from . import bench, catalogue, cloud, edge, encoder, export, federate, generator, partition, report
 from .console import errors, remarks
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(edge.app, name="edge")
 app.add_typer(generator.app, name="generator")
+app.add_typer(encoder.app, name="encoder")
 app.add_typer(cloud.app, name="cloud")
 app.command("export")(export.export)
 app.command("bench")(bench.bench)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,19 +17,21 @@ class ImageVectorPairs:
     """Generated images and the latents that they were drawn from.
 
     images (n, c, size, size) uint8; vectors (n, H) float32; classes (n,) int64, the class around whose aligned
-    prototype a latent lies. Several pairs may share a class.
+    prototype a latent lies. Several pairs may share a class. `metric`: vectors of alike images point to alike
+    directions, as an encoder's do; else each of their numbers is by itself.
     """
 
     images: Tensor
     vectors: Tensor
     classes: Tensor
+    metric: bool = False
 
     def __len__(self) -> int:
         return len(self.classes)
 
     def first(self, count: int) -> ImageVectorPairs:
         """The first `count` pairs."""
-        return ImageVectorPairs(self.images[:count], self.vectors[:count], self.classes[:count])
+        return replace(self, images=self.images[:count], vectors=self.vectors[:count], classes=self.classes[:count])
 
     def validate(self, num_classes: int) -> None:
         """Raises DataError, naming the first value that is wrong."""
@@ -44,8 +46,9 @@ class ImageVectorPairs:
 
 def concatenate(parts: Sequence[ImageVectorPairs]) -> ImageVectorPairs:
     """All pairs of several downloads, in order."""
-    return ImageVectorPairs(
-        torch.cat([part.images for part in parts]),
-        torch.cat([part.vectors for part in parts]),
-        torch.cat([part.classes for part in parts]),
+    return replace(
+        parts[0],
+        images=torch.cat([part.images for part in parts]),
+        vectors=torch.cat([part.vectors for part in parts]),
+        classes=torch.cat([part.classes for part in parts]),
     )

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from ktl.errors import UsageError
-from ktl.settings import NoSettings, Settings, from_table
+from ktl.settings import NoSettings, Settings, from_table, value_of
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,12 @@ class Registry:
     def choose(self, name: str, /, **values: Any) -> Choice:
         """The choice `name` with some settings, the others by default. Raises UsageError naming what is wrong."""
         return Choice(name, from_table(self.settings_of(name), values))
+
+    def parse(self, text: str) -> Choice:
+        """The choice that one line of text names: NAME, or NAME?SETTING=VALUE&SETTING=VALUE. Raises UsageError."""
+        name, _, settings = text.partition("?")
+        parts = [part.partition("=") for part in settings.split("&") if part]
+        return self.choose(name, **{setting: value_of(value) for setting, _, value in parts})
 
     def resolve(self, choice: Choice | str) -> Choice:
         """A choice whose settings are an instance of its class: of a bare name the defaults, of a table its values."""

@@ -23,7 +23,8 @@ ALLOWED = {
     "objectives": LEAVES | {"objectives", "models"},
     "shared_space": LEAVES | {"shared_space"},
     "generators": LEAVES | {"generators", "data"},
-    "spaces": LEAVES | {"spaces", "generators"},
+    "encoders": LEAVES | {"encoders", "generators", "data", "models", "objectives"},
+    "spaces": LEAVES | {"spaces", "encoders", "generators"},
     "alignment": LEAVES | {"alignment", "generators", "spaces"},
     "learning": LEAVES | {"learning", "objectives", "models", "data"},
     # of generators, alignments and spaces the next two know what a run's configuration names
@@ -47,6 +48,7 @@ INNER = {
         "pool": set(),
         "training": {"", "networks"},
     },
+    "encoders": {"": set(), "training": {""}},
 }
 
 

@@ -150,6 +150,8 @@ def test_a_choice_has_its_default_settings_but_for_those_that_are_given() -> Non
     assert CONTAINERS.choose("box") == Choice("box", BoxSettings())
     assert CONTAINERS.choose("box", width=3) == Choice("box", BoxSettings(width=3))
     assert CONTAINERS.choose("counter") == Choice("counter", NoSettings())
+    assert CONTAINERS.parse("box") == Choice("box", BoxSettings())
+    assert CONTAINERS.parse("box?width=3&lid=false") == Choice("box", BoxSettings(width=3, lid=False))
     assert CONTAINERS.settings_of("box") is BoxSettings
     assert CONTAINERS.settings_of("ordered") is NoSettings
 

@@ -60,6 +60,7 @@ class KnowledgeCloud:
             fingerprint=generator.fingerprint,
             space=self.space.name,
             space_fingerprint=self.space.fingerprint,
+            metric=self.space.metric,
         )
 
     def pairs(self, prototypes: Sequence[Prototypes]) -> Iterator[ImageVectorPairs]:

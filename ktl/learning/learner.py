@@ -98,7 +98,7 @@ class EdgeLearner:
         if self._transfer is None or anew:
             kind: type[PairObjective] = TRANSFERS.load(chosen(self.config.transfer).name)
             with initialising(self.config.seed, "transfer"):
-                objective = kind(self.model.classifier.feature_dim, self._pairs[0].vectors, self._transfer_settings)
+                objective = kind.on(self._pairs[0], self.model.classifier.feature_dim, self._transfer_settings)
             self._transfer = objective.to(self.device)
             self._on_shots = self._make_stages()
 

@@ -176,7 +176,8 @@ class FedKTL(Method):
         payload = message.payloads["pairs"]
         if self._decoded is None or self._decoded[0] != payload:
             reply = decode_message(message.payloads["reply"], SessionReply)
-            self._decoded = payload, decode_pairs(payload, self.problem.request, reply.latent_dim)
+            pairs = decode_pairs(payload, self.problem.request, reply.latent_dim)
+            self._decoded = payload, replace(pairs, metric=reply.metric)
         return self._decoded[1]
 
     def _numbers_in(self, parts: Sequence[ClassStatistics]) -> int:
@@ -219,6 +220,6 @@ def mapped_images(learner: EdgeLearner) -> MappedImages:
     """Of an edge that has received at least one pair."""
     pairs = learner.pairs
     assert pairs is not None
-    space_map = fit_space_map(features_of(learner, pairs.images), pairs.vectors)
+    space_map = fit_space_map(features_of(learner, pairs.images), pairs.vectors, metric=pairs.metric)
     features = features_of(learner)
     return MappedImages(features, space_map, class_statistics(space_map(features), learner.task.shot_labels))

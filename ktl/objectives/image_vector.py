@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ktl.objectives.pair_objective import PairObjective
 from ktl.objectives.settings import TransferSettings
+from ktl.pairs import ImageVectorPairs
 from ktl.settings import Meta
 
 
@@ -21,6 +22,9 @@ class ContrastSettings(TransferSettings):
 
     temperature: Annotated[float, Meta(gt=0, description="By which similarities are divided.")] = 0.2
     embedding_dim: Annotated[int, Meta(ge=1, le=65_536, description="Of the space in which pairs meet.")] = 128
+    metric_temperature: Annotated[
+        float, Meta(gt=0, description="The same, where vectors are taken as they are: an encoder's.")
+    ] = 0.1
 
 
 class ImageVectorContrast(PairObjective):
@@ -47,6 +51,36 @@ class ImageVectorContrast(PairObjective):
         (features,) = views
         images = F.normalize(self.image_head(features), dim=1)
         latents = F.normalize(self.vector_head((vectors - self.mean) / self.deviation), dim=1)
-        logits = images @ latents.T / self.temperature
-        target = torch.arange(len(logits), device=logits.device)
-        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        return info_nce(images, latents, self.temperature)
+
+    @classmethod
+    def on(cls, pairs: ImageVectorPairs, feature_dim: int, settings: ContrastSettings) -> PairObjective:
+        """Vectors that are a metric need no learnt map: they are what the edge shall learn."""
+        kind = MetricContrast if pairs.metric else cls
+        return kind(feature_dim, pairs.vectors, settings)
+
+
+class MetricContrast(PairObjective):
+    """InfoNCE between g(f(image)) and the vector as it is, taken from the mean of the downloaded ones."""
+
+    Settings: ClassVar[type[TransferSettings]] = ContrastSettings
+    mean: Tensor
+
+    def __init__(self, feature_dim: int, vectors: Tensor, settings: ContrastSettings) -> None:
+        super().__init__(feature_dim, vectors, settings)
+        self.temperature = settings.metric_temperature
+        self.image_head = nn.Linear(feature_dim, vectors.shape[1])
+        self.register_buffer("mean", vectors.mean(dim=0))
+
+    def loss(self, views: Sequence[Tensor], vectors: Tensor) -> Tensor:
+        """One view's features (n, feature_dim) and the vectors (n, H) of the same pairs, in one order -> scalar."""
+        (features,) = views
+        images = F.normalize(self.image_head(features), dim=1)
+        return info_nce(images, F.normalize(vectors - self.mean, dim=1), self.temperature)
+
+
+def info_nce(images: Tensor, vectors: Tensor, temperature: float) -> Tensor:
+    """Unit vectors (n, D) twice, in one order -> scalar: tell which of the batch belong together, both ways."""
+    logits = images @ vectors.T / temperature
+    same = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2

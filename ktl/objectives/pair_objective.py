@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ktl.objectives.base import Objective, Step
 from ktl.objectives.settings import TransferSettings
+from ktl.pairs import ImageVectorPairs
 from ktl.registry import subclass
 
 
@@ -28,6 +29,11 @@ class PairObjective(Objective):
         """vectors (n, H): all that were downloaded, for their statistics; settings: an instance of `Settings`."""
         super().__init__()
         self.settings = settings
+
+    @classmethod
+    def on(cls, pairs: ImageVectorPairs, feature_dim: int, settings: Any) -> PairObjective:
+        """The objective for what was downloaded first; one that takes metric vectors otherwise says so here."""
+        return cls(feature_dim, pairs.vectors, settings)
 
     @abstractmethod
     def loss(self, views: Sequence[Tensor], vectors: Tensor) -> Tensor:

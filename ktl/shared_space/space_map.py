@@ -23,8 +23,10 @@ class SpaceMap(nn.Module):
 
 
 @torch.no_grad()
-def fit_space_map(features: Tensor, vectors: Tensor, freedom: float = FREEDOM) -> SpaceMap:
+def fit_space_map(features: Tensor, vectors: Tensor, freedom: float = FREEDOM, *, metric: bool = False) -> SpaceMap:
     """Ridge regression from the features (n, F) of pairs' images to their vectors (n, D), both standardised.
+
+    Where the vectors' directions are a metric they are not standardised, which would change the angles between them.
 
     The penalty is set so that the map has `freedom` effective degrees of freedom (the sum of s / (s + penalty) over the
     eigenvalues s of the features' scatter), fewer where the features have no more. So extractors whose features vary
@@ -36,8 +38,9 @@ def fit_space_map(features: Tensor, vectors: Tensor, freedom: float = FREEDOM) -
     alive = deviation > 1e-6 * deviation.max().clamp_min(1e-30)
     scale = torch.where(alive, 1 / deviation.clamp_min(1e-30), torch.zeros_like(deviation))
     standardised = (features - mean) * scale
-    centre = vectors.mean(dim=0)
-    targets = (vectors - centre) / vectors.std(dim=0, unbiased=False).clamp_min(1e-6)
+    targets = vectors - vectors.mean(dim=0)
+    if not metric:
+        targets = targets / vectors.std(dim=0, unbiased=False).clamp_min(1e-6)
     eigenvalues, directions = torch.linalg.eigh(standardised.T @ standardised)
     eigenvalues = eigenvalues.clamp_min(0.0)
     inverse = 1 / (eigenvalues + _penalty(eigenvalues, freedom))

@@ -15,6 +15,7 @@ SPACES = Registry(
     "ktl.spaces",
     {
         "latent": ("ktl.spaces.latent:LatentSpace", "the generator's latents themselves"),
+        "encoder": ("ktl.spaces.encoder:EncoderSpace", "an encoder's embedding of the generated images"),
         "projection": ("ktl.spaces.projection:ProjectedLatents", "a fixed random projection of large latents"),
     },
     adapt="ktl.spaces.base:checked",

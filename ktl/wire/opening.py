@@ -58,7 +58,8 @@ class SessionRequest:
 class SessionReply:
     """What a cloud answers: the shared ETF's seed, which generator will draw the pairs, and what their vectors are.
 
-    `space` and its fingerprint name the space of the vectors, `latent` the generator's own.
+    `space` and its fingerprint name the space of the vectors, `latent` the generator's own. `metric`: vectors of alike
+    images point to alike directions, so edges take them as they are.
     """
 
     etf_seed: Seed
@@ -68,6 +69,7 @@ class SessionReply:
     fingerprint: str
     space: str = "latent"
     space_fingerprint: str = ""
+    metric: bool = False
 
 
 def encode_message(message: SessionRequest | SessionReply) -> bytes:

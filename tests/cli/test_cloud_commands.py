@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from ktl.cloud.service.database import Database
+from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.store import Opening, Store
 from ktl.cloud.service.tokens import Tokens
+from ktl.settings import describe
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -29,6 +31,12 @@ def listed(ktl: Ktl, database: str) -> list[dict[str, str]]:
     return [
         json.loads(line) for line in ktl("cloud", "token", "list", "--json", "--database", database).stdout.splitlines()
     ]
+
+
+def test_every_setting_of_a_server_is_a_flag(ktl: Ktl) -> None:
+    shown = ktl("cloud", "serve", "--help").stdout
+    for setting in describe(Settings):
+        assert f"--{setting.name.replace('_', '-')} " in shown, setting.name
 
 
 def test_a_token_from_creation_to_revocation(ktl: Ktl, database: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ import torch.nn.functional as F
 
 from ktl.errors import UsageError
 from ktl.objectives import TRANSFERS
+from ktl.objectives.image_vector import ImageVectorContrast
 from ktl.objectives.pair_objective import PairObjective
+from ktl.pairs import ImageVectorPairs
 from ktl.seeds import initialising, stream
 
 
@@ -73,6 +76,21 @@ def test_a_latent_that_never_varies_is_harmless(features: torch.Tensor, vectors:
     vectors[:, 3] = 2.0
     loss = make_objective("image-vector", vectors).loss([features], vectors)
     assert torch.isfinite(loss)
+
+
+def test_vectors_that_are_a_metric_are_what_is_learnt(features: torch.Tensor, vectors: torch.Tensor) -> None:
+    pairs = ImageVectorPairs(torch.empty(12, 3, 4, 4), vectors, torch.zeros(12, dtype=torch.int64), metric=True)
+    with initialising(0, "objective"):
+        objective = ImageVectorContrast.on(pairs, 16, TRANSFERS.choose("image-vector").settings)
+    wanted = F.normalize(vectors - vectors.mean(dim=0), dim=1)
+    with torch.no_grad():  # a head that gives them
+        weight = torch.linalg.lstsq(torch.cat([features, torch.ones(12, 1)], dim=1), wanted).solution.T
+        objective.image_head.weight.copy_(weight[:, :16])
+        objective.image_head.bias.copy_(weight[:, 16])
+    expected = F.cross_entropy(wanted @ wanted.T / 0.1, torch.arange(12))
+    torch.testing.assert_close(objective.loss([features], vectors), expected, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(objective.loss([features], 7 * vectors - 6 * vectors.mean(dim=0)), expected)
+    assert type(ImageVectorContrast.on(replace(pairs, metric=False), 16, objective.settings)) is ImageVectorContrast
 
 
 def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> float:

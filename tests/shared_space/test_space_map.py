@@ -52,6 +52,14 @@ def test_features_that_never_vary_play_no_part() -> None:
     torch.testing.assert_close(space_map(dead), fit_space_map(x, y, 8.0)(x))
 
 
+def test_directions_that_are_a_metric_keep_the_angles_between_them() -> None:
+    x, _ = pairs()
+    vectors = x[:, :6] * torch.tensor([9.0, 1, 1, 1, 1, 1]) + 5  # which features tell exactly
+    expected = F.normalize(vectors - vectors.mean(dim=0), dim=1)
+    torch.testing.assert_close(fit_space_map(x, vectors, 20.0, metric=True)(x), expected, atol=1e-4, rtol=1e-4)
+    assert (fit_space_map(x, vectors, 20.0)(x) - expected).abs().max().item() > 0.3
+
+
 def test_fewer_features_than_freedom_are_used_as_they_are() -> None:
     x, y = pairs()
     design, targets = standardised(x), standardised(y)

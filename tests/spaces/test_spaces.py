@@ -100,5 +100,5 @@ def test_a_space_of_another_package_is_checked(tmp_path: Path, monkeypatch: pyte
         SPACES.choose("own_space:Nothing")
     with pytest.raises(UsageError, match="dimension is 4: give"):
         SPACES.choose("projection", dimension=4)
-    with pytest.raises(UsageError, match="unknown space 'none': choose one of latent, projection"):
+    with pytest.raises(UsageError, match="unknown space 'none': choose one of latent, encoder, projection, or"):
         SPACES.choose("none")

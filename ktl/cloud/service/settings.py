@@ -63,9 +63,13 @@ class Settings(settings.Settings):
     port: Annotated[int, Meta(ge=0, le=65_535, description="0 takes a free one.")] = 8765
     database: Annotated[str, Meta(description="sqlite:///FILE or postgresql://...")] = "sqlite:///ktl-cloud.db"
     generator: Annotated[str, Meta(description="'builtin', a generator file, or pool:FOLDER_OR_TAR.")] = "builtin"
-    space: (
-        Annotated[str, Meta(description="What pairs' vectors are: latent | projection; if none, by their size.")] | None
-    ) = None
+    space: Annotated[
+        str | None,
+        Meta(
+            description="What pairs' vectors are: latent | encoder | projection, or encoder?dimension=64&...; if none, "
+            "by the latents' size."
+        ),
+    ] = None
     products: Annotated[
         Literal["float32", "bfloat16"],
         Meta(description="Of a StyleGAN's convolutions; bfloat16 is a level or two off."),

@@ -13,8 +13,11 @@ import pytest
 
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.cloud.knowledge import KnowledgeCloud
+from ktl.encoders.small import SmallEncoderConfig, SmallEncoderNetwork, save_small_encoder
 from ktl.generators import load_generator
 from ktl.generators.stylegan import StyleGANGenerator
+from ktl.seeds import initialising
+from ktl.spaces import SPACES, encoder, space_of
 from ktl.wire import decode_prototypes, encode_message, encode_pairs
 
 from .conftest import REQUEST, Running, Start, prototypes
@@ -46,6 +49,23 @@ def test_a_pools_bytes_are_the_embedded_clouds(start: Start, photographs: Path) 
         for round_ in (1, 2):
             client.put(session, prototypes(round_), round_)
             assert client.pairs(session, round_).content == embedded.exchange({0: prototypes(round_)})
+
+
+def test_in_an_encoders_space_too_every_byte_is_the_embedded_clouds(
+    start: Start, tiny_generator: StyleGANGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "FITTED_ON", 150)
+    with initialising(0, "encoder"):
+        network = SmallEncoderNetwork(SmallEncoderConfig(image_size=16, widths=(4, 8), dimension=24))
+    save_small_encoder(tmp_path / "small.safetensors", network, licence="CC0-1.0")
+    space = f"encoder?dimension=8&encoder={tmp_path / 'small.safetensors'}"
+    with start(space=space) as server:
+        client, generator = server.client(), replace_name(tiny_generator, server)
+        embedded = EmbeddedCloud(generator, space_of(generator, SPACES.parse(space)))
+        opened = client.open(REQUEST)
+        assert opened.content == embedded.open(encode_message(REQUEST), [])
+        client.put(opened.headers["location"], prototypes())
+        assert client.pairs(opened.headers["location"]).content == embedded.exchange({0: prototypes()})
 
 
 def replace_name(generator: StyleGANGenerator, cloud: Running) -> StyleGANGenerator:

@@ -1,0 +1,1 @@
+"""Training of a small encoder: what a large one makes of unlabelled images, learnt with little compute."""

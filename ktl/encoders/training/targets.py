@@ -1,0 +1,52 @@
+"""What a small encoder is trained on: images at its size, and what a large encoder makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ktl.checkpoint import load_checkpoint, save_checkpoint
+from ktl.data.collection import read_collection
+from ktl.data.transforms import fit_batch
+from ktl.encoders.base import Encoder
+from ktl.errors import UsageError
+from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.seeds import stream
+
+SIZE = 64  # pixels: the large encoder sees more than the small one will
+AT_ONCE = 128  # images
+
+
+def training_images(source: Path, generator: ImageGenerator, generated: int, seed: int) -> Tensor:
+    """uint8 (n, 3, SIZE, SIZE): those of a folder or tar file, then `generated` fresh ones of a generator.
+
+    Raises DataError if an image cannot be read.
+    """
+    unlabelled = torch.from_numpy(read_collection(source, SIZE)).permute(0, 3, 1, 2)
+    latents = sample_latents(generator, generated, stream(seed, "encoder training")) if generated else None
+    with torch.no_grad():
+        drawn = [] if latents is None else [generator.images(batch) for batch in latents.split(AT_ONCE)]
+    return torch.cat([unlabelled, *(fit_batch(batch, SIZE, 3) for batch in drawn)])
+
+
+def kept_embeddings(path: Path, teacher: Encoder, images: Tensor, on_count: Callable[[int], None]) -> Tensor:
+    """A large encoder's embeddings (n, E) float32 of images, computed once in bfloat16 and kept in `path` in float16.
+
+    Raises UsageError if the file is of another encoder or of another number of images.
+    """
+    about = {"teacher": teacher.fingerprint, "images": len(images)}
+    if path.exists():
+        tensors, known = load_checkpoint(path)
+        if known != about:
+            raise UsageError(f"{path} has the embeddings of other images or of another encoder: name another folder")
+        return tensors["embeddings"].float()
+    parts = []
+    for batch in images.split(AT_ONCE):
+        with torch.autocast("cpu", torch.bfloat16):
+            parts.append(teacher.embed(batch).half())
+        on_count(sum(map(len, parts)))
+    save_checkpoint(path, {"embeddings": torch.cat(parts)}, about)
+    return torch.cat(parts).float()

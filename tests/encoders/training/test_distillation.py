@@ -1,0 +1,78 @@
+"""Distillation of an encoder: figures, files, and a training that goes on to the same bits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch import Tensor
+
+from ktl.encoders import load_encoder
+from ktl.encoders.base import Encoder
+from ktl.encoders.training.run import train_encoder
+from ktl.encoders.training.settings import EncoderTrainingConfig
+from ktl.errors import UsageError
+from ktl.generators.stylegan import StyleGANGenerator
+
+CONFIG = EncoderTrainingConfig(images=48, batch=12, generated=20, log_every=2, save_every=2)
+
+
+class Patches(Encoder):
+    """The colours of 9 x 9 patches: 12 numbers more than the small encoder's 256 take a teacher of 300 or more."""
+
+    dimension, image_size, fingerprint = 363, 11, "patches"
+
+    def features(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(20):
+        Image.fromarray(random.integers(0, 255, (5, 5, 3), dtype=np.uint8)).resize((20, 24)).save(
+            folder / f"{index:02d}.png"
+        )
+    return folder
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    photographs: Path, tiny_generator: StyleGANGenerator, tmp_path: Path
+) -> None:
+    counts: list[int] = []
+    whole = train_encoder(
+        photographs, tmp_path / "whole", Patches(), tiny_generator, CONFIG, licence="CC0", on_embedded=counts.append
+    )
+    assert counts == [40]
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["images"] for row in rows] == [24, 48]
+    assert all(row["loss"] > 0 and -1 <= row["held_out_cosine"] <= 1 for row in rows)
+    encoder = load_encoder(str(whole))
+    assert (encoder.dimension, encoder.image_size, encoder.licence) == (256, 48, "CC0")
+
+    stops = iter([False, True])
+    parts, counts = tmp_path / "parts", []
+    train_encoder(photographs, parts, Patches(), tiny_generator, CONFIG, licence="CC0", should_stop=lambda: next(stops))
+    with pytest.raises(UsageError, match="already holds a training; go on with --resume"):
+        train_encoder(photographs, parts, Patches(), tiny_generator, CONFIG)
+    resumed = train_encoder(
+        photographs, parts, Patches(), tiny_generator, CONFIG, licence="CC0", resume=True, on_embedded=counts.append
+    )
+    assert counts == []
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert load_encoder(str(resumed)).fingerprint == encoder.fingerprint
+
+
+def test_embeddings_that_are_kept_are_of_one_encoder(
+    photographs: Path, tiny_generator: StyleGANGenerator, tmp_path: Path
+) -> None:
+    train_encoder(photographs, tmp_path / "out", Patches(), tiny_generator, CONFIG, should_stop=lambda: True)
+    other = Patches()
+    other.fingerprint = "other"
+    with pytest.raises(UsageError, match="has the embeddings of other images or of another encoder"):
+        train_encoder(photographs, tmp_path / "out", other, tiny_generator, CONFIG, resume=True)
