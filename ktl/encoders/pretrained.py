@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ktl.encoders.base import Encoder, weights_digest
 from ktl.errors import CheckpointError, UsageError
 
 Triple = tuple[float, float, float]
-ZERO_CENTRED = ("googlenet", "inception_v3")  # of torchvision: trained on pixels in [-1, 1]
 
 
 class PretrainedEncoder(Encoder):
@@ -47,17 +43,20 @@ def load_torchvision(location: str) -> PretrainedEncoder:
     from torchvision import models
 
     from ktl.models.headless import Headless
+    from ktl.models.initial_weights import normalisation, read_state_dict
 
     name, file = _parts(location)
     known = models.list_models(module=models)
     if name not in known:
         raise UsageError(f"torchvision has no classifier {name!r}: choose one of {', '.join(known)}")
     weights = models.get_model_weights(name).DEFAULT
-    preparation = weights.transforms()
-    mean, deviation = ([0.5] * 3,) * 2 if name in ZERO_CENTRED else (preparation.mean, preparation.std)
-    size = preparation.crop_size[0]
+    mean, deviation = normalisation(f"torchvision.models:{name}")
+    size = weights.transforms().crop_size[0]
     network = Headless(models.get_model_builder(name), size)
-    arrays = _read(file) if file else _downloaded(name, lambda: weights.get_state_dict(check_hash=True))
+    if file:
+        arrays = read_state_dict(Path(file).expanduser())
+    else:
+        arrays = _downloaded(name, lambda: weights.get_state_dict(check_hash=True))
     _fill(network.network, arrays, file or name)
     return PretrainedEncoder(network, f"torchvision:{name}", size, _triple(mean), _triple(deviation))
 
@@ -72,13 +71,15 @@ def load_timm(location: str) -> PretrainedEncoder:
         raise UsageError("a timm encoder needs timm: pip install 'ktl[timm]'")
     import timm
 
+    from ktl.models.initial_weights import read_state_dict
+
     name, file = _parts(location)
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name.partition('_')[0]}*")[:5]) or "see timm.list_models()"
         raise UsageError(f"timm has no network {name!r}: choose another name ({near})")
     if file:
         network = timm.create_model(name, num_classes=0)
-        _fill(network, _read(file), file)
+        _fill(network, read_state_dict(Path(file).expanduser()), file)
     else:
         network = _downloaded(name, lambda: timm.create_model(name, pretrained=True, num_classes=0))
     prepared = timm.data.resolve_data_config(model=network)
@@ -104,21 +105,6 @@ def _downloaded(name: str, download: Callable[[], Any]) -> Any:
         raise CheckpointError(
             f"the weights of {name} cannot be downloaded ({reason}); give a file: NAME?FILE"
         ) from error
-
-
-def _read(file: str) -> dict[str, Tensor]:
-    """A state dict in .safetensors, or as torch.save wrote it; nothing in it is run."""
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise CheckpointError(f"there is no weights file {file}: give the path of a .safetensors or of torch.save's")
-    try:
-        arrays = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        if not isinstance(arrays, dict) or not all(isinstance(value, Tensor) for value in arrays.values()):
-            raise ValueError("it holds more than tensors by name")
-    except (SafetensorError, pickle.UnpicklingError, ValueError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{file} is no state dict ({reason}); save one with safetensors or torch.save") from error
-    return arrays
 
 
 def _fill(network: nn.Module, arrays: dict[str, Tensor], source: str) -> None:

@@ -138,7 +138,7 @@ def read_state_dict(path: Path) -> State:
     Raises UsageError for a missing file and one that holds more, CheckpointError for one that cannot be read.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: there is no such file: give '{DEFAULT}', a .pth or a .safetensors")
+        raise UsageError(f"{path}: there is no such file: give a .pth or a .safetensors")
     try:
         if path.suffix == SAFETENSORS:
             return load_file(path)

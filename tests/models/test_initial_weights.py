@@ -172,7 +172,7 @@ class Code:
 @pytest.mark.parametrize(
     ("name", "content", "kind", "message"),
     [
-        ("none.pth", None, UsageError, "there is no such file: give 'default', a .pth or a .safetensors"),
+        ("none.pth", None, UsageError, "there is no such file: give a .pth or a .safetensors"),
         ("text.pth", b"hello", CheckpointError, "cannot be read: it is damaged, or holds other things than tensors"),
         (
             "code.pth",
