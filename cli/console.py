@@ -53,9 +53,9 @@ def check_choice(option: str, value: str, choices: list[str]) -> None:
 def check_device(name: str) -> None:
     """Raises UsageError for a device that this machine does not have."""
     if name != "cpu":
-        import torch
+        from ktl.learning.process import is_available
 
-        if not getattr(torch, name.partition(":")[0]).is_available():
+        if not is_available(name):
             raise UsageError(f"device is {name!r}: this machine has none that torch can use; leave --device out")
 
 

@@ -14,6 +14,7 @@ from ktl.errors import CheckpointError
 
 LAYOUT = 2
 CONFIG, CHECKPOINT, METRICS = "config.json", "checkpoint.safetensors", "metrics.jsonl"
+DATA = "data.json"  # what a run was made of
 DRAWINGS = "drawings.safetensors"  # of a federation that pooled: what its cloud could draw
 TRANSFER_SETTINGS = (  # that ktl 0.1.0 had for every objective on pairs
     "warmup_steps",

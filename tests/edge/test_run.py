@@ -201,6 +201,7 @@ def test_a_checkpoint_that_lacks_its_progress_is_refused(
     small_config: RunConfig, finished: Comparison, cloud: EmbeddedCloud, tmp_path: Path, missing: str
 ) -> None:
     run = shutil.copytree(finished.ktl.out, tmp_path / "run")
+    (run / "model.onnx").unlink()  # as of a run that has not ended
     tensors, progress = load_checkpoint(run / "checkpoint.safetensors")
     del (progress if missing == "rows" else progress["clients"])[missing]
     save_checkpoint(run / "checkpoint.safetensors", tensors, progress)
