@@ -4,6 +4,7 @@ from __future__ import annotations
 
 BEGINNING = 4096  # bytes that tell a kind
 
+ZIP = "a zip archive"
 _WEB_PAGES = (b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml version")
 _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6
 _SIGNATURES = (
@@ -33,7 +34,7 @@ def kind_of_file(beginning: bytes) -> str | None:
         if beginning.startswith(signature):
             return kind
     if beginning.startswith(b"PK\x03\x04"):
-        return "a PyTorch checkpoint" if b"/data.pkl" in beginning[:512] else "a zip archive"
+        return "a PyTorch checkpoint" if b"/data.pkl" in beginning[:512] else ZIP
     if beginning[:1] == b"\x80" and b"dnnlib.tflib" in beginning:
         return "a TensorFlow pickle of the first StyleGANs: use a PyTorch release of the network"
     if beginning[4:8] == b"ftyp":

@@ -14,6 +14,7 @@ from ktl.data.formats import EXTENSIONS, HEAD, is_picture
 from ktl.data.images import Images, read_image
 from ktl.data.photos import HELPER, LeftOut, lies_in_helper, photos_under
 from ktl.errors import DataError
+from ktl.files import why_unreadable
 
 
 def read_collection(path: Path, size: int) -> Images:
@@ -47,7 +48,7 @@ def _from_tar(path: Path, size: int, left_out: LeftOut) -> list[Images]:
                 assert stream is not None  # isfile() above
                 images.append(read_image(stream, size, channels=3, name=f"{path}:{member.name}"))
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = why_unreadable(path, error)
         raise DataError(f"{path} is neither a folder nor a whole tar file ({reason}); give one with images") from error
     return images
 

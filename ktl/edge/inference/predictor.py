@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ktl.data.images import Images, read_image
 from ktl.data.reading import EARLIER_RANGES, Ranges
 from ktl.errors import CheckpointError, DataError
+from ktl.files import why_unreadable
 
 UNKNOWN = "unknown"
 BATCH = 32  # pictures held in memory at a time
@@ -61,8 +62,9 @@ class Predictor:
             self.size = int(facts["image_size"])
             self.ranges: Ranges = facts.get("ranges", EARLIER_RANGES)
         except Exception as error:  # onnxruntime's own exceptions share no public base
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise CheckpointError(f"{folder} cannot be read ({reason}); export the run anew") from error
+            raise CheckpointError(
+                f"{folder} cannot be read ({why_unreadable(model, error)}); export the run anew"
+            ) from error
         if facts["labels"] != self.labels:
             raise CheckpointError(f"{model} {_disagreement(facts['labels'], self.labels, labels)}; export the run anew")
 
