@@ -46,8 +46,9 @@ def load_dataset(
     registers as an entry point of `ktl.datasets`, or `module:function`.
 
     `image_size` in pixels; None keeps the data's own (32 for folders). Unreadable files of a folder are refused, unless
-    `skip_damaged`; `hold_out` says which are tested on where it has no splits (`ktl.data.hold_out`). A file or folder that exists is never taken for a package's name or for `module:function`; beside
-    one that is called as ktl's own is, ktl's own is opened, and a logged line says so.
+    `skip_damaged`; `hold_out` says which are tested on where it has no splits (`ktl.data.hold_out`). A file or folder
+    that exists is never taken for a package's name or for `module:function`; beside one that is called as ktl's own is,
+    ktl's own is opened, and a logged line says so.
 
     A package provides a function of `image_size` (int or None) that returns a `ktl.data.dataset.Dataset` with images
     of that size; its docstring's first line is what `ktl datasets` says. `ktl.data.in_memory.from_arrays` makes one of

@@ -46,7 +46,7 @@ def load_kept(path: Path, manifest: Manifest, image_size: int | None, channels: 
     return _dataset(path, manifest.located(path, list(manifest.files)), image_size, channels)
 
 
-def tested_files(path: Path, *, skip_damaged: bool = False) -> ClassFiles:
+def files_to_test(path: Path, *, skip_damaged: bool = False) -> ClassFiles:
     """What a model that was made elsewhere is tested on: a folder's test split, or all of one without splits.
 
     Raises what `load_folder` raises.
@@ -81,9 +81,17 @@ def _parts(path: Path) -> list[ClassFiles]:
 
 def _dataset(path: Path, parts: dict[str, ClassFiles], image_size: int | None, channels: int) -> Dataset:
     size = image_size or DEFAULT_SIZE
-    train, test, *calibration = (split_of(part, size, channels) for part in parts.values())
-    files = digests_of(path, parts)
-    return Dataset(path.resolve().name, list(parts["train"]), size, channels, train, test, *calibration, files=files)
+    splits = {name: split_of(part, size, channels) for name, part in parts.items()}
+    return Dataset(
+        name=path.resolve().name,
+        class_names=list(parts["train"]),
+        image_size=size,
+        channels=channels,
+        train=splits["train"],
+        test=splits["test"],
+        calibration=splits.get("calibration"),
+        files=digests_of(path, parts),
+    )
 
 
 def _check_same(train: Path, one: ClassFiles, tested: Path, other: ClassFiles) -> None:

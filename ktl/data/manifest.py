@@ -74,7 +74,9 @@ class Manifest:
         _check_all_found(root, wanted, found)
         left_out.say(root)
         if further := len(set(photos) - own):
-            log.warning("%s has %d further file%s that this run does not use", root, further, "s" if further > 1 else "")
+            log.warning(
+                "%s has %d further file%s that this run does not use", root, further, "s" if further > 1 else ""
+            )
         return {
             split: {name: [found[path] for path in digests] for name, digests in self.files.get(split, {}).items()}
             for split in splits
@@ -113,14 +115,16 @@ def arrays_digest(*arrays: NDArray[Any]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
 def digests_of(root: Path, splits: Mapping[str, Mapping[str, Sequence[Path]]]) -> Files:
     """What a run keeps of files in the folder `root`, by split and class. Raises DataError for an unreadable one."""
     return {
-        split: {name: {file.relative_to(root).as_posix(): digest_of(file) for file in files} for name, files in of.items()}
+        split: {
+            name: {file.relative_to(root).as_posix(): digest_of(file) for file in files} for name, files in of.items()
+        }
         for split, of in splits.items()
     }
 
@@ -152,6 +156,6 @@ def _check_all_found(root: Path, wanted: Digests, found: Mapping[str, Path]) -> 
         named = ", ".join(f"{path} ({'changed' if (root / path).is_file() else 'gone'})" for path in lost[:NAMED])
         more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
         raise DataError(
-            f"{len(lost)} of the {len(wanted)} files that this run needs are not in {root} as they were: {named}{more}; "
-            "put them back, name another folder that has them by --data, or train anew"
+            f"{len(lost)} of {len(wanted)} files that this run needs are not in {root} as they were: {named}{more}; "
+            "put them back, name a folder that has them by --data, or train anew"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ktl.data.fewshot import FewShotTask
 from ktl.edge.record import is_finished
-from ktl.edge.run import RunResult, draw, train_edge
+from ktl.edge.run import RunResult, draw, read_result, train_edge
 from ktl.edge.settings import RunConfig
 from ktl.loop.connection import CloudConnection
 from ktl.loop.rounds import Interrupted, Observer
@@ -60,3 +60,11 @@ def train_alone(
         return train_edge(alone, out / LOCAL, task=task, resume=resume, observer=observer)
     except Interrupted as error:
         raise Interrupted(f"stopped in the run without a cloud; go on with: ktl edge train --resume {out}") from error
+
+
+def read_ended(config: RunConfig, out: Path) -> tuple[RunResult, Comparison | None] | None:
+    """What the trainings of `config` in `out` came to, if all have ended. Raises CheckpointError for damaged ones."""
+    if not is_finished(out) or (config.transfer is not None and not is_finished(out / LOCAL)):
+        return None
+    result = read_result(out)
+    return result, None if config.transfer is None else Comparison(result, read_result(out / LOCAL))

@@ -135,7 +135,7 @@ def evaluate_run(out: Path, data: str | None = None) -> tuple[Evaluation, list[s
 
     `data`: where they are now, if not where they were. Raises CheckpointError, and DataError as `draw` does.
     """
-    learner = load_run(out, tested_task(out, data))
+    learner = load_run(out, task_to_test(out, data))
     return learner.evaluate(), learner.task.class_names
 
 
@@ -164,7 +164,7 @@ def draw(config: RunConfig, run: Path | None = None, data: str | None = None) ->
     return task
 
 
-def tested_task(out: Path, data: str | None = None) -> FewShotTask:
+def task_to_test(out: Path, data: str | None = None) -> FewShotTask:
     """The task of the run in `out`; of a finished one of a folder only the test images are read. Raises as `draw`."""
     config, kept = load_config(out, RunConfig), read_manifest(out)
     if kept is None or not kept.files or not is_finished(out):
