@@ -64,7 +64,6 @@ def edge_run(run: Path, data: str | None = None) -> Source:
         task = replace(task, test_labels=predict_classes(model, task.test_images, torch.device("cpu")))
     channels, size = task.shot_images.shape[1:3]
     generated = any((run / "wire").glob("*-pairs.safetensors"))
-    calibrated_on = "generated images" if generated else "the labelled images that the run keeps"
 
     def write_onnx(path: Path) -> None:
         shutil.copyfile(run / "model.onnx", path)
@@ -76,9 +75,9 @@ def edge_run(run: Path, data: str | None = None) -> Source:
         task=task,
         write_onnx=write_onnx,
         calibration=lambda: received_images(run, record) if generated else rgb_pictures(kept.shot_images),
-        calibrated_on=calibrated_on,
+        calibrated_on="generated images" if generated else "the labelled images that the run keeps",
         float_head=False,
-        card=partial(model_card, run, record, calibrated_on=calibrated_on, tested=missing is None),
+        card=partial(model_card, run, record, tested=missing is None),
         missing=missing,
     )
 

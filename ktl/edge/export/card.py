@@ -23,7 +23,6 @@ def model_card(
     model_file: str,
     quantisation: Quantisation | None = None,
     *,
-    calibrated_on: str = "generated images",
     tested: bool = True,
 ) -> str:
     """Markdown, for the model file `model_file` of a finished run.
@@ -44,7 +43,6 @@ def model_card(
         name=run.name,
         file=model_file,
         calibration=quantised.calibration if quantised else None,
-        calibrated_on=calibrated_on,
         same_class=quantised.after.accuracy if quantised and not tested else None,
         labels=record.class_names,
         size=size,
