@@ -116,7 +116,8 @@ def train(
         RunFolder(folder).check(config, resume=True)  # before a cloud is made ready or asked for
         if (ended := read_ended(config, folder)) is not None:
             errors.print(f"{folder} has ended: nothing in it is changed")
-            _show(*ended, folder / "report.html", as_json=as_json)
+            report = folder / "report.html"
+            _show(*ended, report if report.is_file() else None, as_json=as_json)
             return
         moved = values.get("data.source")
         task = None if moved is None else draw(config, folder, moved)

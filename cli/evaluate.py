@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from ktl.errors import UsageError
 from ktl.formatting import in_percent
 
 from .console import output
@@ -29,7 +30,10 @@ def evaluate(
 ) -> None:
     """Accuracy of a model on its test images, by class, and what it takes for what."""
     from ktl.edge.run import evaluate_run
+    from ktl.run_folder import is_bundle
 
+    if data is None and is_bundle(run):
+        raise UsageError(f"{run} is a bundle, which has no test images: name a folder of some by --data")
     if data is None:
         evaluation, names = evaluate_run(run)
     else:

@@ -60,12 +60,17 @@ def is_federation(run: Path) -> bool:
 
 def is_run_folder(folder: Path) -> bool:
     """Whether a folder is a run of any kind, begun or finished, or a bundle: none of its files are anyone's data."""
-    if (folder / "labels.json").is_file() and (folder / "card.md").is_file():
+    if is_bundle(folder):
         return True
     table = _config(folder)
     return table.get("layout") == LAYOUT or bool(
         table and any((folder / name).is_file() for name in (METRICS, CHECKPOINT))
     )
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is what `ktl export` wrote."""
+    return (folder / "labels.json").is_file() and (folder / "card.md").is_file()
 
 
 def _config(run: Path) -> dict[str, Any]:

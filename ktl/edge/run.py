@@ -157,7 +157,7 @@ def draw(config: RunConfig, run: Path | None = None, data: str | None = None) ->
             if kept is None:
                 raise
             raise DataError(f"the data of this run is not here ({error}); name where it is now by --data") from error
-    ranges = read_record(run).ranges if run is not None and is_finished(run) else None
+    ranges = read_record(run).ranges if run is not None and (run / "record.json").is_file() else None
     task = draw_task(dataset, shots=settings.shots, ways=settings.ways, seed=config.seed, ranges=ranges)
     if kept is not None:
         kept.check(task.manifest, source)

@@ -147,6 +147,8 @@ def test_a_run_works_where_its_data_is_not(ktl: Ktl, photos: Path, run: Path, tm
 
 def test_other_data_is_matched_by_class_names(ktl: Ktl, photos: Path, run: Path) -> None:
     assert ktl("export", run, "--out", "bundle").returncode == 0
+    unnamed = ktl("edge", "evaluate", "bundle")
+    assert (unnamed.returncode, "name a folder of some by --data" in unnamed.stderr) == (2, True)
     add_noise(Path("other"), 5, first=300)
     shutil.rmtree("other/oak")
     Path("other/elm").rename("other/yew")

@@ -14,8 +14,8 @@ import pytest
 
 from ktl.edge.compare import Comparison
 from ktl.edge.export.bundle import write_bundle
-from ktl.edge.export.measure import Latency, Measured
 from ktl.edge.export.bundle_source import edge_run
+from ktl.edge.export.measure import Latency, Measured
 from ktl.edge.export.quantise import METHODS, PairReader, quantise, received_images
 from ktl.edge.inference.predictor import Predictor
 from ktl.edge.record import read_record
