@@ -27,7 +27,7 @@ from pooling import GROUPS, Edge, apart_from, base_config, in_groups, pooled_acc
 from seed_means import seed_mean
 from torch import Tensor
 
-from ktl.class_statistics import ClassStatistics
+from ktl.class_statistics import ClassStatistics, pooled
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig
@@ -35,7 +35,7 @@ from ktl.generators import load_generator
 from ktl.generators.base import ImageGenerator, sample_latents
 from ktl.seeds import stream
 from ktl.spaces.base import SharedSpace
-from ktl.wire import decode_statistics
+from ktl.wire import decode_pooled
 
 SETTING = "2 shots cnn4"
 SIZES = (1, *GROUPS)
@@ -113,7 +113,7 @@ def cosine_accuracy(groups: Sequence[Sequence[Edge]], classes: int) -> float:
     """Percent of all test images, of edges that pool within their groups and have no other classifier."""
     right = tested = 0
     for group in groups:
-        statistics = decode_statistics(together(group, classes), classes, DIMENSION)
+        statistics = pooled(decode_pooled(together(group, classes), classes, DIMENSION))
         for edge in group:
             scores = cosines(edge.space_map(edge.test), statistics, classes)
             right += int((scores.argmax(dim=1) == edge.labels).sum())

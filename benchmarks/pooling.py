@@ -24,7 +24,8 @@ from seed_means import seed_mean
 from torch import Tensor, nn
 
 from ktl.checkpoint import load_checkpoint
-from ktl.class_statistics import pooled
+from ktl.class_statistics import architecture_of
+from ktl.cloud.pooling import pool_payloads
 from ktl.data.settings import PartitionConfig
 from ktl.federation.processes import federated_edges, make_method
 from ktl.federation.run import federate, federated_data, federated_problem
@@ -37,7 +38,8 @@ from ktl.methods import METHODS
 from ktl.methods.base import features_of
 from ktl.methods.fedktl import mapped_images
 from ktl.shared_space.pooled_model import PooledModel
-from ktl.wire import decode_statistics, encode_statistics
+from ktl.shared_space.translation import in_terms_of
+from ktl.wire import decode_pooled, encode_statistics
 
 GROUPS = (2, 5, 10, CLIENTS)
 SHOTS = {f"{shots} shots {models}": (shots, models) for shots in (1, 2, 5) for models in ("cnn4", "cnn4,resnet4")}
@@ -86,8 +88,9 @@ class Edge:
         if statistics is None:
             logits = self.classifier(self.test)
         else:
-            decoded = decode_statistics(statistics, classes, self.space_map.linear.out_features)
-            known = (self.space_map, decoded, self.features, self.trained_on, classes)
+            parts = decode_pooled(statistics, classes, self.space_map.linear.out_features)
+            of_all = in_terms_of(architecture_of(self.model), parts)
+            known = (self.space_map, of_all, self.features, self.trained_on, classes)
             logits = PooledModel(nn.Identity(), self.classifier, *known)(self.test)
         return int((logits.argmax(dim=1) == self.labels).sum())
 
@@ -116,7 +119,7 @@ def trained_edges(config: FederationConfig, folder: Path) -> tuple[list[Edge], i
                 mapped.features,
                 task.shot_labels,
                 mapped.space_map,
-                encode_statistics(mapped.statistics),
+                encode_statistics(replace(mapped.statistics, architecture=architecture_of(learner.config.model))),
             )
         )
     return trained, problem.classes
@@ -171,7 +174,7 @@ def kinds(kind: Sequence[Edge], edges: Sequence[Edge], classes: int) -> Row:
 def together(edges: Sequence[Edge], classes: int) -> bytes:
     """What a cloud would send back to these edges."""
     dimension = edges[0].space_map.linear.out_features
-    return encode_statistics(pooled([decode_statistics(edge.statistics, classes, dimension) for edge in edges]))
+    return pool_payloads([edge.statistics for edge in edges], classes, dimension)
 
 
 def apart_from(default: FederationConfig) -> FederationConfig:

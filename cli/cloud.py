@@ -126,7 +126,7 @@ def gc(
     with _needs_extra():
         from ktl.cloud.service.store import Store
     settings = load_settings({"keep": keep, "database": database}, config)
-    store = Store(_upgraded(settings), max_queued=settings.queue, max_bytes=settings.most_stored)
+    store = Store(_opened(settings), max_queued=settings.queue, max_bytes=settings.most_stored)
     deleted = store.collect_garbage(settings.keep)
     output.print(f"{deleted} sessions deleted; {store.stored_bytes():,} bytes are left")
 
@@ -183,12 +183,12 @@ def revoke(
 def _tokens(database: str | None, config: Path | None) -> Tokens:
     with _needs_extra():
         from ktl.cloud.service.tokens import Tokens
-    return Tokens(_upgraded(load_settings({"database": database}, config)))
+    return Tokens(_opened(load_settings({"database": database}, config)))
 
 
-def _upgraded(settings: Settings) -> Database:
+def _opened(settings: Settings) -> Database:
     from ktl.cloud.service.database import Database
 
-    opened = Database(settings.database)
-    opened.upgrade()
+    opened = Database(settings.database, new=False)
+    opened.check()
     return opened

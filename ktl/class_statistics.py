@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -12,6 +14,8 @@ from ktl.class_indices import check_one_each
 from ktl.errors import DataError
 
 MAX_DIMENSION = 1024  # of a space in which statistics are pooled: the moment has its square
+MAX_ARCHITECTURES = 16  # that are added up apart from each other
+UNSAID = bytes(8)  # in place of an architecture: several of them, or none that an edge tells
 MAX_LENGTH = 1.25  # of a mean of unit vectors that was rounded to int8
 
 
@@ -22,13 +26,14 @@ class ClassStatistics:
     sums (m, D) float32: the sum of r for each class; classes (m,) int64, distinct, >= 0; counts (m,) int64 >= 1, images
     behind each sum; moment (D, D) float32, symmetric: the sum of r r^T over all images. Scatter within classes follows
     from it for whatever was added up, which scatter around each edge's own means would not give: with one image of a
-    class at each edge, those are zero.
+    class at each edge, those are zero. architecture: 8 bytes, `architecture_of` the extractors behind them, or UNSAID.
     """
 
     sums: Tensor
     classes: Tensor
     counts: Tensor
     moment: Tensor
+    architecture: bytes = UNSAID
 
     @property
     def means(self) -> Tensor:
@@ -67,6 +72,11 @@ def class_statistics(points: Tensor, labels: Tensor) -> ClassStatistics:
     return ClassStatistics(sums, classes, counts, points.T @ points)
 
 
+def architecture_of(model: str) -> bytes:
+    """8 bytes that tell a model's name from others' without saying it."""
+    return hashlib.sha256(model.encode()).digest()[:8]
+
+
 def pooled(parts: Sequence[ClassStatistics]) -> ClassStatistics:
     """The statistics of all images behind `parts` (at least one): their sums, added in the order given."""
     classes = torch.cat([part.classes for part in parts]).unique()
@@ -78,4 +88,24 @@ def pooled(parts: Sequence[ClassStatistics]) -> ClassStatistics:
         sums.index_add_(0, rows, part.sums.double())
         counts.index_add_(0, rows, part.counts)
         moment += part.moment
-    return ClassStatistics(sums.float(), classes, counts, moment.float())
+    architectures = {part.architecture for part in parts}
+    architecture = architectures.pop() if len(architectures) == 1 else UNSAID
+    return ClassStatistics(sums.float(), classes, counts, moment.float(), architecture)
+
+
+def pooled_apart(parts: Sequence[ClassStatistics]) -> list[ClassStatistics]:
+    """What `parts` (at least one) add up to by architecture, in the order of those: at most `MAX_ARCHITECTURES` sums.
+
+    Where there are more, those of the fewest edges are added up together.
+    """
+    ordered = sorted(parts, key=_architecture)  # stable: the edges of one keep their order
+    groups = [list(group) for _, group in groupby(ordered, key=_architecture)]
+    groups.sort(key=len, reverse=True)
+    rest = [replace(part, architecture=UNSAID) for group in groups[MAX_ARCHITECTURES - 1 :] for part in group]
+    if len(groups) > MAX_ARCHITECTURES:
+        groups = [*groups[: MAX_ARCHITECTURES - 1], rest]
+    return sorted(map(pooled, groups), key=_architecture)
+
+
+def _architecture(part: ClassStatistics) -> bytes:
+    return part.architecture

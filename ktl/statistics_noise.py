@@ -12,6 +12,7 @@ images is not covered.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ def noised(statistics: ClassStatistics, epsilon: float, rng: torch.Generator, de
     square = _normal(statistics.moment.shape, rng)  # its symmetric part is spherical among symmetric matrices
     moment = statistics.moment.double() + of_moment * (square + square.T) / 2
     moment = _nearest_moment(moment, float(counts.sum()))
-    return ClassStatistics(sums.float(), statistics.classes, counts.long(), moment.float())
+    return replace(statistics, sums=sums.float(), counts=counts.long(), moment=moment.float())
 
 
 def noise_deviation(epsilon: float, delta: float = DELTA) -> float:

@@ -6,7 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ktl.class_statistics import ClassStatistics, class_statistics, pooled
+from ktl.class_statistics import (
+    MAX_ARCHITECTURES,
+    UNSAID,
+    ClassStatistics,
+    architecture_of,
+    class_statistics,
+    pooled,
+    pooled_apart,
+)
 from ktl.errors import DataError
 from ktl.seeds import stream
 
@@ -41,6 +49,33 @@ def test_pooling_one_part_changes_nothing() -> None:
     found = pooled([part])
     assert found.classes.tolist() == [1, 5]
     torch.testing.assert_close(found.sums, part.sums)
+
+
+def test_edges_of_one_architecture_are_pooled_apart_from_others() -> None:
+    models = ["b", "a", "b", "c", "a", "b"]
+    parts = [
+        replace(class_statistics(unit_rows(2, seed=i), torch.tensor([0, i % 2])), architecture=architecture_of(model))
+        for i, model in enumerate(models)
+    ]
+    found = {part.architecture: part for part in pooled_apart(parts)}
+    assert [*found] == sorted({architecture_of(model) for model in models})
+    for model in "abc":
+        expected = pooled([part for part, of in zip(parts, models, strict=True) if of == model])
+        assert torch.equal(found[architecture_of(model)].sums, expected.sums)
+        assert torch.equal(found[architecture_of(model)].moment, expected.moment)
+
+
+def test_the_fewest_edges_of_many_architectures_are_pooled_together() -> None:
+    models = [*range(18), 0, 3, 17]
+    parts = [
+        replace(class_statistics(unit_rows(2, seed=i), torch.tensor([0, 1])), architecture=architecture_of(str(model)))
+        for i, model in enumerate(models)
+    ]
+    found = {part.architecture: int(part.counts.sum()) for part in pooled_apart(parts)}
+    assert len(found) == MAX_ARCHITECTURES
+    assert found[UNSAID] == 6
+    assert sum(found.values()) == 2 * len(models)
+    assert [found[architecture_of(str(model))] for model in (0, 3, 17)] == [4, 4, 4]
 
 
 VALID = class_statistics(unit_rows(4), torch.tensor([0, 0, 1, 1]))

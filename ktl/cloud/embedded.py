@@ -17,8 +17,8 @@ from ktl.spaces.base import SharedSpace
 from ktl.wire import (
     SessionRequest,
     decode_message,
+    decode_pooled,
     decode_prototypes,
-    decode_statistics,
     encode_message,
     encode_pairs,
 )
@@ -71,7 +71,7 @@ class EmbeddedCloud:
         oldest = self._round - cloud.request.memory
         parts = [part for _, (sent_in, part) in sorted(self._contributions.items()) if sent_in > oldest]
         payload = pool_payloads(parts, cloud.request.num_classes, cloud.space.dimension)
-        cloud.learn(decode_statistics(payload, cloud.request.num_classes, cloud.space.dimension))
+        cloud.learn(decode_pooled(payload, cloud.request.num_classes, cloud.space.dimension))
         return payload
 
     def _opened(self) -> KnowledgeCloud:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ktl.alignment import ALIGNMENTS
 from ktl.alignment.base import Alignment
-from ktl.class_statistics import ClassStatistics
+from ktl.class_statistics import ClassStatistics, pooled
 from ktl.data.transforms import fit_batch
 from ktl.errors import UsageError
 from ktl.generators.base import ImageGenerator
@@ -71,9 +71,9 @@ class KnowledgeCloud:
         latents, classes = (tensor.split(DRAWN_AT_ONCE) for tensor in self._align(prototypes))
         return (self._draw(*batch) for batch in zip(latents, classes, strict=True))
 
-    def learn(self, statistics: ClassStatistics) -> None:
-        """Takes in the class statistics of all edges so far; the next rounds' pairs may be drawn by them."""
-        self.alignment.learn(statistics, self.space)
+    def learn(self, statistics: Sequence[ClassStatistics]) -> None:
+        """Takes in the class statistics of all edges so far, in parts; the next rounds' pairs may be drawn by them."""
+        self.alignment.learn(pooled(statistics), self.space)
 
     def skip(self, prototypes: Sequence[Prototypes]) -> None:
         """Takes a round that was answered earlier into the alignment's state, without drawing its images again."""

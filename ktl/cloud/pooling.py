@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ktl.class_statistics import pooled
-from ktl.wire import decode_statistics, encode_statistics
+from ktl.class_statistics import pooled_apart
+from ktl.wire import decode_statistics, encode_pooled
 
 
 def pool_payloads(payloads: Iterable[bytes], num_classes: int, dimension: int) -> bytes:
-    """The sum of encoded class statistics, at least one, added in the order given. Raises WireError."""
-    return encode_statistics(pooled([decode_statistics(each, num_classes, dimension) for each in payloads]))
+    """The sums of encoded class statistics, at least one, by architecture, added as they come. Raises WireError."""
+    return encode_pooled(pooled_apart([decode_statistics(each, num_classes, dimension) for each in payloads]))

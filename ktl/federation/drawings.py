@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from ktl.class_statistics import pooled
 from ktl.cloud.drawing import drawn_means
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.partition import FederatedData
@@ -19,7 +20,7 @@ from ktl.methods.base import Exchange
 from ktl.run_folder import DRAWINGS
 from ktl.seeds import stream
 from ktl.spaces.latent import LatentSpace
-from ktl.wire import decode_statistics
+from ktl.wire import decode_pooled, decode_statistics
 
 MAX_CLASSES = 10
 
@@ -38,12 +39,11 @@ def keep_drawings(out: Path, data: FederatedData, exchange: Exchange | None) -> 
         return
     (sent, together), generator = last, exchange.connection.generator
     client = min(sent)
-    own, pooled = (
-        decode_statistics(payload, len(data.class_names), generator.latent_dim) for payload in (sent[client], together)
-    )
+    own = decode_statistics(sent[client], len(data.class_names), generator.latent_dim)
+    of_all = pooled(decode_pooled(together, len(data.class_names), generator.latent_dim))
     classes = own.classes[:MAX_CLASSES]
     task = data.task(client)
-    means = torch.cat([own.means[: len(classes)], pooled.means[torch.searchsorted(pooled.classes, classes)]])
+    means = torch.cat([own.means[: len(classes)], of_all.means[torch.searchsorted(of_all.classes, classes)]])
     _, channels, size, _ = task.shot_images.shape
     pictures = fit_batch(drawn_means(means, generator, stream(0, "drawings")), size, channels)
     shots = torch.stack([task.shot_images[task.shot_labels == c][0] for c in classes])

@@ -9,8 +9,8 @@ and its own classifier together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from secrets import randbits
 from typing import Annotated, Literal
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ktl.alignment import ALIGNMENTS
-from ktl.class_statistics import MAX_DIMENSION, ClassStatistics, class_statistics
+from ktl.class_statistics import MAX_DIMENSION, ClassStatistics, architecture_of, class_statistics
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
 from ktl.methods.base import Exchange, Method, Problem, features_of
@@ -30,11 +30,13 @@ from ktl.prototypes import bare_prototypes
 from ktl.settings import Meta, Settings
 from ktl.shared_space.pooled_model import PooledModel
 from ktl.shared_space.space_map import SpaceMap, fit_space_map
+from ktl.shared_space.translation import in_terms_of
 from ktl.statistics_noise import noised
 from ktl.wire import (
     SessionReply,
     decode_message,
     decode_pairs,
+    decode_pooled,
     decode_prototypes,
     decode_statistics,
     encode_prototypes,
@@ -112,7 +114,7 @@ class FedKTL(Method):
         if not self.closes_rounds or learner.pairs is None:
             return Message()
         mapped = self._mapped[learner] = mapped_images(learner)
-        statistics = mapped.statistics
+        statistics = replace(mapped.statistics, architecture=architecture_of(learner.config.model))
         if self.settings.epsilon is not None:
             # the cloud knows the run's seed, and could take off what is drawn from it
             statistics = noised(statistics, self.settings.epsilon, torch.Generator().manual_seed(randbits(63)))
@@ -136,29 +138,36 @@ class FedKTL(Method):
         if not own and "statistics" not in message.payloads:
             return learner.model
         mapped = self._mapped.get(learner) or mapped_images(learner)
-        classes, dimension = self.problem.classes, learner.pairs.vectors.shape[1]
+        classes = self.problem.classes
         return PooledModel(
             learner.model.extractor,
             learner.model.classifier,
             mapped.space_map,
-            mapped.statistics if own else decode_statistics(message.payloads["statistics"], classes, dimension),
+            mapped.statistics if own else self._of_all(learner, message),
             mapped.features,
             learner.task.shot_labels,
             classes,
         ).to(learner.device)
+
+    def _of_all(self, learner: EdgeLearner, message: Message) -> ClassStatistics:
+        """What all edges know, in the terms of the learner's architecture."""
+        assert learner.pairs is not None
+        payload, dimension = message.payloads["statistics"], learner.pairs.vectors.shape[1]
+        parts = decode_pooled(payload, self.problem.classes, dimension)
+        return in_terms_of(architecture_of(learner.config.model), parts)
 
     def numbers_up(self, message: Message) -> int:
         """A prototype of K numbers for each class that the client has; and what its statistics have, if it sent any."""
         if not message:
             return 0
         if "statistics" in message.payloads:
-            return self._numbers_in(message.payloads["statistics"])
+            return self._numbers_in([decode_statistics(message.payloads["statistics"], *self._sizes)])
         return decode_prototypes(message.payloads["prototypes"], self.problem.request.num_classes).vectors.numel()
 
     def numbers_down(self, message: Message) -> int:
         """Raw pixels and latents; or what statistics have."""
         if "statistics" in message.payloads:
-            return self._numbers_in(message.payloads["statistics"])
+            return self._numbers_in(decode_pooled(message.payloads["statistics"], *self._sizes))
         pairs = self.pairs_in(message)
         return pairs.images.numel() + pairs.vectors.numel()
 
@@ -170,10 +179,14 @@ class FedKTL(Method):
             self._decoded = payload, decode_pairs(payload, self.problem.request, reply.latent_dim)
         return self._decoded[1]
 
-    def _numbers_in(self, payload: bytes) -> int:
+    def _numbers_in(self, parts: Sequence[ClassStatistics]) -> int:
         """Sums, and the moment's half."""
-        sums = decode_statistics(payload, self.problem.classes, self._dimension).sums
-        return sums.numel() + self._dimension * (self._dimension + 1) // 2
+        return sum(part.sums.numel() + self._dimension * (self._dimension + 1) // 2 for part in parts)
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        """Classes, and numbers in a pair's vector."""
+        return self.problem.classes, self._dimension
 
     @property
     def _dimension(self) -> int:

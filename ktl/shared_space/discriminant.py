@@ -27,7 +27,7 @@ def discriminant(statistics: ClassStatistics, num_classes: int, shrinkage: float
     sums, counts = statistics.sums.double(), statistics.counts.double()
     means = sums / counts[:, None]
     mu = means.mean(dim=0)
-    whitening = _whitening(statistics, shrinkage)
+    whitening = whitening_of(statistics, shrinkage)
     centred = (means - mu) @ whitening
     spread = _spread(centred, counts)
     centres = (spread / (spread + 1 / counts))[:, None] * centred
@@ -41,7 +41,7 @@ def discriminant(statistics: ClassStatistics, num_classes: int, shrinkage: float
     return scores
 
 
-def _whitening(statistics: ClassStatistics, shrinkage: float) -> Tensor:
+def whitening_of(statistics: ClassStatistics, shrinkage: float = SHRINKAGE) -> Tensor:
     """(D, D) float64, a product with which makes S the identity.
 
     S is the scatter within classes, helped out by that of all images where there are few of them.

@@ -19,7 +19,13 @@ from ktl.wire.opening import (
 )
 from ktl.wire.pairs import PAIRS_HEADER_BYTES, count_pairs, decode_pairs, encode_pairs
 from ktl.wire.prototypes import MAX_PROTOTYPE_BYTES, decode_prototypes, encode_prototypes
-from ktl.wire.statistics import MAX_STATISTICS_BYTES, decode_statistics, encode_statistics
+from ktl.wire.statistics import (
+    MAX_STATISTICS_BYTES,
+    decode_pooled,
+    decode_statistics,
+    encode_pooled,
+    encode_statistics,
+)
 from ktl.wire.tensors import MAX_HEADER_BYTES
 
 __all__ = [
@@ -39,10 +45,12 @@ __all__ = [
     "count_pairs",
     "decode_message",
     "decode_pairs",
+    "decode_pooled",
     "decode_prototypes",
     "decode_statistics",
     "encode_message",
     "encode_pairs",
+    "encode_pooled",
     "encode_prototypes",
     "encode_statistics",
 ]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ktl.class_statistics import ClassStatistics
+from ktl.class_statistics import MAX_ARCHITECTURES, UNSAID, ClassStatistics
 from ktl.errors import DataError, WireError
-from ktl.wire.tensors import int64, load_arrays, save_arrays
+from ktl.wire.tensors import int64, load_arrays, read_header, save_arrays
 
 MAX_STATISTICS_BYTES = 8 * 2**20
 
@@ -19,33 +23,62 @@ def encode_statistics(statistics: ClassStatistics) -> bytes:
     A mean is off by at most 1/254 of its row's maximum, an entry of the moment by 1/254 of the root of both diagonals'
     product.
     """
+    return save_arrays(_arrays(statistics), "statistics")
+
+
+def _arrays(statistics: ClassStatistics) -> dict[str, NDArray[Any]]:
     means = statistics.means
     scales = means.abs().amax(dim=1).clamp_min(1e-12) / 127.0
     diagonal = statistics.moment.diagonal().clamp_min(0.0)
     rows, columns = _below_diagonal(len(diagonal))
     correlations = statistics.moment[rows, columns] / _products(diagonal, rows, columns).clamp_min(1e-12)
-    arrays = {
+    return {
         "means": (means / scales[:, None]).round().to(torch.int8).numpy(),
         "scales": scales.numpy(),
         "classes": statistics.classes.to(torch.int32).numpy(),
         "counts": statistics.counts.to(torch.int32).numpy(),
         "diagonal": diagonal.contiguous().numpy(),
         "correlations": (127.0 * correlations.clamp(-1.0, 1.0)).round().to(torch.int8).numpy(),
+        "architecture": np.frombuffer(statistics.architecture, np.uint8),
     }
-    return save_arrays(arrays, "statistics")
 
 
 def decode_statistics(payload: bytes, num_classes: int, dimension: int) -> ClassStatistics:
     """Reads what `encode_statistics` wrote, for a session of `num_classes` classes and a space of `dimension`."""
-    shapes = {
+    arrays = load_arrays(payload, "statistics", _shapes(dimension), MAX_STATISTICS_BYTES)
+    return _statistics(arrays, num_classes)
+
+
+def encode_pooled(parts: Sequence[ClassStatistics]) -> bytes:
+    """As `encode_statistics`, for what `pooled_apart` gives: the arrays of part 0 are called `0.means` and so on."""
+    arrays = {f"{i}.{name}": array for i, part in enumerate(parts) for name, array in _arrays(part).items()}
+    return save_arrays(arrays, "pooled")
+
+
+def decode_pooled(payload: bytes, num_classes: int, dimension: int) -> list[ClassStatistics]:
+    """Reads what `encode_pooled` wrote, at least one part; arguments as of `decode_statistics`."""
+    count = sum(name.endswith(".means") for name in read_header(payload, "pooled"))
+    if not 1 <= count <= MAX_ARCHITECTURES:
+        raise WireError(f"statistics of {count} architectures: 1 to {MAX_ARCHITECTURES} are pooled apart")
+    shapes = {f"{i}.{name}": shape for i in range(count) for name, shape in _shapes(dimension).items()}
+    arrays = load_arrays(payload, "pooled", shapes, MAX_ARCHITECTURES * MAX_STATISTICS_BYTES)
+    parts = ({name: arrays[f"{i}.{name}"] for name in _shapes(dimension)} for i in range(count))
+    return [_statistics(part, num_classes) for part in parts]
+
+
+def _shapes(dimension: int) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+    return {
         "means": ("I8", (None, dimension)),
         "scales": ("F32", (None,)),
         "classes": ("I32", (None,)),
         "counts": ("I32", (None,)),
         "diagonal": ("F32", (dimension,)),
         "correlations": ("I8", (dimension * (dimension - 1) // 2,)),
+        "architecture": ("U8", (len(UNSAID),)),
     }
-    arrays = load_arrays(payload, "statistics", shapes, MAX_STATISTICS_BYTES)
+
+
+def _statistics(arrays: Mapping[str, NDArray[Any]], num_classes: int) -> ClassStatistics:
     if len(arrays["classes"]) > num_classes:
         raise WireError(f"statistics of {len(arrays['classes'])} classes in a session of {num_classes}")
     if not len(arrays["scales"]) == len(arrays["means"]) == len(arrays["counts"]):
@@ -61,6 +94,7 @@ def decode_statistics(payload: bytes, num_classes: int, dimension: int) -> Class
         int64(arrays["classes"]),
         counts,
         _moment(torch.from_numpy(arrays["diagonal"]), torch.from_numpy(arrays["correlations"]).float() / 127.0),
+        arrays["architecture"].tobytes(),
     )
     try:
         statistics.validate(num_classes)

@@ -20,7 +20,9 @@ Ktl = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def database(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'cloud.db'}"
+    url = f"sqlite:///{tmp_path / 'cloud.db'}"
+    Database(url).upgrade()
+    return url
 
 
 def listed(ktl: Ktl, database: str) -> list[dict[str, str]]:
@@ -63,6 +65,13 @@ def test_a_wrong_token_command_is_refused(ktl: Ktl, database: str, arguments: li
     done = ktl("cloud", "token", *arguments, "--database", database)
     assert done.returncode == 2
     assert reason in done.stderr
+
+
+def test_a_database_that_no_server_made_is_refused(ktl: Ktl, tmp_path: Path) -> None:
+    done = ktl("cloud", "token", "create", "cam-7", "--database", f"sqlite:///{tmp_path / 'elsewhere.db'}")
+    assert done.returncode == 2
+    assert "elsewhere.db cannot be opened: No such file or directory" in done.stderr
+    assert not [*tmp_path.iterdir()]
 
 
 def test_gc_deletes_what_is_older_than_asked(ktl: Ktl, database: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from ktl.class_statistics import pooled
 from ktl.cloud.drawing import drawn_means
 from ktl.data.partition import FederatedData
 from ktl.data.transforms import fit_batch
@@ -19,7 +20,7 @@ from ktl.generators.stylegan import StyleGANGenerator
 from ktl.methods import METHODS
 from ktl.run_folder import DRAWINGS
 from ktl.seeds import stream
-from ktl.wire import decode_statistics
+from ktl.wire import decode_pooled, decode_statistics
 
 
 def test_a_run_that_pools_keeps_what_its_cloud_could_draw_of_the_last_round(
@@ -33,7 +34,8 @@ def test_a_run_that_pools_keeps_what_its_cloud_could_draw_of_the_last_round(
     assert about == {"client": 0, "classes": [shared.class_names[c] for c in classes]}
     for name, payload in (("own", "statistics-0"), ("pooled", "pooled")):
         sent = (tmp_path / "wire" / f"round-002-{payload}.safetensors").read_bytes()
-        statistics = decode_statistics(sent, len(shared.class_names), tiny_generator.latent_dim)
+        sizes = len(shared.class_names), tiny_generator.latent_dim
+        statistics = decode_statistics(sent, *sizes) if name == "own" else pooled(decode_pooled(sent, *sizes))
         means = statistics.means[[statistics.classes.tolist().index(c) for c in classes]]
         drawn = fit_batch(drawn_means(means, tiny_generator, stream(0, "drawings")), 16, 3)
         assert (kept[name].permute(0, 3, 1, 2).int() - drawn.int()).abs().max() <= 1

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ktl.checkpoint import load_checkpoint
-from ktl.class_statistics import class_statistics
+from ktl.class_statistics import class_statistics, pooled
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.partition import FederatedData
 from ktl.data.transforms import to_network
@@ -29,7 +29,7 @@ from ktl.methods import METHODS
 from ktl.methods.base import Method
 from ktl.methods.message import Message
 from ktl.shared_space.discriminant import discriminant
-from ktl.wire import decode_statistics, encode_statistics
+from ktl.wire import decode_pooled, decode_statistics, encode_statistics
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_edges_send_the_sums_of_their_images_points_and_predict_by_those_of_all(
         torch.testing.assert_close(sent.means, expected.means, atol=0.01, rtol=0)
         assert sent.counts.tolist() == expected.counts.tolist()
     closing = method.close(0, answer, reports)
-    statistics = decode_statistics(closing.payloads["statistics"], classes, tiny_generator.latent_dim)
+    statistics = pooled(decode_pooled(closing.payloads["statistics"], classes, tiny_generator.latent_dim))
     everyone = class_statistics(torch.cat([*seen.values()]), torch.cat([task.shot_labels for task in tasks.values()]))
     torch.testing.assert_close(statistics.means, everyone.means, atol=0.02, rtol=0)
     for client, task in tasks.items():
@@ -98,8 +98,8 @@ def test_edges_send_the_sums_of_their_images_points_and_predict_by_those_of_all(
             known, seen_now = (model.extractor(to_network(each)) for each in (task.shot_images, task.test_images))
             own = discriminant(class_statistics(known, mine), classes, 0.5)(seen_now)
             own += model(to_network(task.test_images)).log_softmax(dim=1)
-            pooled = discriminant(statistics, classes)(points(edges, client, task.test_images))
-        expected_logits = (1 - share) * pooled + share * own + (counts / counts.sum()).log()
+            of_all = discriminant(statistics, classes)(points(edges, client, task.test_images))
+        expected_logits = (1 - share) * of_all + share * own + (counts / counts.sum()).log()
         torch.testing.assert_close(found, expected_logits, atol=1e-3, rtol=1e-3)
 
 
@@ -158,11 +158,11 @@ def test_a_client_that_takes_part_again_replaces_what_it_sent_before(
     _, method, _, reports = first_round(pooling, shared, cloud, tmp_path / "wire")
     classes, dimension = method.problem.classes, tiny_generator.latent_dim
     uploads = {client: report.payloads["statistics"] for client, report in reports.items()}
-    both = decode_statistics(cloud.pool(uploads), classes, dimension)
+    both = pooled(decode_pooled(cloud.pool(uploads), classes, dimension))
     alone = decode_statistics(uploads[0], classes, dimension)
     assert int(both.counts.sum()) == sum(len(shared.task(client).shot_labels) for client in (0, 1))
     again = cloud.pool({1: encode_statistics(alone)})
-    assert int(decode_statistics(again, classes, dimension).counts.sum()) == 2 * int(alone.counts.sum())
+    assert int(pooled(decode_pooled(again, classes, dimension)).counts.sum()) == 2 * int(alone.counts.sum())
 
 
 def test_vectors_that_are_too_wide_are_refused(

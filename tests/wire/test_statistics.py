@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from support.refusal import refusal
 
 from ktl.class_statistics import ClassStatistics, class_statistics
 from ktl.seeds import stream
-from ktl.wire import decode_statistics, encode_statistics
+from ktl.wire import decode_pooled, decode_statistics, encode_pooled, encode_statistics
 
 CLASSES, DIMENSION = 4, 3
 
@@ -53,6 +54,7 @@ def payload(**changed: NDArray[Any] | None) -> bytes:
         "counts": np.array([2, 1], np.int32),
         "diagonal": np.ones(DIMENSION, np.float32),
         "correlations": np.array([0, 127, -127], np.int8),
+        "architecture": np.arange(8, dtype=np.uint8),
     }
     kept = {name: array for name, array in (arrays | changed).items() if array is not None}
     return save(kept, metadata={"ktl": "statistics/1"})
@@ -85,9 +87,34 @@ def test_the_statistics_that_the_next_tests_change_are_valid() -> None:
         ({"diagonal": np.array([3, np.nan, 0], np.float32)}, "not finite"),
         ({"diagonal": np.ones(DIMENSION + 1, np.float32)}, "expected F32, 3"),
         ({"correlations": np.zeros(2, np.int8)}, "expected I8, 3"),
-        ({"correlations": None}, "expected ['classes', 'correlations'"),
+        ({"architecture": np.zeros(9, np.uint8)}, "expected U8, 8"),
+        ({"correlations": None}, "expected ['architecture', 'classes', 'correlations'"),
         ({"images": np.zeros(1, np.uint8)}, "'images'"),
     ],
 )
 def test_what_is_wrong_is_named(changed: dict[str, NDArray[Any] | None], reason: str) -> None:
     assert reason in refusal(decoded, payload(**changed))
+
+
+def test_sums_of_several_architectures_travel_together() -> None:
+    sent = [replace(statistics(2, DIMENSION, 4 + i), architecture=bytes([i] * 8)) for i in range(3)]
+    found = decode_pooled(encode_pooled(sent), CLASSES, DIMENSION)
+    assert [part.architecture for part in found] == [part.architecture for part in sent]
+    for one, other in zip(found, sent, strict=True):
+        alone = decode_statistics(encode_statistics(other), CLASSES, DIMENSION)
+        assert torch.equal(one.sums, alone.sums)
+        assert torch.equal(one.moment, alone.moment)
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ({}, "statistics of 0 architectures: 1 to 16 are pooled apart"),
+        ({f"{i}.means": np.zeros((1, DIMENSION), np.int8) for i in range(17)}, "statistics of 17 architectures"),
+        ({"0.means": np.zeros((1, DIMENSION), np.int8)}, "expected ['0.architecture', '0.classes'"),
+        ({"1.means": np.zeros((1, DIMENSION), np.int8)}, "expected ['0.architecture', '0.classes'"),
+    ],
+)
+def test_what_is_wrong_with_pooled_ones_is_named(parts: dict[str, NDArray[Any]], reason: str) -> None:
+    body = save(parts or {"other": np.zeros(1, np.uint8)}, metadata={"ktl": "pooled/1"})
+    assert reason in refusal(lambda sent: decode_pooled(sent, CLASSES, DIMENSION), body)

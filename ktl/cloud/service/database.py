@@ -12,6 +12,8 @@ from typing import IO, Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -20,8 +22,10 @@ from sqlalchemy.orm import Session
 
 from ktl.errors import KtlError, UsageError
 
+READY_SECONDS = 2.5
 THREADS = 16  # that speak to the database at once
 SERVER_LOCK = 0x6B746C  # "ktl": the advisory lock of PostgreSQL
+UPGRADE_LOCK = SERVER_LOCK + 1
 PRAGMAS = (
     "auto_vacuum=INCREMENTAL",  # deleted data gives its room back; must come before the first table
     "journal_mode=WAL",
@@ -32,16 +36,25 @@ PRAGMAS = (
 )
 
 
+POSTGRESQL = {  # a connection to a machine that is gone, or a lock that nobody gives back, ends in an error
+    "connect_timeout": 5,
+    "options": "-c statement_timeout=30s -c lock_timeout=15s -c idle_in_transaction_session_timeout=60s",
+    **{"keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 15_000},
+}
+
+
 class Database:
     """Transactions: `with database.read() as rows` or `with database.write() as rows`, each a SQLAlchemy session."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = _engine(url)
+    def __init__(self, url: str, *, new: bool = True) -> None:
+        """A file of SQLite is made if there is none and it may be `new`. Raises UsageError."""
+        self.engine = _engine(url, new)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writing = self.engine.execution_options(ktl_begin="BEGIN IMMEDIATE")
         # One server writes, so its threads take turns here: none meets another's half-done work, and they wake at once
         # where inside SQLite they would sleep and poll.
         self._writer = threading.Lock()
+        self._asking = threading.Lock()  # one thread at most hangs where a database does
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -61,27 +74,51 @@ class Database:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         try:
             with self._writer, self._writing.begin() as connection:
+                if not self.is_sqlite:  # of two programs that begin at once, one waits
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except (SQLAlchemyError, CommandError) as error:
-            reason = str(error).splitlines()[0]
-            url = self.engine.url.render_as_string(hide_password=True)
-            raise KtlError(f"the database {url} cannot be used ({reason}); check --database") from error
+            raise self._unusable(error) from error
+
+    def check(self) -> None:
+        """Raises KtlError unless the schema is there and this release's: what a running server uses is not upgraded."""
+        scripts = ScriptDirectory(str(Path(__file__).parent / "migrations"))
+        try:
+            with self.engine.connect() as connection:
+                found = MigrationContext.configure(connection).get_current_heads()
+        except SQLAlchemyError as error:
+            raise self._unusable(error) from error
+        if not found:
+            raise KtlError(f"{self._name} holds nothing of ktl's: name the server's --database, or start it once")
+        if set(found) != set(scripts.get_heads()):
+            raise KtlError(f"{self._name} is of another release of ktl: restart the server with this one, or use that")
+
+    @property
+    def _name(self) -> str:
+        return f"the database {self.engine.url.render_as_string(hide_password=True)}"
+
+    def _unusable(self, error: Exception) -> KtlError:
+        return KtlError(f"{self._name} cannot be used ({str(error).splitlines()[0]}); check --database")
 
     def compact(self) -> None:
         """Gives the room of deleted rows back to the file system. PostgreSQL does so by itself."""
         if self.is_sqlite:
             with self._writer, closing(self.engine.raw_connection()) as connection:  # outside of any transaction
-                connection.cursor().execute("PRAGMA incremental_vacuum").fetchall()
+                connection.cursor().executescript("PRAGMA incremental_vacuum")  # execute() would free one page
                 connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def ready(self) -> bool:
-        """Whether the database answers."""
+        """Whether the database answers; False after `READY_SECONDS`, too, while an earlier question has no answer."""
+        if not self._asking.acquire(timeout=READY_SECONDS):
+            return False
         try:
             with self.read() as rows:
                 rows.execute(text("SELECT 1 FROM tokens LIMIT 1"))
         except SQLAlchemyError:
             return False
+        finally:
+            self._asking.release()
         return True
 
     @contextmanager
@@ -103,29 +140,34 @@ class Database:
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": SERVER_LOCK})
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, new: bool) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.drivername not in ("sqlite", "postgresql+psycopg") or not parsed.database:
             raise ArgumentError
-        arguments = {"check_same_thread": False} if parsed.drivername == "sqlite" else {}
         engine = create_engine(
-            parsed, pool_size=THREADS + 4, max_overflow=4, pool_pre_ping=True, connect_args=arguments
+            parsed,
+            pool_size=THREADS + 4,
+            max_overflow=4,
+            pool_pre_ping=True,
+            connect_args={"check_same_thread": False} if parsed.drivername == "sqlite" else POSTGRESQL,
+            hide_parameters=True,  # payloads and hashes are for no log
         )
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise UsageError(
             "--database must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (the latter needs psycopg)"
         ) from error
     if parsed.drivername == "sqlite":
-        _prepare_sqlite(engine, Path(str(parsed.database)))
+        _prepare_sqlite(engine, Path(str(parsed.database)), new)
     return engine
 
 
-def _prepare_sqlite(engine: Engine, file: Path) -> None:
+def _prepare_sqlite(engine: Engine, file: Path, new: bool) -> None:
     try:
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # prototypes and token hashes are nobody else's
+        flags = os.O_RDWR | (os.O_CREAT if new else 0)
+        os.close(os.open(file, flags, 0o600))  # prototypes and token hashes are nobody else's
     except OSError as error:
         raise UsageError(f"--database file {file} cannot be opened: {error.strerror}") from error
 

@@ -122,7 +122,9 @@ def default_text(name: str) -> str:
 
 def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
     """Settings from given flags (None: not given), the environment and a TOML file. Raises UsageError."""
-    variables = {name: os.environ[PREFIX + name.upper()] for name in HINTS if PREFIX + name.upper() in os.environ}
+    variables = {
+        name.removeprefix(PREFIX).lower(): value for name, value in os.environ.items() if name.startswith(PREFIX)
+    }
     given = {name: value for name, value in flags.items() if value is not None}
     values = _table(file) | variables | given
     if unknown := sorted(values.keys() - HINTS.keys()):

@@ -24,8 +24,8 @@ from ktl.wire import (
     SessionRequest,
     count_pairs,
     decode_message,
+    decode_pooled,
     decode_prototypes,
-    decode_statistics,
     encode_pairs,
 )
 
@@ -146,7 +146,7 @@ class Worker:
         cloud, uploads = self._cloud(session, number)
         prototypes = [decode_prototypes(payload, cloud.request.num_classes) for payload in uploads]
         if (known := self.store.pooling.latest(session, before=number)) is not None:
-            cloud.learn(decode_statistics(known, cloud.request.num_classes, cloud.space.dimension))
+            cloud.learn(decode_pooled(known, cloud.request.num_classes, cloud.space.dimension))
         began = time.monotonic()
         with self._aligning, span("alignment", session=session, round=number, edges=len(uploads)):
             batches = cloud.pairs(prototypes)

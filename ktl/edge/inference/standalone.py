@@ -5,6 +5,7 @@ Run: python predict.py IMAGE [IMAGE ...]    prints a line for each: file, class,
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import warnings
@@ -21,6 +22,8 @@ LABELS = json.loads((FOLDER / "labels.json").read_text(encoding="utf-8"))
 
 def main(paths: list[str]) -> int:
     failed = False
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a file's name need not be UTF-8
     warnings.simplefilter("ignore")  # Pillow's, of odd metadata
     session = onnxruntime.InferenceSession(str(FOLDER / "model.onnx"), providers=["CPUExecutionProvider"])
     ranges = json.loads(session.get_modelmeta().custom_metadata_map["ktl"]).get("ranges", EARLIER_RANGES)

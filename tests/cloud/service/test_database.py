@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,12 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy.exc import SQLAlchemyError
 from support import postgres
 
 from ktl.cloud.service.answers import Seconds
-from ktl.cloud.service.database import Database
-from ktl.cloud.service.models import PIECE_BYTES, Base
+from ktl.cloud.service.database import READY_SECONDS, Database
+from ktl.cloud.service.models import PIECE_BYTES, Base, Token
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Opening, Store
 from ktl.errors import KtlError, UsageError
@@ -181,6 +183,71 @@ def test_a_database_of_a_later_release_is_left_alone(tmp_path: Path) -> None:
         rows.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(KtlError, match=r"later\.db cannot be used .*9999"):
         database.upgrade()
+
+
+def test_programs_that_begin_at_once_on_an_empty_database_upgrade_it_once(database: Database) -> None:
+    url = database.engine.url.render_as_string(hide_password=False)
+    with database.engine.begin() as connection:
+        for table in (*(each.name for each in reversed(Base.metadata.sorted_tables)), "alembic_version"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: Database(url).upgrade(), range(4)))
+    database.check()
+
+
+def test_what_a_server_uses_is_opened_and_neither_made_nor_upgraded(tmp_path: Path) -> None:
+    file = tmp_path / "cloud.db"
+    with pytest.raises(UsageError, match=r"--database file .*cloud\.db cannot be opened: No such file"):
+        Database(f"sqlite:///{file}", new=False)
+    assert not file.exists()
+    with pytest.raises(KtlError, match=r"cloud\.db holds nothing of ktl's: name the server's --database"):
+        Database(f"sqlite:///{file}").check()
+    database = Database(f"sqlite:///{file}")
+    database.upgrade()
+    database.check()
+    with database.write() as rows:
+        rows.connection().exec_driver_sql("UPDATE alembic_version SET version_num = 'r0001'")
+    with pytest.raises(KtlError, match="is of another release of ktl"):
+        database.check()
+
+
+def test_deleted_rows_give_their_room_back(tmp_path: Path) -> None:
+    file = tmp_path / "store.db"
+    database = Database(f"sqlite:///{file}")
+    database.upgrade()
+    store = Store(database, max_queued=100, max_bytes=10**9)
+    session, _, _ = store.open_session(OPENING)
+    store.put_prototypes(session, 1, "a", bytes(4_000_000), "o", "o")
+    database.compact()
+    large = file.stat().st_size
+    store.delete_session(session, "o")
+    database.compact()
+    assert large > 4_000_000
+    assert file.stat().st_size < 200_000
+
+
+def test_an_error_tells_no_value_of_a_row(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'store.db'}")
+    database.upgrade()
+    with pytest.raises(SQLAlchemyError, match="NOT NULL") as caught, database.write() as rows:
+        rows.add(Token(id="x", name="secret-name", scope="edge", salt=b"secret-salt", hash=None, created_at=0.0))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_database_that_hangs_is_not_ready(postgresql: str) -> None:
+    database = Database(postgresql)
+    database.upgrade()
+    assert database.ready()
+    with database.engine.connect() as blocking, blocking.begin():
+        blocking.exec_driver_sql("LOCK TABLE tokens IN ACCESS EXCLUSIVE MODE")
+        asking = threading.Thread(target=database.ready)
+        asking.start()
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert not database.ready()
+        assert time.monotonic() - began < READY_SECONDS + 1
+    asking.join(10)
+    assert database.ready()
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

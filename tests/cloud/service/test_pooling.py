@@ -11,13 +11,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ktl.class_statistics import class_statistics
+from ktl.class_statistics import ClassStatistics, class_statistics
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.protocol import SAFETENSORS
 from ktl.prototypes import bare_prototypes
 from ktl.seeds import stream
-from ktl.wire import decode_statistics, encode_message, encode_prototypes, encode_statistics
+from ktl.wire import decode_pooled, encode_message, encode_prototypes, encode_statistics
 
 from .conftest import REQUEST, Client, Running, Start, prototypes
 from .test_rounds import replace_name
@@ -35,6 +35,12 @@ def statistics(seed: int, dimension: int) -> bytes:
     """Of three classes, two images each, at points drawn by seed."""
     points = F.normalize(torch.randn(6, dimension, generator=stream(seed, "points")), dim=1)
     return encode_statistics(class_statistics(points, torch.tensor([0, 0, 1, 1, 2, 2])))
+
+
+def total(payload: bytes, dimension: int) -> ClassStatistics:
+    """What a cloud sends back, of edges that are all of one architecture."""
+    (found,) = decode_pooled(payload, 3, dimension)
+    return found
 
 
 def put(client: Client, session: str, payload: bytes, edge: str = "cam-1", round_: int = 1) -> httpx.Response:
@@ -92,7 +98,7 @@ def test_statistics_are_pooled_when_all_that_sent_prototypes_have_sent_theirs(cl
     put(client, session, statistics(1, dimension), "cam-2")
     waiter.join(20)
     assert answers[0].content == pooled(client, session).content
-    counts = decode_statistics(answers[0].content, 3, dimension).counts
+    counts = total(answers[0].content, dimension).counts
     assert counts.tolist() == [4, 4, 4]
     late = put(client, session, statistics(2, dimension), "cam-3")
     assert (late.status_code, late.json()["type"]) == (409, "urn:ktl:error:round-closed")
@@ -108,7 +114,7 @@ def test_a_deadline_pools_what_is_in(cloud: Running, dimension: int) -> None:
     began = time.monotonic()
     answer = pooled(client, session)
     assert time.monotonic() - began < 10
-    assert decode_statistics(answer.content, 3, dimension).counts.tolist() == [2, 2, 2]
+    assert total(answer.content, dimension).counts.tolist() == [2, 2, 2]
     assert put(client, session, statistics(1, dimension), "cam-2").json()["type"] == "urn:ktl:error:round-closed"
 
 
@@ -122,7 +128,7 @@ def test_an_edge_replaces_what_it_sent_before_and_is_forgotten_after_the_session
         for round_, edge in enumerate(("cam-1", "cam-2", "cam-2"), start=1):
             drawn(client, session, (edge,), round_)
             put(client, session, statistics(round_, dimension), edge, round_)
-            counts.append(int(decode_statistics(pooled(client, session, round_).content, 3, dimension).counts.sum()))
+            counts.append(int(total(pooled(client, session, round_).content, dimension).counts.sum()))
     assert counts == [6, 6, 6, 6, 12, 12]
 
 
@@ -138,11 +144,11 @@ def test_a_restarted_server_draws_and_pools_as_if_nothing_had_happened(
     with start() as server:
         client = Client(httpx.Client(base_url=server.url, headers={"Authorization": token}, timeout=30))
         drawn(client, session, round_=2)  # nobody has asked for round 1's sum, and round 2's pairs are drawn by it
-        pairs, total = client.pairs(session, 2).content, pooled(client, session, 1).content
+        pairs, sent_back = client.pairs(session, 2).content, pooled(client, session, 1).content
         embedded = EmbeddedCloud(replace_name(tiny_generator, server))
     embedded.open(encode_message(POOLED), [{0: BARE}], [{0: statistics(1, dimension)}])
     assert pairs == embedded.exchange({0: BARE})
-    assert int(decode_statistics(total, 3, dimension).counts.sum()) == 6
+    assert int(total(sent_back, dimension).counts.sum()) == 6
 
 
 def test_what_does_not_fit_a_session_is_refused(cloud: Running, dimension: int) -> None:

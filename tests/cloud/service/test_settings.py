@@ -102,6 +102,12 @@ def test_a_number_with_a_unit_is_read_as_it_is_written(units: Units, number: flo
     assert units.read(text) == number
 
 
+def test_a_variable_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KTL_CLOUD_PROT", "80")
+    with pytest.raises(UsageError, match="the setting prot is unknown: choose of host, port"):
+        load_settings({})
+
+
 def test_every_setting_says_what_it_is_for_and_reads_its_own_default(monkeypatch: pytest.MonkeyPatch) -> None:
     for setting in describe(Settings):
         assert setting.description

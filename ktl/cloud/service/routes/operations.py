@@ -5,11 +5,13 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
+import anyio
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from ktl.cloud.service.answers import GeneratorInfo, Limits, ServiceInfo, TokenInfo
 from ktl.cloud.service.context import AdminCaller, AnyCaller, Here
+from ktl.cloud.service.database import READY_SECONDS, Database
 from ktl.cloud.service.refusals import busy
 from ktl.protocol import JSON
 from ktl.wire import VERSION
@@ -46,10 +48,17 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", summary="Requests can be served", responses={503: {"description": "Not now."}})
 async def readyz(here: Here) -> dict[str, Any]:
     """For a load balancer: database, generator and worker are well."""
-    checks = {"database": await here.in_thread(here.database.ready), "worker": here.worker.alive()}
+    checks = {"database": await _answers(here.database), "worker": here.worker.alive()}
     if not all(checks.values()):
         raise busy(f"not ready: {', '.join(name for name, well in checks.items() if not well)}", retry_after=5)
     return {"status": "ok", "checks": checks}
+
+
+async def _answers(database: Database) -> bool:
+    """Whether it does so soon, asked beside the threads of requests, which may all wait for it."""
+    with anyio.move_on_after(READY_SECONDS):
+        return await anyio.to_thread.run_sync(database.ready, abandon_on_cancel=True)
+    return False
 
 
 @router.get("/metrics", summary="Prometheus metrics")
