@@ -218,12 +218,13 @@ class _Training:
 
     def _offline(self, error: CloudUnreachable, local: Observer) -> RunResult:
         from ktl.edge.compare import train_alone
+        from ktl.edge.run import draw
         from ktl.loop.folder import RunFolder
 
         errors.print(f"{error}\ntraining without the cloud; with it later: ktl edge train --resume {self.folder}")
-        assert self.task is not None  # it is read before the cloud is asked
-        RunFolder(self.folder).start(self.config, self.task.manifest)
-        return train_alone(self.config, self.folder, task=self.task, resume=True, observer=local)
+        task = self.task or draw(self.config, self.folder)
+        RunFolder(self.folder).start(self.config, task.manifest)
+        return train_alone(self.config, self.folder, task=task, resume=True, observer=local)
 
 
 def _show(result: RunResult, comparison: Comparison | None, report: Path | None, *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +34,13 @@ def evaluate_on(model: Path, source: str, *, skip_damaged: bool = False) -> tupl
     """
     kept = read_manifest(model)
     if kept is not None:
-        try:
+        with suppress(DataError, UsageError):  # then it is other data, or none
             return evaluate_run(model, source)
-        except (DataError, UsageError):
-            log.warning("%s is other data than %s was made of", source, model)
     predictor = Predictor(model)
     learnt = set() if kept is None else set(kept.digests(["train", "calibration"]).values())
     split, names = _tested(source, predictor.size, learnt, skip_damaged=skip_damaged)
+    if kept is not None:
+        log.warning("%s is other data than %s was made of", source, model)
     classes = _matched(source, split.labels, names, predictor.labels)
     index = np.flatnonzero(classes[split.labels] >= 0)
     images = read_by(split.images, predictor.ranges)

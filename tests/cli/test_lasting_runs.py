@@ -185,8 +185,8 @@ def test_other_data_is_matched_by_class_names(ktl: Ktl, photos: Path, run: Path)
     learnt = len(json.loads((run / "data.json").read_text())["files"]["train"]["ash"])
     _, remarks = accuracy(ktl, run, "--data", "other")
     assert remarks.startswith(
-        "other is other data than run was made of\n"
         f"left out of other: {learnt} pictures that the run had to learn from\n"
+        "other is other data than run was made of\n"
     )
     shutil.rmtree("other/ash")
     refused = ktl("edge", "evaluate", "bundle", "--data", "other")
