@@ -18,12 +18,7 @@ from ktl.run_folder import METRICS, settings_table
 
 
 def model_card(
-    run: Path,
-    record: Record,
-    model_file: str,
-    quantisation: Quantisation | None = None,
-    *,
-    tested: bool = True,
+    run: Path, record: Record, model_file: str, quantisation: Quantisation | None = None, *, tested: bool = True
 ) -> str:
     """Markdown, for the model file `model_file` of a finished run.
 
