@@ -64,13 +64,14 @@ class Manifest:
             raise DataError(f"{root}, the data of this run, is not here: name the folder that holds it now by --data")
         left_out = LeftOut()
         photos, wanted = photos_under(root, left_out), self.digests(splits)
-        every = self.digests(list(self.files))
+        listed = self.digests(list(self.files))
         found = {path: root / path for path, digest in wanted.items() if digest_or_none(root / path) == digest}
-        own = {root / path for path in every}
+        own = {root / path for path in listed}
         if len(found) < len(wanted):
-            by_digest = {digest_or_none(photo): photo for photo in photos}
+            here = {photo: digest_or_none(photo) for photo in photos}
+            by_digest = {digest: photo for photo, digest in here.items()}
             found = {path: by_digest[digest] for path, digest in wanted.items() if digest in by_digest} | found
-            own = {by_digest[digest] for digest in every.values() if digest in by_digest}
+            own = {photo for photo, digest in here.items() if digest in set(listed.values())}
         _check_all_found(root, wanted, found)
         left_out.say(root)
         if further := len(set(photos) - own):

@@ -70,11 +70,10 @@ def train_edge(
 ) -> RunResult:
     """Trains one edge, with a cloud's help or (`config.transfer` None) without, into the run directory `out`.
 
-    The folder gets config.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx, what a report shows
-    (record.json, record.safetensors), of what data it was made (data.json) and, under wire/, every payload sent and
-    received. With `resume` a run goes on where it was; the result is the same to the bit as if it had never stopped,
-    and one that has ended is read, not written. `task`: `draw(config, out)`, if it is drawn. Raises UsageError if `out`
-    holds a run that was not to be resumed, or data; DataError for other data; Interrupted after `should_stop`.
+    The folder gets config.json, data.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx, record.json and
+    record.safetensors for a report, and every payload under wire/. With `resume` a run goes on to the same bits as if it
+    had never stopped; one that has ended is read, not written. `task`: `draw(config, out)`, if it is drawn. Raises
+    UsageError if `out` holds another run, or data; DataError for other data; Interrupted after `should_stop`.
     """
     if (config.transfer is None) == (connection is not None):
         raise UsageError("a run needs a cloud connection, unless its transfer is None: then it must have none")
@@ -99,8 +98,7 @@ def train_edge(
         save_every=CHECKPOINT_SECONDS,
         observer=observer,
     )
-    rows = loop.run()
-    return RunResult(out, rows, run.finish(loop.trace), task.ranges)
+    return RunResult(out, loop.run(), run.finish(loop.trace), task.ranges)
 
 
 def read_result(out: Path) -> RunResult:
