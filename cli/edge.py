@@ -108,19 +108,13 @@ def train(
     Then trains the same without the cloud and prints both results side by side.
     """
     if resume is not None:
-        from ktl.edge.compare import read_ended
-        from ktl.edge.run import draw
         from ktl.loop.folder import RunFolder, load_config
 
         config, folder = load_config(resume, RunConfig), resume
         RunFolder(folder).check(config, resume=True)  # before a cloud is made ready or asked for
-        if (ended := read_ended(config, folder)) is not None:
-            errors.print(f"{folder} has ended: nothing in it is changed")
-            report = folder / "report.html"
-            _show(*ended, report if report.is_file() else None, as_json=as_json)
+        if _show_ended(config, folder, as_json=as_json):
             return
-        moved = values.get("data.source")
-        task = None if moved is None else draw(config, folder, moved)
+        task = _moved_task(config, folder, values.get("data.source"))
     else:
         config = _config(recipe, values | {"cloud.url": cloud} | assigned(assignments), local_only)
         folder = out or unused_folder(f"{data_name(config.data.source)}-{config.data.shots}shot-seed{config.seed}")
@@ -225,6 +219,25 @@ class _Training:
         task = self.task or draw(self.config, self.folder)
         RunFolder(self.folder).start(self.config, task.manifest)
         return train_alone(self.config, self.folder, task=task, resume=True, observer=local)
+
+
+def _show_ended(config: RunConfig, folder: Path, *, as_json: bool) -> bool:
+    """Shows what a run came to, if it has ended: then there is nothing to go on with, and nothing is written."""
+    from ktl.edge.compare import read_ended
+
+    ended = read_ended(config, folder)
+    if ended is not None:
+        errors.print(f"{folder} has ended: nothing in it is changed")
+        report = folder / "report.html"
+        _show(*ended, report if report.is_file() else None, as_json=as_json)
+    return ended is not None
+
+
+def _moved_task(config: RunConfig, folder: Path, data: str | None) -> FewShotTask | None:
+    """The task of a run whose data is at `data` now; None where it is where it was."""
+    from ktl.edge.run import draw
+
+    return None if data is None else draw(config, folder, data)
 
 
 def _show(result: RunResult, comparison: Comparison | None, report: Path | None, *, as_json: bool) -> None:

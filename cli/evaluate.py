@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -13,6 +13,9 @@ from ktl.errors import UsageError
 from ktl.formatting import in_percent
 
 from .console import output
+
+if TYPE_CHECKING:
+    from ktl.learning.evaluation import Evaluation
 
 
 def evaluate(
@@ -29,17 +32,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Accuracy of a model on its test images, by class, and what it takes for what."""
-    from ktl.edge.run import evaluate_run
-    from ktl.run_folder import is_bundle
-
-    if data is None and is_bundle(run):
-        raise UsageError(f"{run} is a bundle, which has no test images: name a folder of some by --data")
-    if data is None:
-        evaluation, names = evaluate_run(run)
-    else:
-        from ktl.edge.other_data import evaluate_on
-
-        evaluation, names = evaluate_on(run, data, skip_damaged=skip_damaged)
+    evaluation, names = _evaluated(run, data, skip_damaged)
     if as_json:
         record = {
             "accuracy": evaluation.accuracy,
@@ -47,7 +40,23 @@ def evaluate(
             "confusion": evaluation.confusion.tolist(),
         }
         print(json.dumps(record))
-        return
+    else:
+        output.print(_table(evaluation, names))
+
+
+def _evaluated(run: Path, data: str | None, skip_damaged: bool) -> tuple[Evaluation, list[str]]:
+    from ktl.edge.other_data import evaluate_on
+    from ktl.edge.run import evaluate_run
+    from ktl.run_folder import is_bundle
+
+    if data is not None:
+        return evaluate_on(run, data, skip_damaged=skip_damaged)
+    if is_bundle(run):
+        raise UsageError(f"{run} is a bundle, which has no test images: name a folder of some by --data")
+    return evaluate_run(run)
+
+
+def _table(evaluation: Evaluation, names: list[str]) -> Table:
     classes = Table(title=f"test accuracy {in_percent(evaluation.accuracy)}", box=None, pad_edge=False)
     classes.add_column("class")
     classes.add_column("accuracy", justify="right")
@@ -57,4 +66,4 @@ def evaluate(
         wrong[index] = 0
         taken = f"{names[int(wrong.argmax())]} ({int(wrong.max())} of {int(evaluation.confusion[index].sum())})"
         classes.add_row(name, "" if accuracy is None else in_percent(accuracy), taken if wrong.max() > 0 else "")
-    output.print(classes)
+    return classes

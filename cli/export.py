@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from ktl.edge.export.quantise import Quantisation
 
 
+Run = Annotated[Path, typer.Argument(help="A run directory of `ktl edge train`, or of one method of `ktl federate`.")]
+
+
 def export(
-    run: Annotated[
-        Path, typer.Argument(help="A run directory of `ktl edge train`, or of one method of `ktl federate`.")
-    ],
+    run: Run,
     client: Annotated[int | None, typer.Option(help="Of a federation: the client to export, from 0.")] = None,
     out: Annotated[
         Path | None,

@@ -40,7 +40,7 @@ def test_runs_of_both_layouts_have_the_same_settings_in_the_same_form() -> None:
         assert old.keys() <= new.keys()
         assert new["cloud"].keys() - old["cloud"].keys() == {"memory", "space"}  # added since
         assert old["training"].keys() == new["training"].keys()
-        assert {type(old[name]) for name in old} == {type(new[name]) for name in new}
+        assert {type(old[name]) for name in old} == {type(new[name]) for name in old}
         assert old["cloud"]["alignment"] == {"name": "robust", "settings": {}}
         assert is_federation(RELEASED / run) is (kind is FederationConfig)
         assert not is_resumable(RELEASED / run)

@@ -70,10 +70,10 @@ def train_edge(
 ) -> RunResult:
     """Trains one edge, with a cloud's help or (`config.transfer` None) without, into the run directory `out`.
 
-    The folder gets config.json, data.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx, record.json and
-    record.safetensors for a report, and every payload under wire/. With `resume` a run goes on to the same bits as if it
-    had never stopped; one that has ended is read, not written. `task`: `draw(config, out)`, if it is drawn. Raises
-    UsageError if `out` holds another run, or data; DataError for other data; Interrupted after `should_stop`.
+    The folder gets config.json, data.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx, record.json,
+    record.safetensors, and every payload under wire/. With `resume` a run goes on to the same bits as if it had never
+    stopped; one that has ended is read, not written. `task`: `draw(config, out)`, if it is drawn. Raises UsageError if
+    `out` holds another run, or data; DataError for other data; Interrupted after `should_stop`.
     """
     if (config.transfer is None) == (connection is not None):
         raise UsageError("a run needs a cloud connection, unless its transfer is None: then it must have none")

@@ -83,9 +83,22 @@ def federate(
         return read_result(out)
     data = data or data_of(config, out, source)
     folder.start(config, data.manifest)
+    return _trained(config, folder, data, connection, workers, on_round, should_stop)
+
+
+def _trained(
+    config: FederationConfig,
+    folder: RunFolder,
+    data: FederatedData,
+    connection: CloudConnection | None,
+    workers: int | None,
+    on_round: Callable[[Row, dict[int, float]], None],
+    should_stop: Callable[[], bool],
+) -> FederationResult:
+    """The rounds that are left, from the folder's checkpoint on."""
     problem = federated_problem(config, data)
     turnout = Turnout(config, problem)
-    method = _opened(config, problem, out / "wire", connection)
+    method = _opened(config, problem, folder.path / "wire", connection)
     with ExitStack() as stack:
         loop = Loop(
             folder,
@@ -100,8 +113,8 @@ def federate(
             observer=Observer(lambda *_: None, lambda row: on_round(row, loop.scores.accuracies), should_stop),
         )
         rows = loop.run()
-    keep_drawings(out, data, method.exchange)
-    return FederationResult(out, rows, loop.scores.accuracies)
+    keep_drawings(folder.path, data, method.exchange)
+    return FederationResult(folder.path, rows, loop.scores.accuracies)
 
 
 def is_finished(out: Path, config: FederationConfig) -> bool:
