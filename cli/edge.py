@@ -227,7 +227,8 @@ def _show_ended(config: RunConfig, folder: Path, *, as_json: bool) -> bool:
 
     ended = read_ended(config, folder)
     if ended is not None:
-        errors.print(f"{folder} has ended: nothing in it is changed")
+        if not as_json:
+            errors.print(f"{folder} has ended: nothing in it is changed")
         report = folder / "report.html"
         _show(*ended, report if report.is_file() else None, as_json=as_json)
     return ended is not None

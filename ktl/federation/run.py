@@ -79,7 +79,7 @@ def federate(
     if resume and read_manifest(out) is not None:  # it says whether the data is the same, wherever that lies
         config = replace(config, source=load_config(out, FederationConfig).source)
     folder.check(config, resume=resume)
-    if is_finished(out, config):
+    if folder.begun and is_finished(out, config):
         return read_result(out)
     data = data or data_of(config, out, source)
     folder.start(config, data.manifest)
