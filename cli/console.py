@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from types import FrameType
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 from ktl.errors import UsageError
@@ -19,8 +21,13 @@ output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
+MovedData = Annotated[
+    str | None, typer.Option(help="Where the data is now.", show_default="where it was at the training")
+]
+
+
 class Remarks(logging.Handler):
-    """Prints what `ktl.data` logs, each line once: commands read a folder more than once."""
+    """Prints what ktl logs of data, each line once: commands read a folder more than once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,12 +43,14 @@ class Remarks(logging.Handler):
 @contextmanager
 def remarks() -> Iterator[None]:
     """Inside, lines about the data are printed."""
-    log, handler = logging.getLogger("ktl.data"), Remarks()
-    log.addHandler(handler)
+    logs, handler = [logging.getLogger(name) for name in ("ktl.data", "ktl.edge")], Remarks()
+    for log in logs:
+        log.addHandler(handler)
     try:
         yield
     finally:
-        log.removeHandler(handler)
+        for log in logs:
+            log.removeHandler(handler)
 
 
 def check_choice(option: str, value: str, choices: list[str]) -> None:
@@ -53,9 +62,9 @@ def check_choice(option: str, value: str, choices: list[str]) -> None:
 def check_device(name: str) -> None:
     """Raises UsageError for a device that this machine does not have."""
     if name != "cpu":
-        import torch
+        from ktl.learning.process import is_available
 
-        if not getattr(torch, name.partition(":")[0]).is_available():
+        if not is_available(name):
             raise UsageError(f"device is {name!r}: this machine has none that torch can use; leave --device out")
 
 

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from ktl.alignment import ALIGNMENTS
 from ktl.data import check_apart, data_name
 from ktl.edge.settings import RunConfig
 from ktl.errors import CloudUnreachable, UsageError
-from ktl.formatting import in_percent
 from ktl.learning.settings import RECIPES, TrainingConfig
 from ktl.models import MODELS
 from ktl.objectives import TRANSFERS
@@ -26,11 +24,13 @@ from ktl.spaces import SPACES
 from .comparison import summary, table
 from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
 from .console import check_choice, check_device, errors, output, stop_on_signal, unused_folder
+from .evaluate import evaluate
 from .predict import predict
 from .report import write_report_apart
 from .settings import Assignments, Option, assigned, with_options
 
 if TYPE_CHECKING:
+    from ktl.data.fewshot import FewShotTask
     from ktl.edge.compare import Comparison
     from ktl.edge.network.transport import Access
     from ktl.edge.run import RunResult
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="An edge device: train, evaluate, predict.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-Run = Annotated[Path, typer.Argument(help="A run directory of `ktl edge train`.")]
 Recipe = Annotated[str, typer.Option(help=" | ".join(RECIPES))]
 TimeBudget = Annotated[
     float | None,
@@ -50,7 +49,10 @@ TimeBudget = Annotated[
 Out = Annotated[Path | None, typer.Option(help="Run directory.", show_default="runs/<data>-<shots>shot-...")]
 Resume = Annotated[
     Path | None,
-    typer.Option(help="Go on with this run directory and its own settings; only a cloud's token and the like count."),
+    typer.Option(
+        help="Go on with this run directory and its own settings; only a cloud's token and the like count, "
+        "and --data, where its data has moved."
+    ),
 ]
 LocalOnly = Annotated[bool, typer.Option("--local-only", help="Train without a cloud.")]
 OfflineOk = Annotated[bool, typer.Option("--offline-ok", help="Train without the cloud when it cannot be reached.")]
@@ -113,17 +115,20 @@ def train(
 
         config, folder = load_config(resume, RunConfig), resume
         RunFolder(folder).check(config, resume=True)  # before a cloud is made ready or asked for
+        if _show_ended(config, folder, as_json=as_json):
+            return
+        task = _moved_task(config, folder, values.get("data.source"))
     else:
         config = _config(recipe, values | {"cloud.url": cloud} | assigned(assignments), local_only)
         folder = out or unused_folder(f"{data_name(config.data.source)}-{config.data.shots}shot-seed{config.seed}")
         check_apart(config.data.source, folder)
-        config = config if time_budget is None else _in_time(config, time_budget)
+        config, task = (config, None) if time_budget is None else _in_time(config, time_budget)
     elsewhere = None
     if config.cloud.url is not None and config.transfer is not None:
         elsewhere = access(config.cloud.url, token_file, ca_file, patience, insecure)
-    training = _Training(config, folder, elsewhere, resume=resume is not None, quiet=as_json)
+    training = _Training(config, folder, task, elsewhere, resume=resume is not None, quiet=as_json)
     result, comparison = training.run(offline_ok=offline_ok, tensorboard=tensorboard)
-    _show(result, comparison, as_json=as_json)
+    _show(result, comparison, write_report_apart(folder), as_json=as_json)
 
 
 def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
@@ -136,23 +141,34 @@ def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
     return replace(config, transfer=None) if local_only else config
 
 
-def _in_time(config: RunConfig, seconds: float) -> RunConfig:
+def _in_time(config: RunConfig, seconds: float) -> tuple[RunConfig, FewShotTask]:
     from ktl.edge.run import draw
     from ktl.learning.pace import fit_to_time
 
-    fitted = fit_to_time(config, draw(config), seconds)
+    task = draw(config)
+    fitted = fit_to_time(config, task, seconds)
     if fitted != config:
         warmup = 0 if fitted.transfer is None else chosen(fitted.transfer).settings.warmup_steps
         errors.print(f"in {seconds:g} seconds: {warmup} steps on the pairs, {fitted.training.steps} on the shots")
-    return fitted
+    return fitted, task
 
 
 class _Training:
     """A run beside its twin without a cloud, shown while it goes on."""
 
-    def __init__(self, config: RunConfig, folder: Path, elsewhere: Access | None, *, resume: bool, quiet: bool) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        task: FewShotTask | None,
+        elsewhere: Access | None,
+        *,
+        resume: bool,
+        quiet: bool,
+    ) -> None:
         self.config = config
         self.folder = folder
+        self.task = task  # None: not read yet
         self.elsewhere = elsewhere
         self.resume = resume
         self.quiet = quiet
@@ -170,7 +186,7 @@ class _Training:
         with stop_on_signal() as stop, RunProgress(quiet=self.quiet) as progress:
             local = tracked(progress.observer("local only", 1, stop), local_board, config)
             if config.transfer is None:
-                result = train_edge(config, self.folder, resume=self.resume, observer=local)
+                result = train_edge(config, self.folder, task=self.task, resume=self.resume, observer=local)
             else:
                 observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
                 try:
@@ -185,30 +201,54 @@ class _Training:
         return result, comparison
 
     def _beside_local(self, observer: Observer, local: Observer) -> Comparison:
-        from ktl.edge.compare import train_beside_local
+        from ktl.edge.compare import Comparison, train_alone
+        from ktl.edge.record import is_finished
+        from ktl.edge.run import draw, train_edge
 
-        cloud = _cloud(self.config, self.folder, self.elsewhere)
-        comparison = train_beside_local(
-            self.config, self.folder, cloud, resume=self.resume, observer=observer, local_observer=local
-        )
-        _keep_valid_latents(self.config, self.folder, cloud)
-        return comparison
+        config, folder, had_ended = self.config, self.folder, is_finished(self.folder)
+        cloud = _cloud(config, folder, self.elsewhere)
+        self.task = self.task or draw(config, folder)
+        ktl = train_edge(config, folder, cloud, task=self.task, resume=self.resume, observer=observer)
+        if not had_ended:
+            _keep_valid_latents(config, folder, cloud)
+        return Comparison(ktl, train_alone(config, folder, task=self.task, resume=self.resume, observer=local))
 
     def _offline(self, error: CloudUnreachable, local: Observer) -> RunResult:
         from ktl.edge.compare import train_alone
+        from ktl.edge.run import draw
         from ktl.loop.folder import RunFolder
 
         errors.print(f"{error}\ntraining without the cloud; with it later: ktl edge train --resume {self.folder}")
-        RunFolder(self.folder).start(self.config)
-        return train_alone(self.config, self.folder, resume=True, observer=local)
+        task = self.task or draw(self.config, self.folder)
+        RunFolder(self.folder).start(self.config, task.manifest)
+        return train_alone(self.config, self.folder, task=task, resume=True, observer=local)
 
 
-def _show(result: RunResult, comparison: Comparison | None, *, as_json: bool) -> None:
+def _show_ended(config: RunConfig, folder: Path, *, as_json: bool) -> bool:
+    """Shows what a run came to, if it has ended: then there is nothing to go on with, and nothing is written."""
+    from ktl.edge.compare import read_ended
+
+    ended = read_ended(config, folder)
+    if ended is not None:
+        if not as_json:
+            errors.print(f"{folder} has ended: nothing in it is changed")
+        report = folder / "report.html"
+        _show(*ended, report if report.is_file() else None, as_json=as_json)
+    return ended is not None
+
+
+def _moved_task(config: RunConfig, folder: Path, data: str | None) -> FewShotTask | None:
+    """The task of a run whose data is at `data` now; None where it is where it was."""
+    from ktl.edge.run import draw
+
+    return None if data is None else draw(config, folder, data)
+
+
+def _show(result: RunResult, comparison: Comparison | None, report: Path | None, *, as_json: bool) -> None:
     from ktl.data.depth import described
     from ktl.edge.record import read_record
 
     folder = result.out
-    report = write_report_apart(folder)
     weights = read_record(folder).weights
     if as_json:
         print(json.dumps(summary(result, comparison) | {"report": report and str(report), "weights": weights}))
@@ -231,32 +271,7 @@ def _boards(folder: Path, wanted: bool) -> tuple[list[Tracker], list[Tracker]]:
     return [TensorBoardTracker(folder / "tensorboard" / "ktl")], [TensorBoardTracker(folder / "tensorboard" / "local")]
 
 
-@app.command()
-def evaluate(run: Run, as_json: AsJson = False) -> None:
-    """Accuracy of a run on its test images, by class, and what it takes for what."""
-    from ktl.edge.run import evaluate_run
-
-    evaluation, names = evaluate_run(run)
-    if as_json:
-        record = {
-            "accuracy": evaluation.accuracy,
-            "class_accuracy": dict(zip(names, evaluation.class_accuracy, strict=True)),
-            "confusion": evaluation.confusion.tolist(),
-        }
-        print(json.dumps(record))
-        return
-    classes = Table(title=f"test accuracy {in_percent(evaluation.accuracy)}", box=None, pad_edge=False)
-    classes.add_column("class")
-    classes.add_column("accuracy", justify="right")
-    classes.add_column("most often taken for")
-    for index, (name, accuracy) in enumerate(zip(names, evaluation.class_accuracy, strict=True)):
-        wrong = evaluation.confusion[index].clone()
-        wrong[index] = 0
-        taken = f"{names[int(wrong.argmax())]} ({int(wrong.max())} of {int(evaluation.confusion[index].sum())})"
-        classes.add_row(name, in_percent(accuracy), taken if wrong.max() > 0 else "")
-    output.print(classes)
-
-
+app.command()(evaluate)
 app.command()(predict)
 
 

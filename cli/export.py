@@ -13,7 +13,7 @@ from rich.table import Table
 from ktl.errors import UsageError
 from ktl.formatting import in_bytes, in_percent
 
-from .console import output
+from .console import MovedData, errors, output
 
 if TYPE_CHECKING:
     from ktl.edge.export.bundle import Bundle, Parity
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from ktl.edge.export.quantise import Quantisation
 
 
+Run = Annotated[Path, typer.Argument(help="A run directory of `ktl edge train`, or of one method of `ktl federate`.")]
+
+
 def export(
-    run: Annotated[
-        Path, typer.Argument(help="A run directory of `ktl edge train`, or of one method of `ktl federate`.")
-    ],
+    run: Run,
     client: Annotated[int | None, typer.Option(help="Of a federation: the client to export, from 0.")] = None,
     out: Annotated[
         Path | None,
@@ -41,6 +42,7 @@ def export(
         bool, typer.Option("--optimize", help="Store the graph as ONNX Runtime simplifies it.")
     ] = False,
     check: Annotated[bool, typer.Option(help="Compare with torch on the test images.")] = True,
+    data: MovedData = None,
 ) -> None:
     """Write a bundle: the model, its labels, a model card, and a script that needs only ONNX Runtime."""
     from ktl.edge.export.bundle import write_bundle
@@ -53,7 +55,7 @@ def export(
         max_drop=max_drop / 100,
         optimise=optimise,
         check=check,
-        load=_loader(run, client),
+        load=_loader(run, client, data),
     )
     _print_checks(bundle, max_drop)
     output.print(f"bundle: {bundle.out}")
@@ -64,13 +66,15 @@ def export(
 
 
 def _print_checks(bundle: Bundle, max_drop: float) -> None:
+    if bundle.missing is not None and (bundle.quantisation or bundle.parity):
+        errors.print(f"{bundle.missing}; compared on the pictures that the run keeps")
     if bundle.quantisation is not None:
-        _print_quantisation(bundle.quantisation, bundle.calibrated_on, max_drop)
+        _print_quantisation(bundle, bundle.quantisation, max_drop)
     if bundle.parity is not None:
-        _print_parity(bundle.parity)
+        _print_parity(bundle.parity, "test images" if bundle.missing is None else "kept pictures")
 
 
-def _loader(run: Path, client: int | None) -> Callable[[Path], Source]:
+def _loader(run: Path, client: int | None, data: str | None) -> Callable[[Path], Source]:
     """How to read the run: as one edge's, or as a federation's client."""
     from ktl.edge.export.bundle_source import edge_run
     from ktl.run_folder import is_federation
@@ -78,21 +82,22 @@ def _loader(run: Path, client: int | None) -> Callable[[Path], Source]:
     if client is None:
         if is_federation(run):
             raise UsageError(f"{run} is the run of a federation: name one of its clients, as in --client 0")
-        return edge_run
+        return partial(edge_run, data=data)
     from ktl.federation.client_source import federation_client
 
-    return partial(federation_client, client=client)
+    return partial(federation_client, client=client, data=data)
 
 
-def _print_parity(parity: Parity) -> None:
+def _print_parity(parity: Parity, pictures: str) -> None:
     verdict = "the same model as in torch" if parity.holds else "NOT the same model as in torch"
-    agreeing = f"{parity.same_class} of {parity.images} test images in the same class"
+    agreeing = f"{parity.same_class} of {parity.images} {pictures} in the same class"
     output.print(f"{verdict}: {agreeing}, probabilities at most {parity.largest_difference:.1e} apart")
 
 
-def _print_quantisation(quantisation: Quantisation, calibrated_on: str, max_drop: float) -> None:
+def _print_quantisation(bundle: Bundle, quantisation: Quantisation, max_drop: float) -> None:
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "test accuracy", "size", "one picture, p50", "p99"):
+    measured = "test accuracy" if bundle.missing is None else "float32's class"
+    for heading in ("", measured, "size", "one picture, p50", "p99"):
         table.add_column(heading, justify="left" if heading == "" else "right")
     for name, model in (("float32", quantisation.before), ("int8", quantisation.after)):
         latency = model.latency
@@ -100,7 +105,7 @@ def _print_quantisation(quantisation: Quantisation, calibrated_on: str, max_drop
         table.add_row(name, in_percent(model.accuracy), in_bytes(model.size), *times)
     output.print(table)
     if quantisation.calibration is not None:
-        output.print(f"int8, calibrated on {calibrated_on} by {quantisation.calibration}")
+        output.print(f"int8, calibrated on {bundle.calibrated_on} by {quantisation.calibration}")
     else:
         drop = 100 * (quantisation.before.accuracy - quantisation.after.accuracy)
         output.print(f"int8 loses {drop:.1f} points, over --max-drop {max_drop:g}: the bundle has the float32 model")

@@ -14,6 +14,7 @@ from ktl.errors import CheckpointError
 
 LAYOUT = 2
 CONFIG, CHECKPOINT, METRICS = "config.json", "checkpoint.safetensors", "metrics.jsonl"
+DATA = "data.json"  # what a run was made of
 DRAWINGS = "drawings.safetensors"  # of a federation that pooled: what its cloud could draw
 TRANSFER_SETTINGS = (  # that ktl 0.1.0 had for every objective on pairs
     "warmup_steps",
@@ -59,12 +60,17 @@ def is_federation(run: Path) -> bool:
 
 def is_run_folder(folder: Path) -> bool:
     """Whether a folder is a run of any kind, begun or finished, or a bundle: none of its files are anyone's data."""
-    if (folder / "labels.json").is_file() and (folder / "card.md").is_file():
+    if is_bundle(folder):
         return True
     table = _config(folder)
     return table.get("layout") == LAYOUT or bool(
         table and any((folder / name).is_file() for name in (METRICS, CHECKPOINT))
     )
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is what `ktl export` wrote."""
+    return (folder / "labels.json").is_file() and (folder / "card.md").is_file()
 
 
 def _config(run: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ ALLOWED = {
 }
 # within a room that has rooms of its own: which may import which; "" is what lies in the room itself
 INNER = {
-    "edge": {"onnx": set(), "network": set(), "inference": set(), "": {"onnx"}, "export": {"", "onnx"}},
+    "edge": {"onnx": set(), "network": set(), "inference": set(), "": {"onnx", "inference"}, "export": {"", "onnx"}},
     "generators": {
         "networks": set(),
         "": {"networks", "official", "diffusion", "pool"},  # a registry loads what it lists, when it is asked for

@@ -12,6 +12,7 @@ from ktl.registry import Registry, is_import_path
 
 if TYPE_CHECKING:
     from ktl.data.dataset import Dataset
+    from ktl.data.hold_out import HoldOut
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +39,16 @@ DATASETS = Registry(
 )
 
 
-def load_dataset(source: str, image_size: int | None = None, *, skip_damaged: bool = False) -> Dataset:
+def load_dataset(
+    source: str, image_size: int | None = None, *, skip_damaged: bool = False, hold_out: HoldOut | None = None
+) -> Dataset:
     """Opens a data set: one of ktl's names, a folder of class folders, an .npz file, a name that an installed package
     registers as an entry point of `ktl.datasets`, or `module:function`.
 
     `image_size` in pixels; None keeps the data's own (32 for folders). Unreadable files of a folder are refused, unless
-    `skip_damaged`. A file or folder that exists is never taken for a package's name or for `module:function`; beside
-    one that is called as ktl's own is, ktl's own is opened, and a logged line says so.
+    `skip_damaged`; `hold_out` says which are tested on where it has no splits (`ktl.data.hold_out`). A file or folder
+    that exists is never taken for a package's name or for `module:function`; beside one that is called as ktl's own is,
+    ktl's own is opened, and a logged line says so.
 
     A package provides a function of `image_size` (int or None) that returns a `ktl.data.dataset.Dataset` with images
     of that size; its docstring's first line is what `ktl datasets` says. `ktl.data.in_memory.from_arrays` makes one of
@@ -60,7 +64,7 @@ def load_dataset(source: str, image_size: int | None = None, *, skip_damaged: bo
             "--data %s is the data set that ktl knows by this name; for what lies here write ./%s", source, source
         )
     elif path.exists():
-        return _from_path(path, image_size, skip_damaged)
+        return _from_path(path, image_size, skip_damaged, hold_out)
     if source not in DATASETS.names() and not is_import_path(source):
         raise _unknown(source)
     dataset: Dataset = DATASETS.load(source)(image_size)
@@ -94,11 +98,12 @@ def check_apart(source: str, out: Path) -> None:
         )
 
 
-def _from_path(path: Path, image_size: int | None, skip_damaged: bool) -> Dataset:
+def _from_path(path: Path, image_size: int | None, skip_damaged: bool, hold_out: HoldOut | None) -> Dataset:
     if path.is_dir():
+        from ktl.data.hold_out import by_content
         from ktl.data.image_folder import load_folder
 
-        return load_folder(path, image_size, skip_damaged=skip_damaged)
+        return load_folder(path, image_size, skip_damaged=skip_damaged, hold_out=hold_out or by_content)
     if path.suffix == ".npz":
         from ktl.data.npz import load_bundle
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ktl.data.depth import measured_ranges
 from ktl.data.images import Images, read_image
+from ktl.data.manifest import Files
 from ktl.data.reading import Ranges
 from ktl.errors import DataError
 
@@ -41,6 +42,7 @@ class Dataset:
     `name` is what reports call it. `class_names` has at least two names. `image_size` in pixels: all images are square
     and of this size. `channels` is 1 (grey) or 3 (RGB). Each split has at least one image of every
     class. On `calibration`, if there is one, probabilities are made honest; nothing is tested on it.
+    `files` are those of a folder, which a run keeps the digests of.
     Raises DataError, naming the data set and what is wrong with it.
     """
 
@@ -51,6 +53,7 @@ class Dataset:
     train: Split
     test: Split
     calibration: Split | None = None
+    files: Files = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.class_names) < 2:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ktl.data.dataset import Dataset, Split, ranges_of, read_by
+from ktl.data.manifest import Files, Manifest, arrays_digest
 from ktl.data.reading import Ranges
 from ktl.errors import DataError, UsageError
 from ktl.seeds import derive
@@ -19,7 +20,8 @@ from ktl.seeds import derive
 class FewShotTask:
     """Images uint8 (n, c, size, size); labels (n,) int64, indices into class_names; None where no split is for them.
 
-    `ranges` are what deep picture files among them were read by (`ktl.data.depth`).
+    `ranges` are what deep picture files among them were read by (`ktl.data.depth`); `files` those of the folder that it
+    was drawn from, if it was one.
     """
 
     class_names: list[str]
@@ -30,6 +32,24 @@ class FewShotTask:
     calibration_images: Tensor | None = None
     calibration_labels: Tensor | None = None
     ranges: Ranges = field(default_factory=dict)
+    files: Files = field(default_factory=dict)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What a run on it keeps, so as to know the same data again."""
+        if self.files:
+            return Manifest(self.class_names, self.files)
+        parts = {
+            "shots": (self.shot_images, self.shot_labels),
+            "test images": (self.test_images, self.test_labels),
+            "calibration images": (self.calibration_images, self.calibration_labels),
+        }
+        arrays = {
+            what: arrays_digest(images.numpy(), labels.numpy())
+            for what, (images, labels) in parts.items()
+            if images is not None and labels is not None
+        }
+        return Manifest(self.class_names, arrays=arrays)
 
 
 def draw_task(
@@ -60,6 +80,7 @@ def draw_task(
         calibration_images=images,
         calibration_labels=labels,
         ranges=ranges,
+        files=dataset.files,
     )
 
 
@@ -71,6 +92,11 @@ def _draw_shots(dataset: Dataset, class_index: int, shots: int, rng: np.random.G
             f"class {name!r} has {len(candidates)} train images, fewer than --shots {shots}; add images or lower it"
         )
     return rng.choice(candidates, shots, replace=False)
+
+
+def read_split(split: Split, ranges: Ranges) -> tuple[Tensor, Tensor]:
+    """All its images uint8 (n, c, size, size), deep files read by `ranges`, and labels (n,) int64."""
+    return _read(split, np.arange(len(split.labels)), np.unique(split.labels), ranges)
 
 
 def _read_all(split: Split, classes: NDArray[np.int64], ranges: Ranges) -> tuple[Tensor, Tensor]:

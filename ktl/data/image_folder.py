@@ -10,39 +10,88 @@ import numpy as np
 from ktl.data.class_folders import ClassFiles, class_files
 from ktl.data.damaged import without_damaged
 from ktl.data.dataset import Dataset, FileImages, Split
+from ktl.data.hold_out import HoldOut, by_content
+from ktl.data.manifest import Manifest, digests_of
 from ktl.data.photos import LeftOut, look_into
 from ktl.data.split_folders import split_folders
 from ktl.errors import DataError
 
 DEFAULT_SIZE = 32  # pixels
-TEST_SHARE = 0.25  # of each class, where the folder has no test/ of its own
+SPLITS = ("train", "test", "calibration")
 
 log = logging.getLogger(__name__)
 
 
-def load_folder(path: Path, image_size: int | None, channels: int = 3, *, skip_damaged: bool = False) -> Dataset:
+def load_folder(
+    path: Path,
+    image_size: int | None,
+    channels: int = 3,
+    *,
+    skip_damaged: bool = False,
+    hold_out: HoldOut = by_content,
+) -> Dataset:
     """A folder of class folders; class names are the folders' names, sorted.
 
-    Without folders of splits, a quarter of each class (at least one image) is held out, the same quarter every time.
+    Without folders of splits, `hold_out` says which images are tested on; see `ktl.data.hold_out`.
     Lines are logged that say which splits were taken and what was left out. Raises DataError for an empty or missing
     class folder, naming it, and for unreadable files, naming them all, unless `skip_damaged`.
     """
-    size, left_out = image_size or DEFAULT_SIZE, LeftOut()
+    found = without_damaged(_parts(path), skip=skip_damaged)
+    parts = hold_out(found[0]) if len(found) == 1 else found
+    return _dataset(path, dict(zip(SPLITS, parts, strict=False)), image_size, channels)
+
+
+def load_kept(path: Path, manifest: Manifest, image_size: int | None, channels: int = 3) -> Dataset:
+    """The files that a run was made of, in the folder where they are now. Raises what `Manifest.located` raises."""
+    return _dataset(path, manifest.located(path, list(manifest.files)), image_size, channels)
+
+
+def files_to_test(path: Path, *, skip_damaged: bool = False) -> ClassFiles:
+    """What a model that was made elsewhere is tested on: a folder's test split, or all of one without splits.
+
+    Raises what `load_folder` raises.
+    """
+    parts = _parts(path)
+    (tested,) = without_damaged([parts[min(1, len(parts) - 1)]], skip=skip_damaged)
+    return tested
+
+
+def split_of(classes: ClassFiles, size: int, channels: int = 3) -> Split:
+    """The images of some classes, class after class; labels in their order. `size` in pixels."""
+    files = [file for found in classes.values() for file in found]
+    labels = np.repeat(np.arange(len(classes)), [len(found) for found in classes.values()]).astype(np.int64)
+    return Split(FileImages(files, size, channels), labels)
+
+
+def _parts(path: Path) -> list[ClassFiles]:
+    """All images, or those to train, to test and, where a folder is for it, to calibrate; says what is left out."""
+    left_out = LeftOut()
     splits = split_folders(path, look_into(path, LeftOut())[1])
     if splits is None:
-        found = [class_files(path, left_out)]
+        parts = [class_files(path, left_out)]
     else:
         log.warning("%s: %s", path, splits)
         look_into(path, left_out)
-        found = [class_files(folder, left_out) for folder in splits.folders]
-        for folder, part in zip(splits.folders[1:], found[1:], strict=True):
-            _check_same(splits.train, found[0], folder, part)
+        parts = [class_files(folder, left_out) for folder in splits.folders]
+        for folder, part in zip(splits.folders[1:], parts[1:], strict=True):
+            _check_same(splits.train, parts[0], folder, part)
     left_out.say(path)
-    found = without_damaged(found, skip=skip_damaged)
-    parts = _hold_out(found[0]) if splits is None else found
-    names = sorted(parts[0])
-    train, test, *calibration = (_split(part, names, size, channels) for part in parts)
-    return Dataset(path.resolve().name, names, size, channels, train, test, *calibration)
+    return parts
+
+
+def _dataset(path: Path, parts: dict[str, ClassFiles], image_size: int | None, channels: int) -> Dataset:
+    size = image_size or DEFAULT_SIZE
+    splits = {name: split_of(part, size, channels) for name, part in parts.items()}
+    return Dataset(
+        name=path.resolve().name,
+        class_names=list(parts["train"]),
+        image_size=size,
+        channels=channels,
+        train=splits["train"],
+        test=splits["test"],
+        calibration=splits.get("calibration"),
+        files=digests_of(path, parts),
+    )
 
 
 def _check_same(train: Path, one: ClassFiles, tested: Path, other: ClassFiles) -> None:
@@ -50,20 +99,3 @@ def _check_same(train: Path, one: ClassFiles, tested: Path, other: ClassFiles) -
     if odd:
         where = tested if odd[0] in one else train
         raise DataError(f"class {odd[0]!r} is missing in {where}; all splits need every class")
-
-
-def _hold_out(classes: ClassFiles) -> list[ClassFiles]:
-    train, test = {}, {}
-    for name, files in classes.items():
-        if len(files) < 2:
-            raise DataError(f"class {name!r} has a single image; it needs one to train and one to test")
-        shuffled = [files[i] for i in np.random.default_rng(0).permutation(len(files))]
-        tested = max(1, round(TEST_SHARE * len(files)))
-        train[name], test[name] = sorted(shuffled[tested:]), sorted(shuffled[:tested])
-    return [train, test]
-
-
-def _split(classes: ClassFiles, names: list[str], size: int, channels: int) -> Split:
-    files = [file for name in names for file in classes[name]]
-    labels = np.repeat(np.arange(len(names)), [len(classes[name]) for name in names]).astype(np.int64)
-    return Split(FileImages(files, size, channels), labels)

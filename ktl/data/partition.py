@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ktl.data.dataset import Dataset, ranges_of, read_by
 from ktl.data.fewshot import FewShotTask
+from ktl.data.manifest import Files, Manifest, arrays_digest
 from ktl.data.reading import Ranges
 from ktl.data.settings import PartitionConfig
 from ktl.errors import DataError, UsageError
@@ -45,6 +46,14 @@ class FederatedData:
     labels: Tensor
     clients: list[ClientIndex]
     ranges: Ranges = field(default_factory=dict)  # of deep picture files, on all images to train on
+    files: Files = field(default_factory=dict)  # of the folder that it is, if it is one
+
+    @property
+    def manifest(self) -> Manifest:
+        """What a run on it keeps, so as to know the same data again."""
+        if self.files:
+            return Manifest(self.class_names, self.files)
+        return Manifest(self.class_names, arrays={"images": arrays_digest(self.images.numpy(), self.labels.numpy())})
 
     def task(self, client: int) -> FewShotTask:
         """What client number `client` learns; its classes are all classes, so that edges agree on indices."""
@@ -82,6 +91,7 @@ def share_out(dataset: Dataset, config: PartitionConfig, seed: int) -> Federated
         torch.from_numpy(labels),
         partition(labels, config, seed),
         ranges,
+        dataset.files,
     )
 
 

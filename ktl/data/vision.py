@@ -40,7 +40,7 @@ class VisionSource:
         sources = [self._open(part) for part in ("train", "test")]
         splits = [Split(VisionImages(source, size, self.channels), _labels(source)) for source in sources]
         names = getattr(sources[1], "classes", None) or [str(i) for i in range(int(splits[0].labels.max()) + 1)]
-        return Dataset(self.name, [str(n) for n in names], size, self.channels, *splits)
+        return Dataset(self.name, [str(n) for n in names], size, self.channels, train=splits[0], test=splits[1])
 
     def _open(self, part: str) -> Any:
         import torchvision

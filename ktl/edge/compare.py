@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ktl.data.fewshot import FewShotTask
-from ktl.edge.run import RunResult, draw, train_edge
+from ktl.edge.record import is_finished
+from ktl.edge.run import RunResult, draw, read_result, train_edge
 from ktl.edge.settings import RunConfig
 from ktl.loop.connection import CloudConnection
 from ktl.loop.rounds import Interrupted, Observer
+
+LOCAL = "local-only"  # the folder of the same training without a cloud, in a run's
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ def train_beside_local(
     local_observer: Observer = Observer(),
 ) -> Comparison:
     """`train_edge` into `out`, then the same without a cloud into `out/local-only`. Raises as `train_edge` does."""
-    task = draw(config) if task is None else task
+    if task is None and not (is_finished(out) and is_finished(out / LOCAL)):
+        task = draw(config, out)
     ktl = train_edge(config, out, connection, task=task, resume=resume, observer=observer)
     return Comparison(ktl, train_alone(config, out, task=task, resume=resume, observer=local_observer))
 
@@ -53,6 +57,14 @@ def train_alone(
     training = replace(config.training, epochs=config.training.epochs or config.rounds)  # as many in its one round
     alone = replace(config, transfer=None, rounds=1, training=training)
     try:
-        return train_edge(alone, out / "local-only", task=task, resume=resume, observer=observer)
+        return train_edge(alone, out / LOCAL, task=task, resume=resume, observer=observer)
     except Interrupted as error:
         raise Interrupted(f"stopped in the run without a cloud; go on with: ktl edge train --resume {out}") from error
+
+
+def read_ended(config: RunConfig, out: Path) -> tuple[RunResult, Comparison | None] | None:
+    """What the trainings of `config` in `out` came to, if all have ended. Raises CheckpointError for damaged ones."""
+    if not is_finished(out) or (config.transfer is not None and not is_finished(out / LOCAL)):
+        return None
+    result = read_result(out)
+    return result, None if config.transfer is None else Comparison(result, read_result(out / LOCAL))

@@ -70,6 +70,11 @@ def describe_environment(device: str, threads: int) -> dict[str, str]:
     return {"python": sys.version.split()[0], "machine": machine, "device": device, "threads": str(threads)} | versions
 
 
+def is_finished(run: Path) -> bool:
+    """Whether a training has ended in this folder: its model is what it writes last."""
+    return (run / "record.json").is_file() and (run / "model.onnx").is_file()
+
+
 def write_record(out: Path, record: Record) -> None:
     """Writes record.json and record.safetensors. Raises CheckpointError when they cannot be written."""
     facts = {name: value for name, value in vars(record).items() if name != "arrays"}

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ktl.checkpoint import load_checkpoint
 from ktl.data import check_apart, load_dataset
-from ktl.data.fewshot import FewShotTask, draw_task
+from ktl.data.fewshot import FewShotTask, draw_task, read_split
+from ktl.data.hold_out import by_content, by_number
+from ktl.data.image_folder import load_kept, split_of
+from ktl.data.manifest import read_manifest
 from ktl.data.reading import Ranges
 from ktl.edge.calibration import temperature_for
 from ktl.edge.onnx.model_file import ModelFacts, PictureClassifier, export_onnx
-from ktl.edge.record import Record, cloud_arrays, describe_environment, read_record, result_arrays, write_record
+from ktl.edge.record import (
+    Record,
+    cloud_arrays,
+    describe_environment,
+    is_finished,
+    read_record,
+    result_arrays,
+    write_record,
+)
 from ktl.edge.settings import RunConfig
-from ktl.errors import UsageError
+from ktl.errors import DataError, UsageError
 from ktl.files import Row, write_json
 from ktl.learning.evaluation import Evaluation
 from ktl.learning.learner import EdgeLearner
-from ktl.learning.process import prepare_process
+from ktl.learning.process import is_available, prepare_process
 from ktl.loop.connection import CloudConnection
 from ktl.loop.exchange import CloudExchange, session_request
 from ktl.loop.folder import RunFolder, load_config
@@ -56,20 +70,22 @@ def train_edge(
 ) -> RunResult:
     """Trains one edge, with a cloud's help or (`config.transfer` None) without, into the run directory `out`.
 
-    The folder gets config.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx, what a report shows
-    (record.json, record.safetensors) and, under wire/, every payload sent and received. With `resume` a run goes on
-    where it was; the result is the same to the bit as if it had never stopped. `task`: `draw(config)`, if it is drawn.
-    Raises UsageError if `out` holds a run that was not to be resumed, or data; Interrupted after `should_stop`.
+    The folder gets config.json, data.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx, record.json,
+    record.safetensors, and every payload under wire/. With `resume` a run goes on to the same bits as if it had never
+    stopped; one that has ended is read, not written. `task`: `draw(config, out)`, if it is drawn. Raises UsageError if
+    `out` holds another run, or data; DataError for other data; Interrupted after `should_stop`.
     """
     if (config.transfer is None) == (connection is not None):
         raise UsageError("a run needs a cloud connection, unless its transfer is None: then it must have none")
     folder = RunFolder(out, resume_by=f"ktl edge train --resume {out}")
     folder.check(config, resume=resume)
+    if is_finished(out):
+        return read_result(out)
     check_apart(config.data.source, out)
     prepare_process(config.threads)
-    task = draw(config) if task is None else task
+    task = draw(config, out) if task is None else task
     run = EdgeRun(config, task, out, connection)
-    folder.start(config)
+    folder.start(config, task.manifest)
     write_json(out / "labels.json", task.class_names)
     loop = Loop(
         folder,
@@ -82,31 +98,94 @@ def train_edge(
         save_every=CHECKPOINT_SECONDS,
         observer=observer,
     )
-    rows = loop.run()
-    return RunResult(out, rows, run.finish(loop.trace), task.ranges)
+    return RunResult(out, loop.run(), run.finish(loop.trace), task.ranges)
 
 
-def load_run(out: Path) -> EdgeLearner:
-    """A run's saved model with its task and config. Raises CheckpointError."""
+def read_result(out: Path) -> RunResult:
+    """What a finished run came to, from its folder alone. Raises CheckpointError for a damaged one."""
+    record, folder = read_record(out), RunFolder(out)
+    _, progress = folder.load()
+    if "rows" not in progress:
+        raise folder.misfit(KeyError("rows"))
+    labels, predicted = (torch.from_numpy(record.arrays[name]) for name in ("labels", "predicted"))
+    classes = len(record.class_names)
+    confusion = torch.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    return RunResult(out, progress["rows"], Evaluation(confusion), record.ranges)
+
+
+def load_run(out: Path, task: FewShotTask | None = None) -> EdgeLearner:
+    """A run's saved model with its config and its task, or another one of the same classes and size.
+
+    On the CPU where this machine has not the device that it was trained on. Raises CheckpointError, and DataError as
+    `draw` does.
+    """
     config = load_config(out, RunConfig)
     prepare_process(config.threads)
     tensors, _ = load_checkpoint(out / CHECKPOINT)
-    ranges = read_record(out).ranges if (out / "record.json").is_file() else None
-    learner = EdgeLearner(draw(config, ranges), config, etf_seed=config.seed, trained=True)
+    config = config if is_available(config.device) else replace(config, device="cpu")
+    task = draw(config, out) if task is None else task
+    learner = EdgeLearner(task, config, etf_seed=config.seed, trained=True)
     learner.restore_model(tensors)
     return learner
 
 
-def evaluate_run(out: Path) -> tuple[Evaluation, list[str]]:
-    """Evaluates a run's saved model on its own test images; returns class names too. Raises CheckpointError."""
-    learner = load_run(out)
+def evaluate_run(out: Path, data: str | None = None) -> tuple[Evaluation, list[str]]:
+    """Evaluates a run's saved model on its own test images; returns class names too.
+
+    `data`: where they are now, if not where they were. Raises CheckpointError, and DataError as `draw` does.
+    """
+    learner = load_run(out, task_to_test(out, data))
     return learner.evaluate(), learner.task.class_names
 
 
-def draw(config: RunConfig, ranges: Ranges | None = None) -> FewShotTask:
-    """The few-shot task that a run of `config` learns; deep pictures by `ranges`, or measured if None."""
-    dataset = load_dataset(config.data.source, config.data.image_size, skip_damaged=config.data.skip_damaged)
-    return draw_task(dataset, shots=config.data.shots, ways=config.data.ways, seed=config.seed, ranges=ranges)
+def draw(config: RunConfig, run: Path | None = None, data: str | None = None) -> FewShotTask:
+    """The few-shot task that a run of `config` learns, or that the run in the folder `run` has begun to learn.
+
+    `data`: where that one's data is now. Raises UsageError and DataError, also for data that is no longer as it was.
+    """
+    settings, source = config.data, data or config.data.source
+    kept = None if run is None else read_manifest(run)
+    if kept is not None and kept.files:
+        dataset = load_kept(Path(source), kept, settings.image_size)
+    else:
+        begun = run is not None and RunFolder(run).begun
+        hold_out = by_number if begun else partial(by_content, to_train=settings.shots)
+        try:
+            dataset = load_dataset(source, settings.image_size, skip_damaged=settings.skip_damaged, hold_out=hold_out)
+        except UsageError as error:
+            if kept is None:
+                raise
+            raise DataError(f"the data of this run is not here ({error}); name where it is now by --data") from error
+    ranges = read_record(run).ranges if run is not None and (run / "record.json").is_file() else None
+    task = draw_task(dataset, shots=settings.shots, ways=settings.ways, seed=config.seed, ranges=ranges)
+    if kept is not None:
+        kept.check(task.manifest, source)
+    return task
+
+
+def task_to_test(out: Path, data: str | None = None) -> FewShotTask:
+    """The task of the run in `out`; of a finished one of a folder only the test images are read. Raises as `draw`."""
+    config, kept = load_config(out, RunConfig), read_manifest(out)
+    if kept is None or not kept.files or not is_finished(out):
+        return draw(config, out, data)
+    record = read_record(out)
+    files = kept.located(Path(data or config.data.source), ["test"])["test"]
+    size, channels = record.arrays["shots"].shape[2:]
+    split = split_of({name: files[name] for name in kept.class_names}, size, channels)
+    images, labels = read_split(split, record.ranges)
+    return replace(kept_task(record), test_images=images, test_labels=labels)
+
+
+def kept_task(record: Record) -> FewShotTask:
+    """What a finished run keeps of its pictures, in place of its data: some shots, and the same with its surest
+    mistakes to test on.
+    """
+    arrays = {name: torch.from_numpy(array) for name, array in record.arrays.items()}
+    shots, mistakes = (arrays[name].permute(0, 3, 1, 2).contiguous() for name in ("shots", "mistakes"))
+    labels = arrays["shots_labels"], arrays["labels"][arrays["mistakes_index"]]
+    return FewShotTask(
+        record.class_names, shots, labels[0], torch.cat([shots, mistakes]), torch.cat(labels), ranges=record.ranges
+    )
 
 
 class EdgeRun:

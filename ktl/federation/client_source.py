@@ -18,12 +18,12 @@ from ktl.registry import chosen
 from ktl.shared_space.pooled_model import PooledModel
 
 
-def federation_client(run: Path, client: int) -> Source:
-    """Client `client` of the federation in `run`; raises what `trained_client` raises.
+def federation_client(run: Path, client: int, data: str | None = None) -> Source:
+    """Client `client` of the federation in `run`, whose data is at `data` now; raises what `trained_client` raises.
 
     Its probabilities are the softmax of the method's scores as they are: no temperature is fitted.
     """
-    trained = trained_client(run, client)
+    trained = trained_client(run, client, data)
     task, model = trained.learner.task, trained.predictor
     channels, size = task.shot_images.shape[1:3]
     facts = ModelFacts(task.class_names, size, channels, temperature=1.0, ranges=task.ranges)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,19 +13,22 @@ import torch
 from ktl.cloud.embedded import embedded_cloud
 from ktl.data import check_apart, load_dataset
 from ktl.data.fewshot import FewShotTask
+from ktl.data.hold_out import HoldOut, by_content, by_number
+from ktl.data.image_folder import load_kept
+from ktl.data.manifest import read_manifest
 from ktl.data.partition import FederatedData, share_out
 from ktl.data.partition_files import load_partition
 from ktl.data.settings import PartitionConfig
-from ktl.errors import DataError
+from ktl.errors import CheckpointError, DataError
 from ktl.federation.drawings import keep_drawings
 from ktl.federation.processes import Processes, federated_edges, make_method
 from ktl.federation.settings import FederationConfig
-from ktl.files import Row
+from ktl.files import Row, read_rows
 from ktl.learning.process import prepare_process
 from ktl.loop.clients import Clients
 from ktl.loop.connection import CloudConnection
 from ktl.loop.exchange import CloudExchange, session_request
-from ktl.loop.folder import RunFolder
+from ktl.loop.folder import RunFolder, load_config
 from ktl.loop.rounds import Loop, Observer, Round, Scores
 from ktl.machine import cores
 from ktl.methods import METHODS
@@ -33,6 +36,7 @@ from ktl.methods.base import Method, Problem
 from ktl.methods.message import Message
 from ktl.models import model_group
 from ktl.registry import chosen
+from ktl.run_folder import METRICS
 from ktl.seeds import stream
 
 CHECKPOINT_SECONDS = 20.0
@@ -67,15 +71,34 @@ def federate(
 
     None stands for: `data` shared out from `config`, a `connection` to a cloud in this process, `workers` processes by
     core (0: this process). With `resume` the numbers are the same to the bit as if the run had never stopped; another
-    configuration is refused. Raises UsageError, DataError, CloudError, or Interrupted after `should_stop`.
+    configuration is refused, but for where the same data is, and a run that has ended is read, not written. Raises
+    UsageError, CloudError, DataError also for data that is no longer as it was, or Interrupted after `should_stop`.
     """
     folder = RunFolder(out, resume_by="--resume with the same options")
+    source = config.source
+    if resume and read_manifest(out) is not None:  # it says whether the data is the same, wherever that lies
+        config = replace(config, source=load_config(out, FederationConfig).source)
     folder.check(config, resume=resume)
-    data = data or data_of(config, out)
-    folder.start(config)
+    if folder.begun and is_finished(out, config):
+        return read_result(out)
+    data = data or data_of(config, out, source)
+    folder.start(config, data.manifest)
+    return _trained(config, folder, data, connection, workers, on_round, should_stop)
+
+
+def _trained(
+    config: FederationConfig,
+    folder: RunFolder,
+    data: FederatedData,
+    connection: CloudConnection | None,
+    workers: int | None,
+    on_round: Callable[[Row, dict[int, float]], None],
+    should_stop: Callable[[], bool],
+) -> FederationResult:
+    """The rounds that are left, from the folder's checkpoint on."""
     problem = federated_problem(config, data)
     turnout = Turnout(config, problem)
-    method = _opened(config, problem, out / "wire", connection)
+    method = _opened(config, problem, folder.path / "wire", connection)
     with ExitStack() as stack:
         loop = Loop(
             folder,
@@ -90,8 +113,23 @@ def federate(
             observer=Observer(lambda *_: None, lambda row: on_round(row, loop.scores.accuracies), should_stop),
         )
         rows = loop.run()
-    keep_drawings(out, data, method.exchange)
-    return FederationResult(out, rows, loop.scores.accuracies)
+    keep_drawings(folder.path, data, method.exchange)
+    return FederationResult(folder.path, rows, loop.scores.accuracies)
+
+
+def is_finished(out: Path, config: FederationConfig) -> bool:
+    """Whether the federation in a folder has done its last round."""
+    try:
+        rows = read_rows(out / METRICS)
+    except CheckpointError:  # none yet, or going on writes them anew
+        return False
+    return len(rows) >= config.rounds or stale(rows, config.patience)
+
+
+def read_result(out: Path) -> FederationResult:
+    """What a finished federation came to, from its metrics. Raises CheckpointError for damaged ones."""
+    rows = read_rows(out / METRICS)
+    return FederationResult(out, rows, {int(client): accuracy for client, accuracy in rows[-1]["by_client"].items()})
 
 
 def _opened(config: FederationConfig, problem: Problem, wire: Path, connection: CloudConnection | None) -> Method:
@@ -115,21 +153,39 @@ def _clients(
     return federated_edges(config, problem, tasks)
 
 
-def data_of(config: FederationConfig, out: Path) -> FederatedData:
-    """What the clients of the federation in `out` hold. Raises UsageError and DataError, also for data in `out`."""
-    check_apart(config.source, out)
-    return federated_data(
-        config.source, config.image_size, config.partition, config.seed, skip_damaged=config.skip_damaged
+def data_of(config: FederationConfig, out: Path, source: str | None = None) -> FederatedData:
+    """What the clients of the federation in `out` hold, exactly what they held if it has begun.
+
+    `source`: where its data is now, if not where it was. Raises UsageError and DataError, also for data in `out` and
+    for data that is no longer as it was.
+    """
+    source = source or config.source
+    check_apart(source, out)
+    kept = read_manifest(out)
+    if kept is not None and kept.files:
+        return share_out(load_kept(Path(source), kept, config.image_size), config.partition, config.seed)
+    hold_out = by_number if RunFolder(out).begun else by_content
+    data = federated_data(
+        source, config.image_size, config.partition, config.seed, skip_damaged=config.skip_damaged, hold_out=hold_out
     )
+    if kept is not None:
+        kept.check(data.manifest, source)
+    return data
 
 
 def federated_data(
-    source: str, image_size: int | None, partition: PartitionConfig, seed: int, *, skip_damaged: bool = False
+    source: str,
+    image_size: int | None,
+    partition: PartitionConfig,
+    seed: int,
+    *,
+    skip_damaged: bool = False,
+    hold_out: HoldOut = by_content,
 ) -> FederatedData:
     """A saved partition's folder as it is, or a data set shared out to clients."""
     if (Path(source) / "train" / "0.npz").is_file():
         return load_partition(Path(source))
-    return share_out(load_dataset(source, image_size, skip_damaged=skip_damaged), partition, seed)
+    return share_out(load_dataset(source, image_size, skip_damaged=skip_damaged, hold_out=hold_out), partition, seed)
 
 
 def federated_problem(config: FederationConfig, data: FederatedData) -> Problem:

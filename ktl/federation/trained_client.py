@@ -61,11 +61,12 @@ class KeptSession:
     pool = exchange
 
 
-def trained_client(run: Path, client: int) -> TrainedClient:
+def trained_client(run: Path, client: int, data: str | None = None) -> TrainedClient:
     """Client number `client`, from 0, with its images, weights, pairs and the method's predictor.
 
-    `run`: the folder of one method. Raises UsageError for a folder that is no federation's, or a client that is not in
-    it, did not train or has no test image; CheckpointError for an unfinished or damaged run.
+    `run`: the folder of one method; `data`: where its data is now, if not where it was. Raises UsageError for a folder
+    that is no federation's, or a client that is not in it, did not train or has no test image; CheckpointError for an
+    unfinished or damaged run; DataError for data that is no longer as it was.
     """
     settings_table(run)  # says it where there is no run at all
     if not is_federation(run):
@@ -74,14 +75,14 @@ def trained_client(run: Path, client: int) -> TrainedClient:
     prepare_process(1)
     folder = RunFolder(run)
     tensors, progress = folder.load()
-    data = data_of(config, run)
-    if not 0 <= client < len(data.clients):
-        raise UsageError(f"--client is {client}: {run} has clients 0 to {len(data.clients) - 1}")
-    task = data.task(client)
+    shares = data_of(config, run, data)
+    if not 0 <= client < len(shares.clients):
+        raise UsageError(f"--client is {client}: {run} has clients 0 to {len(shares.clients) - 1}")
+    task = shares.task(client)
     for what, labels in (("training", task.shot_labels), ("test", task.test_labels)):
         if len(labels) == 0:
             raise UsageError(f"client {client} of {run} has no {what} image: name another --client")
-    problem = federated_problem(config, data)
+    problem = federated_problem(config, shares)
     method = make_method(config, problem)
     edges = federated_edges(config, problem, {client: task})
     try:

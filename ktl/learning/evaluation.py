@@ -34,10 +34,10 @@ class Evaluation:
         return self.right / self.tested
 
     @property
-    def class_accuracy(self) -> list[float]:
-        """The same for each class (every class of a task has test images)."""
+    def class_accuracy(self) -> list[float | None]:
+        """The same for each class; None for one without test images, as other data than a task's may have."""
         right, tested = self.confusion.diagonal().tolist(), self.confusion.sum(dim=1).tolist()
-        return [r / t for r, t in zip(right, tested, strict=True)]
+        return [r / t if t else None for r, t in zip(right, tested, strict=True)]
 
 
 @torch.no_grad()

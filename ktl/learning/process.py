@@ -1,4 +1,4 @@
-"""How this process trains: on how many threads, and what becomes of the memory that a step frees."""
+"""How this process trains: on which devices and how many threads, and what becomes of the memory that a step frees."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def prepare_process(threads: int) -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
         libc.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
         libc.mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+def is_available(device: str) -> bool:
+    """Whether this machine has a device that torch calls so: cpu, cuda, cuda:1, mps."""
+    kind = device.partition(":")[0]
+    return kind == "cpu" or bool(getattr(torch, kind).is_available())

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from ktl.checkpoint import load_checkpoint, save_checkpoint
+from ktl.data.manifest import Manifest
 from ktl.errors import CheckpointError, UsageError
 from ktl.files import Row, write_json, write_rows
 from ktl.run_folder import CHECKPOINT, CONFIG, LAYOUT, METRICS, is_resumable, settings_table
@@ -31,7 +32,7 @@ class RunFolder:
         Raises UsageError where a run is in it that was not to be resumed, or has other settings, naming them;
         CheckpointError where its settings are damaged.
         """
-        if not (self.path / CONFIG).exists():
+        if not self.begun:
             return
         if not resume:
             raise UsageError(f"{self.path} already holds a run: go on with {self.resume_by} or name another --out")
@@ -47,13 +48,23 @@ class RunFolder:
                 "resume it with its own, or name another --out"
             )
 
-    def start(self, config: Settings) -> None:
-        """Makes the folder and says in it how the run is made. Raises UsageError where no folder can be made."""
+    def start(self, config: Settings, manifest: Manifest | None = None) -> None:
+        """Makes the folder and says in it how the run is made and, where that is not said yet, of what data.
+
+        Raises UsageError where no folder can be made.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{self.path} cannot be a run directory ({error.strerror}): name another --out") from error
+        if manifest is not None and not self.begun:
+            manifest.write(self.path)  # first: a run that has begun has it
         write_json(self.path / CONFIG, {"layout": LAYOUT} | as_table(config))
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run in it."""
+        return (self.path / CONFIG).exists()
 
     @property
     def checkpoint(self) -> Path:

@@ -142,4 +142,4 @@ def _drawings(file: Path) -> Drawings | None:
             }
         return Drawings(about["client"], about["classes"], rows)
     except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f"{file} is damaged ({error}); resume the run, which draws it anew") from error
+        raise CheckpointError(f"{file} is damaged ({error}); remove it, the report does without") from error

@@ -10,17 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.numpy import load
 
 from ktl.checkpoint import load_checkpoint, save_checkpoint
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.settings import DataConfig
-from ktl.edge.compare import Comparison
-from ktl.edge.run import evaluate_run, train_edge
+from ktl.edge.compare import Comparison, train_beside_local
+from ktl.edge.run import draw, evaluate_run, train_edge
 from ktl.edge.settings import RunConfig
-from ktl.errors import CheckpointError, UsageError
-from ktl.files import Row
+from ktl.errors import CheckpointError, DataError, UsageError
+from ktl.files import Row, file_digest
 from ktl.learning.schedule import Span
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.folder import load_config
@@ -151,6 +152,36 @@ def test_a_folder_with_a_run_is_not_overwritten(
     assert contents_of(finished.ktl.out) == before
 
 
+def test_a_finished_run_is_read_and_no_cloud_is_asked(
+    small_config: RunConfig, finished: Comparison, cloud: EmbeddedCloud, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished.ktl.out, tmp_path / "run")
+    before = {file: file_digest(file) for file in run.rglob("*") if file.is_file()}
+    counting = CountingCloud(cloud)
+    again = train_beside_local(small_config, run, counting, resume=True)
+    assert counting.up == []
+    for result, first in ((again.ktl, finished.ktl), (again.local, finished.local)):
+        assert result.rows == first.rows
+        assert result.evaluation.confusion.equal(first.evaluation.confusion)
+    assert {file: file_digest(file) for file in run.rglob("*") if file.is_file()} == before
+
+
+def test_other_arrays_than_the_run_was_made_of_are_refused(
+    small_config: RunConfig, finished: Comparison, small_bundle: Path, cloud: EmbeddedCloud, tmp_path: Path
+) -> None:
+    run, changed = shutil.copytree(finished.ktl.out, tmp_path / "run"), tmp_path / "colours.npz"
+    arrays = dict(np.load(small_bundle))
+    np.savez_compressed(changed, **arrays | {"class_names": arrays["class_names"][::-1]})
+    with pytest.raises(DataError, match=r"the class names of .*colours\.npz are not those that this run was made of"):
+        evaluate_run(run, str(changed))
+    np.savez_compressed(changed, **arrays | {"x_test": arrays["x_test"][::-1]})
+    (run / "model.onnx").unlink()  # as of a run that has not ended
+    with pytest.raises(DataError, match=r"the test images of .*colours\.npz are not those that this run was made of"):
+        draw(small_config, run, str(changed))
+    with pytest.raises(DataError, match=r"^the data of this run is not here \(no data set 'gone\.npz': .* by --data$"):
+        draw(small_config, run, "gone.npz")
+
+
 def test_a_connection_and_local_only_exclude_each_other(
     small_config: RunConfig, cloud: EmbeddedCloud, tmp_path: Path
 ) -> None:
@@ -201,6 +232,7 @@ def test_a_checkpoint_that_lacks_its_progress_is_refused(
     small_config: RunConfig, finished: Comparison, cloud: EmbeddedCloud, tmp_path: Path, missing: str
 ) -> None:
     run = shutil.copytree(finished.ktl.out, tmp_path / "run")
+    (run / "model.onnx").unlink()  # as of a run that has not ended
     tensors, progress = load_checkpoint(run / "checkpoint.safetensors")
     del (progress if missing == "rows" else progress["clients"])[missing]
     save_checkpoint(run / "checkpoint.safetensors", tensors, progress)

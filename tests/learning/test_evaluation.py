@@ -43,6 +43,7 @@ def test_a_class_that_is_never_predicted_keeps_its_column() -> None:
     result = evaluate(StrongestChannel(), coloured([0, 1]), torch.tensor([2, 2]), 3, CPU)
     assert result.confusion.tolist() == [[0, 0, 0], [0, 0, 0], [1, 1, 0]]
     assert result.accuracy == 0.0
+    assert result.class_accuracy == [None, None, 0.0]
 
 
 def test_more_images_than_a_batch_are_classified_in_their_order() -> None:

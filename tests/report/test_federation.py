@@ -85,7 +85,7 @@ def test_what_the_cloud_could_draw_is_shown_where_statistics_were_pooled(runs: P
     html = (tmp_path / "with.html").read_text()
     assert all(thumbnails(each[:1]) in html for each in pictures.values())
     (runs / "fedktl-seed1" / "drawings.safetensors").write_bytes(b"cut")
-    with pytest.raises(CheckpointError, match=r"drawings.safetensors is damaged .*; resume the run"):
+    with pytest.raises(CheckpointError, match=r"drawings.safetensors is damaged .*; remove it, the report"):
         write_report([runs], tmp_path / "out.html")
 
 

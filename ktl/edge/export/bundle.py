@@ -52,12 +52,16 @@ class Parity:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What was written, how it compares with torch, and what quantisation did; None where that was not done."""
+    """What was written, how it compares with torch, and what quantisation did; None where that was not done.
+
+    `missing`: why that was seen on pictures that the run keeps, of float32's classes, in place of its test images.
+    """
 
     out: Path
     parity: Parity | None
     quantisation: Quantisation | None
     calibrated_on: str
+    missing: str | None = None
 
 
 def write_bundle(
@@ -99,7 +103,7 @@ def write_bundle(
             replace_atomically(out, partial(_zip, folder))
         else:
             shutil.copytree(folder, out)
-    return Bundle(out, parity, quantisation, source.calibrated_on)
+    return Bundle(out, parity, quantisation, source.calibrated_on, source.missing)
 
 
 def _check(out: Path, format_name: str, *, onnx_only: bool) -> None:

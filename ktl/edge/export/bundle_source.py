@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ktl.data.fewshot import FewShotTask
@@ -16,7 +17,9 @@ from ktl.edge.export.card import model_card
 from ktl.edge.export.quantise import Quantisation, received_images
 from ktl.edge.onnx.model_file import ModelFacts
 from ktl.edge.record import read_record
-from ktl.edge.run import load_run
+from ktl.edge.run import kept_task, load_run, task_to_test
+from ktl.errors import DataError, UsageError
+from ktl.learning.evaluation import predict_classes
 from ktl.learning.settings import EdgeConfig
 
 
@@ -26,7 +29,8 @@ class Source:
 
     model: images in [-1, 1] -> logits (n, classes), on the CPU; write_onnx: its ONNX file in float32;
     calibration: what int8 is calibrated on, and in words; float_head: whether int8 leaves what is not an extractor in
-    float32; card: a model file's name and its quantisation -> Markdown.
+    float32; card: a model file's name and its quantisation -> Markdown; missing: why `task` has no test images, but
+    pictures that the run keeps, of the classes that the model takes them for.
     """
 
     model: nn.Module
@@ -38,26 +42,43 @@ class Source:
     calibrated_on: str
     float_head: bool
     card: Callable[[str, Quantisation | None], str]
+    missing: str | None = None
 
 
-def edge_run(run: Path) -> Source:
-    """A finished run of one edge. Raises CheckpointError for another or a damaged one."""
-    record, learner = read_record(run), load_run(run)
-    channels, size = learner.task.shot_images.shape[1:3]
+def edge_run(run: Path, data: str | None = None) -> Source:
+    """A finished run of one edge; `data`: where its data is now, if not where it was.
+
+    Raises CheckpointError for another or a damaged one, DataError for `data` that is not the run's.
+    """
+    record = read_record(run)
+    kept, missing = kept_task(record), None
+    try:
+        task = task_to_test(run, data)
+    except (DataError, UsageError) as error:
+        if data is not None:
+            raise
+        task, missing = kept, str(error)
+    learner = load_run(run, task)
+    model = learner.model.cpu().eval()
+    if missing is not None:
+        task = replace(task, test_labels=predict_classes(model, task.test_images, torch.device("cpu")))
+    channels, size = task.shot_images.shape[1:3]
+    generated = any((run / "wire").glob("*-pairs.safetensors"))
 
     def write_onnx(path: Path) -> None:
         shutil.copyfile(run / "model.onnx", path)
 
     return Source(
-        model=learner.model.cpu().eval(),
+        model=model,
         config=learner.config,
         facts=ModelFacts(record.class_names, size, channels, record.temperature, record.ranges),
-        task=learner.task,
+        task=task,
         write_onnx=write_onnx,
-        calibration=partial(received_images, run, record),
-        calibrated_on="generated images",
+        calibration=lambda: received_images(run, record) if generated else rgb_pictures(kept.shot_images),
+        calibrated_on="generated images" if generated else "the labelled images that the run keeps",
         float_head=False,
-        card=partial(model_card, run, record),
+        card=partial(model_card, run, record, tested=missing is None),
+        missing=missing,
     )
 
 

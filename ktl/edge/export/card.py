@@ -17,15 +17,18 @@ from ktl.intervals import wilson_interval
 from ktl.run_folder import METRICS, settings_table
 
 
-def model_card(run: Path, record: Record, model_file: str, quantisation: Quantisation | None = None) -> str:
+def model_card(
+    run: Path, record: Record, model_file: str, quantisation: Quantisation | None = None, *, tested: bool = True
+) -> str:
     """Markdown, for the model file `model_file` of a finished run.
 
+    `tested`: whether the quantisation was measured on the test images, or else by how often it gives float32's class.
     Raises CheckpointError where the run's settings or metrics are missing or damaged.
     """
     labels, predicted = record.arrays["labels"], record.arrays["predicted"]
     accuracy = float((labels == predicted).mean())
     quantised = quantisation if quantisation is not None and quantisation.calibration is not None else None
-    exported_accuracy = quantised.after.accuracy if quantised else accuracy
+    exported_accuracy = quantised.after.accuracy if quantised and tested else accuracy
     low, high = wilson_interval(round(exported_accuracy * len(labels)), len(labels))
     rows = read_rows(run / METRICS)
     settings = settings_table(run)
@@ -35,6 +38,7 @@ def model_card(run: Path, record: Record, model_file: str, quantisation: Quantis
         name=run.name,
         file=model_file,
         calibration=quantised.calibration if quantised else None,
+        same_class=quantised.after.accuracy if quantised and not tested else None,
         labels=record.class_names,
         size=size,
         channels=channels,

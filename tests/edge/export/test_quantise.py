@@ -14,6 +14,7 @@ import pytest
 
 from ktl.edge.compare import Comparison
 from ktl.edge.export.bundle import write_bundle
+from ktl.edge.export.bundle_source import edge_run
 from ktl.edge.export.measure import Latency, Measured
 from ktl.edge.export.quantise import METHODS, PairReader, quantise, received_images
 from ktl.edge.inference.predictor import Predictor
@@ -127,6 +128,17 @@ def test_a_model_that_loses_too_much_stays_float32(finished: Comparison, tmp_pat
     assert bundle.parity.holds
 
 
-def test_a_run_without_a_cloud_has_nothing_to_calibrate_on(finished: Comparison, tmp_path: Path) -> None:
+def test_a_run_without_a_cloud_is_calibrated_on_the_shots_that_it_keeps(finished: Comparison, tmp_path: Path) -> None:
+    bundle = write_bundle(finished.local.out, tmp_path / "bundle", int8=True, max_drop=0.1)
+    assert bundle.calibrated_on == "the labelled images that the run keeps"
+    assert bundle.quantisation is not None
+    assert bundle.quantisation.calibration is not None
+    card = (bundle.out / "card.md").read_text(encoding="utf-8")
+    assert (
+        f"| int8 calibration | on the labelled images that the run keeps, by {bundle.quantisation.calibration} |"
+        in card
+    )
+    kept = edge_run(finished.local.out).calibration()
+    assert kept.shape == (12, 16, 16, 3)
     with pytest.raises(CheckpointError, match="has no image-vector pairs to calibrate int8 on"):
-        write_bundle(finished.local.out, tmp_path / "bundle", int8=True)
+        received_images(finished.local.out, read_record(finished.local.out))
