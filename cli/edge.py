@@ -112,7 +112,8 @@ def train(
         RunFolder(folder).check(config, resume=True)  # before a cloud is made ready or asked for
     else:
         config = _config(recipe, values | {"cloud.url": cloud} | assigned(assignments), local_only)
-        folder = out or unused_folder(f"{data_name(config.data.source)}-{config.data.shots}shot-seed{config.seed}")
+        shots = str(config.data.shots).replace(" ", "")
+        folder = out or unused_folder(f"{data_name(config.data.source)}-{shots}shot-seed{config.seed}")
         check_apart(config.data.source, folder)
         config = config if time_budget is None else _in_time(config, time_budget)
     elsewhere = None

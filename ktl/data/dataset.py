@@ -41,6 +41,7 @@ class Dataset:
     `name` is what reports call it. `class_names` has at least two names. `image_size` in pixels: all images are square
     and of this size. `channels` is 1 (grey) or 3 (RGB). Each split has at least one image of every
     class. On `calibration`, if there is one, probabilities are made honest; nothing is tested on it.
+    `held_out`: whether ktl took the test images from those to train on.
     Raises DataError, naming the data set and what is wrong with it.
     """
 
@@ -51,6 +52,7 @@ class Dataset:
     train: Split
     test: Split
     calibration: Split | None = None
+    held_out: bool = False
 
     def __post_init__(self) -> None:
         if len(self.class_names) < 2:

@@ -41,8 +41,17 @@ def load_folder(path: Path, image_size: int | None, channels: int = 3, *, skip_d
     found = without_damaged(found, skip=skip_damaged)
     parts = _hold_out(found[0]) if splits is None else found
     names = sorted(parts[0])
-    train, test, *calibration = (_split(part, names, size, channels) for part in parts)
-    return Dataset(path.resolve().name, names, size, channels, train, test, *calibration)
+    train, test, *others = (_split(part, names, size, channels) for part in parts)
+    return Dataset(
+        name=path.resolve().name,
+        class_names=names,
+        image_size=size,
+        channels=channels,
+        train=train,
+        test=test,
+        calibration=others[0] if others else None,
+        held_out=splits is None,
+    )
 
 
 def _check_same(train: Path, one: ClassFiles, tested: Path, other: ClassFiles) -> None:

@@ -59,6 +59,8 @@ class EdgeLearner:
             classifier=classifier,
         ).to(self.device)
         self.model.to(memory_format=torch.channels_last)
+        if task.balanced:
+            self.model.classifier.balance(task.shot_labels.bincount(minlength=len(task.class_names)))
         self.round = 0
         self.round_step = 0
         self.losses = MeanLosses()
