@@ -62,6 +62,7 @@ OPTIONS = {
     "ways": Option("data.ways", default="all"),
     "image_size": Option("data.image_size", default="the data's own; 32 for folders"),
     "skip_damaged": Option("data.skip_damaged"),
+    "fit": Option("data.fit"),
     "model": Option("model", help=" | ".join(MODELS.builtin())),
     "rounds": Option("rounds"),
     "generator": Option("cloud.generator", help="'builtin', a generator file, or diffusers:FOLDER_OR_ID."),

@@ -52,6 +52,7 @@ OPTIONS = {
     "data": Option("source", help="A data set's name, a folder, an .npz file, or a saved partition's folder."),
     "image_size": Option("image_size", default="the data's own"),
     "skip_damaged": Option("skip_damaged"),
+    "fit": Option("fit"),
     "clients": Option("partition.clients"),
     "partition": Option("partition.kind"),
     "beta": Option("partition.beta"),

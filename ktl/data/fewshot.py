@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ktl.data.dataset import Dataset, Split, ranges_of, read_by
 from ktl.data.reading import Ranges
-from ktl.data.settings import checked_shots, most_shots
+from ktl.data.settings import Fit, checked_shots, most_shots
 from ktl.errors import DataError, UsageError
 from ktl.seeds import derive
 
@@ -21,7 +21,7 @@ class FewShotTask:
     """Images uint8 (n, c, size, size); labels (n,) int64, indices into class_names; None where no split is for them.
 
     `ranges` are what deep picture files among them were read by (`ktl.data.depth`). `balanced`: whether every class
-    counts alike in the loss, however many shots it has.
+    counts alike in the loss, however many shots it has. `fit` is how pictures became square.
     """
 
     class_names: list[str]
@@ -33,6 +33,7 @@ class FewShotTask:
     calibration_labels: Tensor | None = None
     ranges: Ranges = field(default_factory=dict)
     balanced: bool = False
+    fit: Fit = "crop"
 
 
 def draw_task(
@@ -64,6 +65,7 @@ def draw_task(
         calibration_labels=labels,
         ranges=ranges,
         balanced=not isinstance(shots, int),
+        fit=dataset.fit,
     )
 
 

@@ -10,7 +10,9 @@ import numpy as np
 from ktl.data.class_folders import ClassFiles, class_files
 from ktl.data.damaged import without_damaged
 from ktl.data.dataset import Dataset, FileImages, Split
+from ktl.data.fitting import warn_of_crop
 from ktl.data.photos import LeftOut, look_into
+from ktl.data.settings import Fit
 from ktl.data.split_folders import split_folders
 from ktl.errors import DataError
 
@@ -20,11 +22,14 @@ TEST_SHARE = 0.25  # of each class, where the folder has no test/ of its own
 log = logging.getLogger(__name__)
 
 
-def load_folder(path: Path, image_size: int | None, channels: int = 3, *, skip_damaged: bool = False) -> Dataset:
+def load_folder(
+    path: Path, image_size: int | None, channels: int = 3, *, skip_damaged: bool = False, fit: Fit = "crop"
+) -> Dataset:
     """A folder of class folders; class names are the folders' names, sorted.
 
     Without folders of splits, a quarter of each class (at least one image) is held out, the same quarter every time.
-    Lines are logged that say which splits were taken and what was left out. Raises DataError for an empty or missing
+    Lines are logged that say which splits were taken, what was left out, and of wide pictures how much `fit` "crop"
+    leaves. Raises DataError for an empty or missing
     class folder, naming it, and for unreadable files, naming them all, unless `skip_damaged`.
     """
     size, left_out = image_size or DEFAULT_SIZE, LeftOut()
@@ -41,7 +46,9 @@ def load_folder(path: Path, image_size: int | None, channels: int = 3, *, skip_d
     found = without_damaged(found, skip=skip_damaged)
     parts = _hold_out(found[0]) if splits is None else found
     names = sorted(parts[0])
-    train, test, *others = (_split(part, names, size, channels) for part in parts)
+    if fit == "crop":
+        warn_of_crop(path, [file for files in parts[0].values() for file in files])
+    train, test, *others = (_split(part, names, size, channels, fit) for part in parts)
     return Dataset(
         name=path.resolve().name,
         class_names=names,
@@ -51,6 +58,7 @@ def load_folder(path: Path, image_size: int | None, channels: int = 3, *, skip_d
         test=test,
         calibration=others[0] if others else None,
         held_out=splits is None,
+        fit=fit,
     )
 
 
@@ -72,7 +80,7 @@ def _hold_out(classes: ClassFiles) -> list[ClassFiles]:
     return [train, test]
 
 
-def _split(classes: ClassFiles, names: list[str], size: int, channels: int) -> Split:
+def _split(classes: ClassFiles, names: list[str], size: int, channels: int, fit: Fit) -> Split:
     files = [file for name in names for file in classes[name]]
     labels = np.repeat(np.arange(len(names)), [len(classes[name]) for name in names]).astype(np.int64)
-    return Split(FileImages(files, size, channels), labels)
+    return Split(FileImages(files, size, channels, fit), labels)

@@ -17,7 +17,7 @@ from torch import Tensor
 from ktl.data.dataset import Dataset, ranges_of, read_by
 from ktl.data.fewshot import FewShotTask
 from ktl.data.reading import Ranges
-from ktl.data.settings import PartitionConfig
+from ktl.data.settings import Fit, PartitionConfig
 from ktl.errors import DataError, UsageError
 from ktl.seeds import derive
 
@@ -45,6 +45,7 @@ class FederatedData:
     labels: Tensor
     clients: list[ClientIndex]
     ranges: Ranges = field(default_factory=dict)  # of deep picture files, on all images to train on
+    fit: Fit = "crop"  # how pictures became square
 
     def task(self, client: int) -> FewShotTask:
         """What client number `client` learns; its classes are all classes, so that edges agree on indices."""
@@ -56,6 +57,7 @@ class FederatedData:
             self.images[share.test],
             self.labels[share.test],
             ranges=self.ranges,
+            fit=self.fit,
         )
 
     def counts(self, part: str = "all") -> Tensor:
@@ -82,6 +84,7 @@ def share_out(dataset: Dataset, config: PartitionConfig, seed: int) -> Federated
         torch.from_numpy(labels),
         partition(labels, config, seed),
         ranges,
+        dataset.fit,
     )
 
 

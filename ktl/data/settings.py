@@ -15,6 +15,8 @@ MIN_SIDE = 4  # pixels; a smaller image is a placeholder, not a photograph
 
 Source = Annotated[str, Meta(description="A data set's name, a folder, an .npz file, or module:function.")]
 ImageSize = Annotated[int, Meta(ge=MIN_SIDE, description="Pixels, square; the data's own if none (32 for folders).")]
+Fit = Literal["crop", "pad", "stretch"]
+HowToFit = Annotated[Fit, Meta(description="How a photograph becomes square: crop its middle, pad or stretch it.")]
 SkipDamaged = Annotated[bool, Meta(description="Leave unreadable files of a folder out.")]
 
 
@@ -27,6 +29,7 @@ class DataConfig(Settings):
     ways: Annotated[int, Meta(ge=2, description="Classes, drawn by seed; all of them if none.")] | None = None
     image_size: ImageSize | None = None
     skip_damaged: SkipDamaged = False
+    fit: HowToFit = "crop"
 
     def __post_init__(self) -> None:
         super().__post_init__()

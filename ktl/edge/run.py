@@ -105,8 +105,9 @@ def evaluate_run(out: Path) -> tuple[Evaluation, list[str]]:
 
 def draw(config: RunConfig, ranges: Ranges | None = None) -> FewShotTask:
     """The few-shot task that a run of `config` learns; deep pictures by `ranges`, or measured if None."""
-    dataset = load_dataset(config.data.source, config.data.image_size, skip_damaged=config.data.skip_damaged)
-    return draw_task(dataset, shots=config.data.shots, ways=config.data.ways, seed=config.seed, ranges=ranges)
+    data = config.data
+    dataset = load_dataset(data.source, data.image_size, skip_damaged=data.skip_damaged, fit=data.fit)
+    return draw_task(dataset, shots=data.shots, ways=data.ways, seed=config.seed, ranges=ranges)
 
 
 class EdgeRun:
@@ -165,7 +166,8 @@ class EdgeRun:
             arrays=result_arrays(task, (learner.logits(task.test_images) / temperature).softmax(dim=1)),
         )
         write_record(self.out, record if self.exchange is None else self._with_cloud(record, self.exchange))
-        facts = ModelFacts(task.class_names, self.request.image_size, self.request.channels, temperature, task.ranges)
+        size, channels = self.request.image_size, self.request.channels
+        facts = ModelFacts(task.class_names, size, channels, temperature, task.ranges, task.fit)
         export_onnx(PictureClassifier(learner.model, temperature), facts, self.out / "model.onnx")
         return learner.evaluate()
 

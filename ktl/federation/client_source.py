@@ -26,7 +26,7 @@ def federation_client(run: Path, client: int) -> Source:
     trained = trained_client(run, client)
     task, model = trained.learner.task, trained.predictor
     channels, size = task.shot_images.shape[1:3]
-    facts = ModelFacts(task.class_names, size, channels, temperature=1.0, ranges=task.ranges)
+    facts = ModelFacts(task.class_names, size, channels, temperature=1.0, ranges=task.ranges, fit=task.fit)
     return Source(
         model=model,
         config=trained.learner.config,
@@ -64,6 +64,7 @@ def _card(
         size=facts.image_size,
         channels=facts.channels,
         depth=described(facts.ranges),
+        fit=facts.fit,
         model=learner.config.model,
         tested=tested.tested,
         accuracy=accuracy,

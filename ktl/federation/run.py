@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from ktl.cloud.embedded import embedded_cloud
-from ktl.data import check_apart, load_dataset
+from ktl.data import check_apart, check_fit, load_dataset
 from ktl.data.fewshot import FewShotTask
 from ktl.data.partition import FederatedData, share_out
 from ktl.data.partition_files import load_partition
-from ktl.data.settings import PartitionConfig
+from ktl.data.settings import Fit, PartitionConfig
 from ktl.errors import DataError
 from ktl.federation.drawings import keep_drawings
 from ktl.federation.processes import Processes, federated_edges, make_method
@@ -119,17 +119,29 @@ def data_of(config: FederationConfig, out: Path) -> FederatedData:
     """What the clients of the federation in `out` hold. Raises UsageError and DataError, also for data in `out`."""
     check_apart(config.source, out)
     return federated_data(
-        config.source, config.image_size, config.partition, config.seed, skip_damaged=config.skip_damaged
+        config.source,
+        config.image_size,
+        config.partition,
+        config.seed,
+        skip_damaged=config.skip_damaged,
+        fit=config.fit,
     )
 
 
 def federated_data(
-    source: str, image_size: int | None, partition: PartitionConfig, seed: int, *, skip_damaged: bool = False
+    source: str,
+    image_size: int | None,
+    partition: PartitionConfig,
+    seed: int,
+    *,
+    skip_damaged: bool = False,
+    fit: Fit = "crop",
 ) -> FederatedData:
     """A saved partition's folder as it is, or a data set shared out to clients."""
     if (Path(source) / "train" / "0.npz").is_file():
+        check_fit(source, fit)
         return load_partition(Path(source))
-    return share_out(load_dataset(source, image_size, skip_damaged=skip_damaged), partition, seed)
+    return share_out(load_dataset(source, image_size, skip_damaged=skip_damaged, fit=fit), partition, seed)
 
 
 def federated_problem(config: FederationConfig, data: FederatedData) -> Problem:

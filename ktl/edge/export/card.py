@@ -39,6 +39,7 @@ def model_card(run: Path, record: Record, model_file: str, quantisation: Quantis
         size=size,
         channels=channels,
         depth=described(record.ranges),
+        fit=settings["data"].get("fit", "crop"),
         record=record,
         model=settings["model"],
         settings=settings,

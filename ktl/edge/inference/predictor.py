@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ktl.data.images import Images, read_image
 from ktl.data.reading import EARLIER_RANGES, Ranges
+from ktl.data.settings import Fit
 from ktl.errors import CheckpointError, DataError
 
 UNKNOWN = "unknown"
@@ -60,6 +61,7 @@ class Predictor:
             facts: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map["ktl"])
             self.size = int(facts["image_size"])
             self.ranges: Ranges = facts.get("ranges", EARLIER_RANGES)
+            self.fit: Fit = facts.get("fit", "crop")
         except Exception as error:  # onnxruntime's own exceptions share no public base
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(f"{folder} cannot be read ({reason}); export the run anew") from error
@@ -86,7 +88,9 @@ class Predictor:
         return result
 
     def _read(self, name: str, source: Path | IO[bytes] | Images) -> Images:
-        return source if isinstance(source, np.ndarray) else read_image(source, self.size, 3, name, self.ranges)
+        if isinstance(source, np.ndarray):
+            return source
+        return read_image(source, self.size, 3, name, self.ranges, self.fit)
 
     def _predict_batch(
         self, names: list[str], reading: list[Future[Images]], top: int, reject_below: float
