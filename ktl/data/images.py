@@ -40,8 +40,11 @@ def read_image(
 
 def fit_image(image: Image.Image, size: int, channels: int, fit: Fit = "crop") -> Images:
     """Crops, pads or stretches an RGB or grey image to a square of `size`: uint8 (size, size, channels).
-    `ktl.edge.onnx.preprocessing` does the same inside an exported model, to the bit.
+
+    `ktl.edge.onnx.preprocessing` does the same inside an exported model.
     """
     if image.size != (size, size):
-        image = squared(image, fit).resize((size, size), Image.Resampling.BICUBIC)
+        square, filtered = squared(image, fit), Image.Resampling.BICUBIC
+        # along rows first, as ONNX Runtime does: Pillow by itself begins where it is quicker, which rounds otherwise
+        image = square.resize((size, square.height), filtered).resize((size, size), filtered)
     return np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.uint8).reshape(size, size, channels)
