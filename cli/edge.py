@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from ktl.alignment import ALIGNMENTS
 from ktl.data import check_apart, data_name
 from ktl.edge.settings import RunConfig
 from ktl.errors import CloudUnreachable, UsageError
-from ktl.formatting import in_percent
+from ktl.formatting import in_gain
+from ktl.intervals import wilson_interval
 from ktl.learning.settings import RECIPES, TrainingConfig
 from ktl.models import MODELS
 from ktl.objectives import TRANSFERS
@@ -23,15 +23,17 @@ from ktl.registry import chosen
 from ktl.settings import with_values
 from ktl.spaces import SPACES
 
-from .comparison import summary, table
+from .comparison import show_evaluation, summary, table, tells_little
 from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
 from .console import check_choice, check_device, errors, output, stop_on_signal, unused_folder
+from .folds import fold_summary, show_folds, validated
 from .predict import predict
 from .report import write_report_apart
 from .settings import Assignments, Option, assigned, with_options
 
 if TYPE_CHECKING:
     from ktl.edge.compare import Comparison
+    from ktl.edge.folds_file import CrossValidation
     from ktl.edge.network.transport import Access
     from ktl.edge.run import RunResult
     from ktl.edge.tracking import Tracker
@@ -54,6 +56,10 @@ Resume = Annotated[
 ]
 LocalOnly = Annotated[bool, typer.Option("--local-only", help="Train without a cloud.")]
 OfflineOk = Annotated[bool, typer.Option("--offline-ok", help="Train without the cloud when it cannot be reached.")]
+Folds = Annotated[
+    int | None,
+    typer.Option(min=2, help="Also cross-validate over the labelled images in so many folds.", show_default="none"),
+]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Event files, under RUN/tensorboard.")]
 
 OPTIONS = {
@@ -100,6 +106,7 @@ def train(
     insecure: Insecure = False,
     offline_ok: OfflineOk = False,
     tensorboard: TensorBoard = False,
+    folds: Folds = None,
     as_json: AsJson = False,
 ) -> None:
     """Learn classes from a few images: prototypes go up, image-vector pairs come down, and a CNN trains on both.
@@ -122,7 +129,8 @@ def train(
         elsewhere = access(config.cloud.url, token_file, ca_file, patience, insecure)
     training = _Training(config, folder, elsewhere, resume=resume is not None, quiet=as_json)
     result, comparison = training.run(offline_ok=offline_ok, tensorboard=tensorboard)
-    _show(result, comparison, as_json=as_json)
+    validation = None if folds is None else validated(result.out, folds, quiet=as_json)
+    _show(result, comparison, validation, config.data.shots, as_json=as_json)
 
 
 def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
@@ -202,15 +210,27 @@ class _Training:
         return train_alone(self.config, self.folder, resume=True, observer=local)
 
 
-def _show(result: RunResult, comparison: Comparison | None, *, as_json: bool) -> None:
+def _show(
+    result: RunResult,
+    comparison: Comparison | None,
+    validation: CrossValidation | None,
+    shots: int | str,
+    *,
+    as_json: bool,
+) -> None:
     from ktl.data.depth import described
 
     folder = result.out
     report = write_report_apart(folder)
     if as_json:
-        print(json.dumps(summary(result, comparison) | {"report": report and str(report)}))
+        folds = {} if validation is None else {"folds": fold_summary(validation)}
+        print(json.dumps(summary(result, comparison) | folds | {"report": report and str(report)}))
         return
     output.print(table(result, comparison))
+    if validation is not None:
+        show_folds(validation)
+    elif little := tells_little(result.evaluation.tested, folder, shots):
+        output.print(little)
     for line in described(result.ranges):
         errors.print(line)
     output.print(f"run: {folder}" + (f"\nreport: {report}" if report else ""))
@@ -229,27 +249,27 @@ def _boards(folder: Path, wanted: bool) -> tuple[list[Tracker], list[Tracker]]:
 @app.command()
 def evaluate(run: Run, as_json: AsJson = False) -> None:
     """Accuracy of a run on its test images, by class, and what it takes for what."""
+    from ktl.edge.compare import paired_gain
     from ktl.edge.run import evaluate_run
+    from ktl.loop.folder import load_config
 
     evaluation, names = evaluate_run(run)
     if as_json:
         record = {
             "accuracy": evaluation.accuracy,
+            "right": evaluation.right,
+            "tested": evaluation.tested,
+            "interval": wilson_interval(evaluation.right, evaluation.tested),
             "class_accuracy": dict(zip(names, evaluation.class_accuracy, strict=True)),
             "confusion": evaluation.confusion.tolist(),
         }
         print(json.dumps(record))
         return
-    classes = Table(title=f"test accuracy {in_percent(evaluation.accuracy)}", box=None, pad_edge=False)
-    classes.add_column("class")
-    classes.add_column("accuracy", justify="right")
-    classes.add_column("most often taken for")
-    for index, (name, accuracy) in enumerate(zip(names, evaluation.class_accuracy, strict=True)):
-        wrong = evaluation.confusion[index].clone()
-        wrong[index] = 0
-        taken = f"{names[int(wrong.argmax())]} ({int(wrong.max())} of {int(evaluation.confusion[index].sum())})"
-        classes.add_row(name, in_percent(accuracy), taken if wrong.max() > 0 else "")
-    output.print(classes)
+    show_evaluation(evaluation, names)
+    if (run / "local-only" / "record.json").is_file():
+        output.print(f"gain over local training: {in_gain(*paired_gain(run, run / 'local-only'))}")
+    if little := tells_little(evaluation.tested, run, load_config(run, RunConfig).data.shots):
+        output.print(little)
 
 
 app.command()(predict)

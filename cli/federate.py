@@ -16,7 +16,7 @@ from ktl.alignment import ALIGNMENTS
 from ktl.data import data_name
 from ktl.errors import UsageError
 from ktl.federation.settings import FederationConfig, federated_transfer
-from ktl.formatting import in_bytes, in_percent
+from ktl.formatting import in_bytes, in_counts, in_percent
 from ktl.learning.settings import RECIPES
 from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
@@ -106,6 +106,11 @@ def federate(
         print(json.dumps({"runs": str(folder)} | {name: _summary(runs) for name, runs in results.items()}))
         return
     output.print(_table(results))
+    for name, (run, *others) in results.items():
+        tested = run.rows[-1].get("tested", 0)  # none in a run of an earlier ktl
+        if tested and not others:  # of several seeds the table has the spread
+            counts = in_counts(round(run.rows[-1]["accuracy"] * tested), tested)
+            output.print(f"{name}, last round, over all clients: {counts}")
     output.print(f"runs: {folder}")
     if report is not None:
         output.print(f"report: {report}")

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ktl.data.fewshot import FewShotTask
+from ktl.edge.record import read_record
 from ktl.edge.run import RunResult, draw, train_edge
 from ktl.edge.settings import RunConfig
+from ktl.intervals import newcombe_interval
 from ktl.loop.connection import CloudConnection
 from ktl.loop.rounds import Interrupted, Observer
 
@@ -23,6 +25,20 @@ class Comparison:
     def gain(self) -> float:
         """Test accuracy that the cloud's help added, -1..1."""
         return self.ktl.evaluation.accuracy - self.local.evaluation.accuracy
+
+    @property
+    def gain_interval(self) -> tuple[float, float]:
+        """Bounds of the gain, 95%, paired by test image. Raises CheckpointError where a run's record is damaged."""
+        return paired_gain(self.ktl.out, self.local.out)[1]
+
+
+def paired_gain(run: Path, other: Path) -> tuple[float, tuple[float, float]]:
+    """How much more accurate one finished run is than another on the same test images, -1..1, and its 95% bounds.
+
+    Raises CheckpointError for a run that has not ended or is damaged.
+    """
+    right, other_right = read_record(run).right, read_record(other).right
+    return (sum(right) - sum(other_right)) / len(right), newcombe_interval(right, other_right)
 
 
 def train_beside_local(
@@ -50,9 +66,13 @@ def train_alone(
     observer: Observer = Observer(),
 ) -> RunResult:
     """The training of `config` without a cloud, into `out/local-only`. Raises as `train_edge` does."""
-    training = replace(config.training, epochs=config.training.epochs or config.rounds)  # as many in its one round
-    alone = replace(config, transfer=None, rounds=1, training=training)
     try:
-        return train_edge(alone, out / "local-only", task=task, resume=resume, observer=observer)
+        return train_edge(without_cloud(config), out / "local-only", task=task, resume=resume, observer=observer)
     except Interrupted as error:
         raise Interrupted(f"stopped in the run without a cloud; go on with: ktl edge train --resume {out}") from error
+
+
+def without_cloud(config: RunConfig) -> RunConfig:
+    """The same training on the shots alone, in one round with as many epochs."""
+    training = replace(config.training, epochs=config.training.epochs or config.rounds)
+    return replace(config, transfer=None, rounds=1, training=training)

@@ -204,6 +204,7 @@ def described(method: Method, finished: Round, scores: Scores) -> Row:
         "round": finished.index + 1,
         "clients": len(finished.outcomes),
         "accuracy": scores.mean,
+        "tested": scores.tested,
         "worst": min(accuracies.values(), default=0.0),
         "spread": statistics.pstdev(accuracies.values()) if accuracies else 0.0,
         "shot_loss": statistics.fmean(known) if known else None,

@@ -64,8 +64,12 @@ class Scores:
     @property
     def mean(self) -> float:
         """Of all clients together, weighted by test images."""
-        right = sum(right for right, _ in self.by_client.values())
-        return right / max(sum(tested for _, tested in self.by_client.values()), 1)
+        return sum(right for right, _ in self.by_client.values()) / max(self.tested, 1)
+
+    @property
+    def tested(self) -> int:
+        """Test images of all clients together."""
+        return sum(tested for _, tested in self.by_client.values())
 
 
 class Loop:

@@ -21,6 +21,10 @@ from rich.console import Console
 from support.official_files import OfficialWriter, golden_network
 from support.tiny_pipeline import write_pipeline
 
+from ktl.edge.compare import paired_gain
+from ktl.edge.record import read_record
+from ktl.formatting import in_counts, in_gain
+from ktl.intervals import newcombe_interval, wilson_interval
 from ktl.learning.schedule import Span
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
@@ -48,14 +52,19 @@ def pictures(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> li
 def test_the_final_table_sets_ktl_beside_local_only(training: subprocess.CompletedProcess[str], trained: Path) -> None:
     rows, [alone] = rows_of(trained), rows_of(trained / "local-only")
     heading, with_cloud, without, gain, run, report, following = (line.split() for line in training.stdout.splitlines())
-    assert heading == ["test", "accuracy", "seconds", "up", "down"]
-    assert (with_cloud[0], with_cloud[1]) == ("KTL", percent(rows[-1]["test_accuracy"]))
-    assert (without[:2], without[2]) == (["local", "only"], percent(alone["test_accuracy"]))
+    assert " ".join(heading) == "right test accuracy 95% interval seconds up down"
+    for line, row in ((with_cloud[1:], rows[-1]), (without[2:], alone)):
+        right = round(60 * row["test_accuracy"])
+        low, high = wilson_interval(right, 60)
+        assert " ".join(line).startswith(
+            f"{right} of 60 {percent(row['test_accuracy'])} {100 * low:.1f} to {100 * high:.1f} "
+        )
     points = 100 * (rows[-1]["test_accuracy"] - alone["test_accuracy"])
-    assert gain == ["gain", f"{points:+.1f}", "points"]
+    low, high = newcombe_interval(read_record(trained).right, read_record(trained / "local-only").right)
+    assert " ".join(gain) == f"gain {points:+.1f} points {100 * low:+.1f} to {100 * high:+.1f}"
     up, down = sum(row["bytes_up"] for row in rows), sum(row["bytes_down"] for row in rows)
-    assert with_cloud[3:] == [str(up), "B", f"{down / 1000:.1f}", "kB"]
-    assert without[4:] == ["0", "B", "0", "B"]
+    assert with_cloud[-4:] == [str(up), "B", f"{down / 1000:.1f}", "kB"]
+    assert without[-4:] == ["0", "B", "0", "B"]
     assert run == ["run:", str(trained)]
     assert report == ["report:", str(trained / "report.html")]
     assert "<title>run: ktl report</title>" in (trained / "report.html").read_text(encoding="utf-8")
@@ -86,19 +95,27 @@ def test_json_agrees_with_the_metrics(ktl: Ktl, trained: Path, tmp_path: Path) -
     assert (ended.returncode, ended.stderr) == (0, "")
     [line] = ended.stdout.splitlines()
     rows, [alone] = rows_of(run), rows_of(run / "local-only")
+    right, right_alone = (round(60 * row["test_accuracy"]) for row in (rows[-1], alone))
     assert json.loads(line) == {
         "run": str(run),
+        "right": right,
+        "tested": 60,
+        "interval": [*wilson_interval(right, 60)],
         "test_accuracy": rows[-1]["test_accuracy"],
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         "bytes_up": sum(row["bytes_up"] for row in rows),
         "bytes_down": sum(row["bytes_down"] for row in rows),
         "local_only": {
+            "right": right_alone,
+            "tested": 60,
+            "interval": [*wilson_interval(right_alone, 60)],
             "test_accuracy": alone["test_accuracy"],
             "seconds": round(alone["seconds"], 1),
             "bytes_up": 0,
             "bytes_down": 0,
         },
         "gain": rows[-1]["test_accuracy"] - alone["test_accuracy"],
+        "gain_interval": [*paired_gain(run, run / "local-only")[1]],
         "report": str(run / "report.html"),
     }
     assert rows == rows_of(trained)
@@ -194,13 +211,17 @@ def test_evaluate_agrees_with_the_last_row(ktl: Ktl, trained: Path) -> None:
     assert record["accuracy"] == accuracy == confusion.trace() / confusion.sum()
     assert confusion.sum(axis=1).tolist() == [20, 20, 20]
     assert list(record["class_accuracy"].values()) == (confusion.diagonal() / 20).tolist()
-    title, heading, *lines = ktl("edge", "evaluate", trained).stdout.splitlines()
-    assert title.strip() == f"test accuracy {percent(accuracy)}"
-    assert heading.split() == ["class", "accuracy", "most", "often", "taken", "for"]
+    right = round(60 * accuracy)
+    assert (record["right"], record["tested"], record["interval"]) == (right, 60, [*wilson_interval(right, 60)])
+    title, heading, *lines, gain = ktl("edge", "evaluate", trained).stdout.splitlines()
+    assert title.strip() == f"test accuracy: {in_counts(right, 60)}"
+    assert heading.split() == ["class", "right", "accuracy", "most", "often", "taken", "for"]
+    assert gain == f"gain over local training: {in_gain(*paired_gain(trained, trained / 'local-only'))}"
     for index, (line, name) in enumerate(zip(lines, ["blue", "green", "red"], strict=True)):
         wrong = confusion[index] * (np.arange(3) != index)
         taken = [["blue", "green", "red"][wrong.argmax()], f"({wrong.max()}", "of", "20)"] if wrong.any() else []
-        assert line.split() == [name, percent(confusion[index, index] / 20), *taken]
+        counts = [str(confusion[index, index]), "of", "20"]
+        assert line.split() == [name, *counts, percent(confusion[index, index] / 20), *taken]
 
 
 def test_predict_agrees_with_evaluate(ktl: Ktl, trained: Path, pictures: list[Path]) -> None:

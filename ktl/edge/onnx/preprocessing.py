@@ -1,8 +1,8 @@
 """The part of an exported model that takes pictures of any size: what `ktl.data.images.fit_image` does, as ONNX nodes.
 
 ONNX Runtime resizes 8-bit images by Pillow's own arithmetic: the pixels that reach the network are those of training,
-to the bit for most sizes. For some, such as 99 pixels to 32, its 32-bit factor rounds a pixel in a thousand otherwise, by
-one level.
+to the bit for most sizes. For some, such as 99 pixels to 32, its 32-bit factor rounds a pixel in a thousand otherwise,
+by one level.
 """
 
 from __future__ import annotations
