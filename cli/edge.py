@@ -28,6 +28,7 @@ from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
 from .console import check_choice, check_device, errors, output, stop_on_signal, unused_folder
 from .folds import fold_summary, show_folds, validated
 from .predict import predict
+from .progress import keep_time
 from .report import write_report_apart
 from .settings import Assignments, Option, assigned, with_options
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ktl.edge.network.transport import Access
     from ktl.edge.run import RunResult
     from ktl.edge.tracking import Tracker
+    from ktl.learning.pace import Timekeeper
     from ktl.loop.connection import CloudConnection
     from ktl.loop.rounds import Observer
 
@@ -113,6 +115,7 @@ def train(
 
     Then trains the same without the cloud and prints both results side by side.
     """
+    timekeeper: Timekeeper[RunConfig] | None = None
     if resume is not None:
         from ktl.loop.folder import RunFolder, load_config
 
@@ -123,11 +126,13 @@ def train(
         shots = str(config.data.shots).replace(" ", "")
         folder = out or unused_folder(f"{data_name(config.data.source)}-{shots}shot-seed{config.seed}")
         check_apart(config.data.source, folder)
-        config = config if time_budget is None else _in_time(config, time_budget)
-    elsewhere = None
+        if time_budget is not None:
+            timekeeper = keep_time(config, time_budget)
+            config = timekeeper.config
+    elsewhere: Access | None = None
     if config.cloud.url is not None and config.transfer is not None:
         elsewhere = access(config.cloud.url, token_file, ca_file, patience, insecure)
-    training = _Training(config, folder, elsewhere, resume=resume is not None, quiet=as_json)
+    training = _Training(config, folder, elsewhere, timekeeper, resume=resume is not None, quiet=as_json)
     result, comparison = training.run(offline_ok=offline_ok, tensorboard=tensorboard)
     validation = None if folds is None else validated(result.out, folds, quiet=as_json)
     _show(result, comparison, validation, config.data.shots, as_json=as_json)
@@ -143,21 +148,20 @@ def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
     return replace(config, transfer=None) if local_only else config
 
 
-def _in_time(config: RunConfig, seconds: float) -> RunConfig:
-    from ktl.edge.run import draw
-    from ktl.learning.pace import fit_to_time
-
-    fitted = fit_to_time(config, draw(config), seconds)
-    if fitted != config:
-        warmup = 0 if fitted.transfer is None else chosen(fitted.transfer).settings.warmup_steps
-        errors.print(f"in {seconds:g} seconds: {warmup} steps on the pairs, {fitted.training.steps} on the shots")
-    return fitted
-
-
 class _Training:
     """A run beside its twin without a cloud, shown while it goes on."""
 
-    def __init__(self, config: RunConfig, folder: Path, elsewhere: Access | None, *, resume: bool, quiet: bool) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        elsewhere: Access | None,
+        timekeeper: Timekeeper[RunConfig] | None,
+        *,
+        resume: bool,
+        quiet: bool,
+    ) -> None:
+        self.timekeeper = timekeeper
         self.config = config
         self.folder = folder
         self.elsewhere = elsewhere
@@ -174,10 +178,10 @@ class _Training:
         config = self.config
         board, local_board = _boards(self.folder, tensorboard)
         comparison: Comparison | None = None
-        with stop_on_signal() as stop, RunProgress(quiet=self.quiet) as progress:
+        with stop_on_signal() as stop, RunProgress(self.timekeeper, quiet=self.quiet) as progress:
             local = tracked(progress.observer("local only", 1, stop), local_board, config)
             if config.transfer is None:
-                result = train_edge(config, self.folder, resume=self.resume, observer=local)
+                result = train_edge(config, self.folder, resume=self.resume, observer=local, timekeeper=self.timekeeper)
             else:
                 observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
                 try:
@@ -196,7 +200,13 @@ class _Training:
 
         cloud = _cloud(self.config, self.folder, self.elsewhere)
         comparison = train_beside_local(
-            self.config, self.folder, cloud, resume=self.resume, observer=observer, local_observer=local
+            self.config,
+            self.folder,
+            cloud,
+            resume=self.resume,
+            observer=observer,
+            local_observer=local,
+            timekeeper=self.timekeeper,
         )
         _keep_valid_latents(self.config, self.folder, cloud)
         return comparison

@@ -40,6 +40,13 @@ def in_points(gain: float) -> str:
     return f"{100 * gain:+.1f} points"
 
 
+def in_duration(seconds: float) -> str:
+    """90 seconds, 12 minutes, 2.5 hours."""
+    if seconds < 100:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
 def in_percent(share: float) -> str:
     """0.518 -> 51.8%."""
     return f"{100 * share:.1f}%"

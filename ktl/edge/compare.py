@@ -10,6 +10,8 @@ from ktl.edge.record import read_record
 from ktl.edge.run import RunResult, draw, train_edge
 from ktl.edge.settings import RunConfig
 from ktl.intervals import newcombe_interval
+from ktl.learning.outlook import stretches
+from ktl.learning.pace import Timekeeper
 from ktl.loop.connection import CloudConnection
 from ktl.loop.rounds import Interrupted, Observer
 
@@ -50,10 +52,13 @@ def train_beside_local(
     resume: bool = False,
     observer: Observer = Observer(),
     local_observer: Observer = Observer(),
+    timekeeper: Timekeeper[RunConfig] | None = None,
 ) -> Comparison:
     """`train_edge` into `out`, then the same without a cloud into `out/local-only`. Raises as `train_edge` does."""
     task = draw(config) if task is None else task
-    ktl = train_edge(config, out, connection, task=task, resume=resume, observer=observer)
+    local_observer.on_plan(stretches(without_cloud(config), task))  # it is time to come, too
+    ktl = train_edge(config, out, connection, task=task, resume=resume, observer=observer, timekeeper=timekeeper)
+    config = config if timekeeper is None else timekeeper.config  # both do as many steps on the shots
     return Comparison(ktl, train_alone(config, out, task=task, resume=resume, observer=local_observer))
 
 

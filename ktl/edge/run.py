@@ -18,7 +18,10 @@ from ktl.errors import UsageError
 from ktl.files import Row, write_json
 from ktl.learning.evaluation import Evaluation
 from ktl.learning.learner import EdgeLearner
+from ktl.learning.outlook import stretches
+from ktl.learning.pace import Timekeeper
 from ktl.learning.process import prepare_process
+from ktl.learning.schedule import Span
 from ktl.loop.connection import CloudConnection
 from ktl.loop.exchange import CloudExchange, session_request
 from ktl.loop.folder import RunFolder, load_config
@@ -53,12 +56,14 @@ def train_edge(
     task: FewShotTask | None = None,
     resume: bool = False,
     observer: Observer = Observer(),
+    timekeeper: Timekeeper[RunConfig] | None = None,
 ) -> RunResult:
     """Trains one edge, with a cloud's help or (`config.transfer` None) without, into the run directory `out`.
 
     The folder gets config.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx, what a report shows
     (record.json, record.safetensors) and, under wire/, every payload sent and received. With `resume` a run goes on
     where it was; the result is the same to the bit as if it had never stopped. `task`: `draw(config)`, if it is drawn.
+    `timekeeper`: what `config` is from, and may change its numbers of steps under way; config.json has the last ones.
     Raises UsageError if `out` holds a run that was not to be resumed, or data; Interrupted after `should_stop`.
     """
     if (config.transfer is None) == (connection is not None):
@@ -71,6 +76,9 @@ def train_edge(
     run = EdgeRun(config, task, out, connection)
     folder.start(config)
     write_json(out / "labels.json", task.class_names)
+    if timekeeper is not None:
+        observer = _kept_in_time(observer, timekeeper, run.learner, folder)
+    observer.on_plan(stretches(config, task))
     loop = Loop(
         folder,
         run.method,
@@ -84,6 +92,21 @@ def train_edge(
     )
     rows = loop.run()
     return RunResult(out, rows, run.finish(loop.trace), task.ranges)
+
+
+def _kept_in_time(
+    observer: Observer, timekeeper: Timekeeper[RunConfig], learner: EdgeLearner, folder: RunFolder
+) -> Observer:
+    """An observer that also gives the learner, and the run's folder, the numbers of steps that the time leaves."""
+
+    def on_step(round_index: int, span: Span, step: int, loss: float) -> None:
+        observer.on_step(round_index, span, step, loss)
+        if timekeeper.took_step(round_index, span, step):
+            learner.config = timekeeper.config
+            folder.start(timekeeper.config)
+            observer.on_plan(stretches(timekeeper.config, learner.task))
+
+    return replace(observer, on_step=on_step)
 
 
 def load_run(out: Path) -> EdgeLearner:

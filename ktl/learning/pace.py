@@ -1,18 +1,20 @@
-"""How fast this machine trains, and as many steps as fit into the time that a user gives."""
+"""As many steps as fit into the time that a user gives, by this machine's pace before and while it trains."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
 from ktl.data.fewshot import FewShotTask
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
+from ktl.learning.outlook import stretches
 from ktl.learning.process import prepare_process
-from ktl.learning.schedule import RoundPlan, Span, round_plan
+from ktl.learning.schedule import Span, round_plan
 from ktl.learning.settings import EdgeConfig
 from ktl.pairs import ImageVectorPairs
 from ktl.registry import chosen
@@ -20,29 +22,97 @@ from ktl.seeds import stream
 
 Config = TypeVar("Config", bound=EdgeConfig)
 
-TIMED_STEPS = 6  # of each stage; the first ones also allocate and are left out
+TIMED_STEPS = 6  # of each stage, before it trains; the first ones also allocate and are left out
 LEFT_OUT = 3
 LATENT_DIM = 512  # a step's time hardly depends on it
 SHARE = 0.9  # of the time given; the rest is for the exchange and the evaluation
+CHECKED = 0.05  # of the time given, after which the pace is measured again
+NOTICED = 0.1  # of the steps that are left: a smaller change is none
+WARM_UP, SHOTS = "warm-up", "shots"
 
 
-def fit_to_time(config: Config, task: FewShotTask, seconds: float) -> Config:
-    """`config` with its steps cut in one proportion so that training takes about `seconds` on this machine.
+class Timekeeper(Generic[Config]):
+    """Keeps a training within `seconds`: as much of what `whole` plans as fits, both stages cut in one proportion.
 
-    What fits already stays as it is: longer than the defaults has shown no gain. The result is a plain config, so a
-    run of it is as reproducible as any. Raises UsageError for a time too short for even one step per stage and round.
+    `config` is `whole` with the present numbers of steps; what fits stays as it is. The pace is measured on this
+    machine before the first step and again while it trains (`took_step`); exchanges and evaluations are not counted.
+    Raises UsageError for a time too short for even one step on the shots in each round.
     """
-    prepare_process(config.threads)
-    planned = [span for r in range(config.rounds) for span in _plan(config, task, r).spans]
-    pace = _seconds_per_step(config, task)
-    share = SHARE * seconds / sum(span.steps * pace[span.name] for span in planned)
-    if share >= 1.0:
-        return config
-    steps = {name: int(share * sum(s.steps for s in planned if s.name == name)) for name in pace}
-    if steps["shots"] < config.rounds:
-        needed = seconds * config.rounds / (share * sum(s.steps for s in planned if s.name == "shots"))
-        raise UsageError(f"--time-budget {seconds:g} is too short on this machine: give at least {needed:.0f} seconds")
-    return _with_steps(config, steps["shots"], steps.get("warm-up", 0))
+
+    def __init__(
+        self, whole: Config, task: FewShotTask, seconds: float, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        prepare_process(whole.threads)
+        self.whole = self.config = whole
+        self.seconds = seconds
+        self.planned = {stretch.name: stretch.steps for stretch in stretches(whole, task)}
+        self.steps = dict(self.planned)  # that are planned at present
+        self._clock = clock
+        self._pace = _seconds_per_step(whole, task)
+        self._spent = self._window_seconds = self._last = 0.0
+        self._window_steps = 0
+        self._place: tuple[int, str] | None = None  # round and span of the last step
+        if int(self._share_left(0, self.planned.get(WARM_UP, 0), 0.0) * self.planned[SHOTS]) < whole.rounds:
+            least = self.whole_seconds * whole.rounds / self.planned[SHOTS]
+            raise UsageError(
+                f"--time-budget {seconds:g} is too short on this machine: give at least {least:.0f} seconds"
+            )
+        self._plan_anew(0, WARM_UP if WARM_UP in self.planned else SHOTS, 0)
+
+    @property
+    def share(self) -> float:
+        """Of the planned steps, those that are left of the plan at present, 0..1."""
+        return sum(self.steps.values()) / sum(self.planned.values())
+
+    @property
+    def whole_seconds(self) -> float:
+        """What the whole plan would need, at the present pace."""
+        return sum(steps * self._pace[name] for name, steps in self.planned.items()) / SHARE
+
+    def took_step(self, round_index: int, span: Span, step: int) -> bool:
+        """To be told after each step; returns whether `config` has other numbers of steps from now on."""
+        now, place = self._clock(), (round_index, span.name)
+        if place == self._place:
+            self._spent += now - self._last
+            self._window_seconds += now - self._last
+            self._window_steps += 1
+        else:
+            self._window_seconds, self._window_steps = 0.0, 0
+        self._place, self._last = place, now
+        if self._window_steps < LEFT_OUT or self._window_seconds < CHECKED * self.seconds:
+            return False
+        change = self._window_seconds / self._window_steps / self._pace[span.name]
+        self._pace = {name: pace * change for name, pace in self._pace.items()}
+        self._window_seconds, self._window_steps = 0.0, 0
+        return self._plan_anew(round_index, span.name, step)
+
+    def _plan_anew(self, round_index: int, span: str, step: int) -> bool:
+        """From the steps of the whole plan that are not done; False where that changes little."""
+        rounds = self.whole.rounds
+        remaining = (rounds - round_index) / rounds  # of the shots' steps, at the start of this round
+        on_shots = step if span == SHOTS else 0
+        warm_up = self.planned.get(WARM_UP, 0) - step if span == WARM_UP else 0
+        share = self._share_left(round_index, warm_up, on_shots)
+        shots = (share * max(self.planned[SHOTS] * remaining - on_shots, 0.0) + on_shots) / remaining
+        steps = self.steps | {SHOTS: max(rounds, int(shots))}
+        if span == WARM_UP:
+            steps[WARM_UP] = step + int(share * warm_up)
+        left, before = (
+            (plan[WARM_UP] - step if span == WARM_UP else 0) + plan[SHOTS] * remaining - on_shots
+            for plan in (steps, self.steps)
+        )
+        if abs(left - before) <= NOTICED * max(before, 1.0):
+            return False
+        self.steps = steps
+        self.config = _with_steps(self.whole, steps[SHOTS], steps.get(WARM_UP, 0))
+        return True
+
+    def _share_left(self, round_index: int, warm_up: int, on_shots: float) -> float:
+        """How much of what is left of the whole plan fits into the time that is left, 0..1."""
+        remaining = (self.whole.rounds - round_index) / self.whole.rounds
+        needed = warm_up * self._pace.get(WARM_UP, 0.0)
+        needed += max(self.planned[SHOTS] * remaining - on_shots, 0.0) * self._pace[SHOTS]
+        return min(1.0, max(SHARE * self.seconds - self._spent, 0.0) / max(needed, 1e-9))
 
 
 def _with_steps(config: Config, shots: int, warm_up: int) -> Config:
@@ -54,13 +124,9 @@ def _with_steps(config: Config, shots: int, warm_up: int) -> Config:
     return replace(config, training=training, transfer=transfer)
 
 
-def _plan(config: EdgeConfig, task: FewShotTask, round_index: int) -> RoundPlan:
-    return round_plan(config, round_index, len(task.shot_labels), len(task.class_names))
-
-
 def _seconds_per_step(config: EdgeConfig, task: FewShotTask) -> dict[str, float]:
     """By the names of spans, from a few steps of each on made-up pairs."""
-    warmed = _plan(config, task, 0).warm_up.steps > 0
+    warmed = round_plan(config, 0, len(task.shot_labels), len(task.class_names)).warm_up.steps > 0
     trial = _with_steps(replace(config, rounds=1), TIMED_STEPS, TIMED_STEPS if warmed else 0)
     learner = EdgeLearner(task, trial, etf_seed=config.seed)
     if config.transfer is not None:
