@@ -12,35 +12,32 @@ import typer
 from ktl.alignment import ALIGNMENTS
 from ktl.data import check_apart, data_name
 from ktl.edge.settings import RunConfig
-from ktl.errors import CloudUnreachable, UsageError
+from ktl.errors import UsageError
 from ktl.formatting import in_gain
 from ktl.intervals import wilson_interval
 from ktl.learning.settings import RECIPES, TrainingConfig
 from ktl.models import MODELS
 from ktl.objectives import TRANSFERS
 from ktl.objectives.settings import TransferSettings
-from ktl.registry import chosen
 from ktl.settings import with_values
 from ktl.spaces import SPACES
 
 from .comparison import show_evaluation, summary, table, tells_little
 from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
-from .console import check_choice, check_device, errors, output, stop_on_signal, unused_folder
+from .console import check_choice, check_device, errors, output, unused_folder
 from .folds import fold_summary, show_folds, validated
 from .predict import predict
 from .progress import keep_time
 from .report import write_report_apart
 from .settings import Assignments, Option, assigned, with_options
+from .training import Training
 
 if TYPE_CHECKING:
     from ktl.edge.compare import Comparison
     from ktl.edge.folds_file import CrossValidation
     from ktl.edge.network.transport import Access
     from ktl.edge.run import RunResult
-    from ktl.edge.tracking import Tracker
     from ktl.learning.pace import Timekeeper
-    from ktl.loop.connection import CloudConnection
-    from ktl.loop.rounds import Observer
 
 app = typer.Typer(no_args_is_help=True, help="An edge device: train, evaluate, predict.")
 
@@ -117,14 +114,10 @@ def train(
     """
     timekeeper: Timekeeper[RunConfig] | None = None
     if resume is not None:
-        from ktl.loop.folder import RunFolder, load_config
-
-        config, folder = load_config(resume, RunConfig), resume
-        RunFolder(folder).check(config, resume=True)  # before a cloud is made ready or asked for
+        config, folder = _resumed(resume), resume
     else:
         config = _config(recipe, values | {"cloud.url": cloud} | assigned(assignments), local_only)
-        shots = str(config.data.shots).replace(" ", "")
-        folder = out or unused_folder(f"{data_name(config.data.source)}-{shots}shot-seed{config.seed}")
+        folder = out or unused_folder(_run_name(config))
         check_apart(config.data.source, folder)
         if time_budget is not None:
             timekeeper = keep_time(config, time_budget)
@@ -132,10 +125,24 @@ def train(
     elsewhere: Access | None = None
     if config.cloud.url is not None and config.transfer is not None:
         elsewhere = access(config.cloud.url, token_file, ca_file, patience, insecure)
-    training = _Training(config, folder, elsewhere, timekeeper, resume=resume is not None, quiet=as_json)
+    training = Training(config, folder, elsewhere, timekeeper, resume=resume is not None, quiet=as_json)
     result, comparison = training.run(offline_ok=offline_ok, tensorboard=tensorboard)
     validation = None if folds is None else validated(result.out, folds, quiet=as_json)
     _show(result, comparison, validation, config.data.shots, as_json=as_json)
+
+
+def _resumed(run: Path) -> RunConfig:
+    """The settings of a run that can be gone on with: else it is refused before a cloud is made ready or asked for."""
+    from ktl.loop.folder import RunFolder, load_config
+
+    config = load_config(run, RunConfig)
+    RunFolder(run).check(config, resume=True)
+    return config
+
+
+def _run_name(config: RunConfig) -> str:
+    shots = str(config.data.shots).replace(" ", "")
+    return f"{data_name(config.data.source)}-{shots}shot-seed{config.seed}"
 
 
 def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
@@ -146,78 +153,6 @@ def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
     config = with_values(RunConfig(training=RECIPES[recipe]), values)
     check_device(config.device)
     return replace(config, transfer=None) if local_only else config
-
-
-class _Training:
-    """A run beside its twin without a cloud, shown while it goes on."""
-
-    def __init__(
-        self,
-        config: RunConfig,
-        folder: Path,
-        elsewhere: Access | None,
-        timekeeper: Timekeeper[RunConfig] | None,
-        *,
-        resume: bool,
-        quiet: bool,
-    ) -> None:
-        self.timekeeper = timekeeper
-        self.config = config
-        self.folder = folder
-        self.elsewhere = elsewhere
-        self.resume = resume
-        self.quiet = quiet
-
-    def run(self, *, offline_ok: bool, tensorboard: bool) -> tuple[RunResult, Comparison | None]:
-        """The run's result, and the comparison with its twin if a cloud helped."""
-        from ktl.edge.run import train_edge
-        from ktl.edge.tracking import tracked
-
-        from .progress import RunProgress
-
-        config = self.config
-        board, local_board = _boards(self.folder, tensorboard)
-        comparison: Comparison | None = None
-        with stop_on_signal() as stop, RunProgress(self.timekeeper, quiet=self.quiet) as progress:
-            local = tracked(progress.observer("local only", 1, stop), local_board, config)
-            if config.transfer is None:
-                result = train_edge(config, self.folder, resume=self.resume, observer=local, timekeeper=self.timekeeper)
-            else:
-                observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
-                try:
-                    comparison = self._beside_local(observer, local)
-                    result = comparison.ktl
-                except CloudUnreachable as error:
-                    if not offline_ok:
-                        raise
-                    result = self._offline(error, local)
-        for tracker in [*board, *local_board]:
-            tracker.finished(result)
-        return result, comparison
-
-    def _beside_local(self, observer: Observer, local: Observer) -> Comparison:
-        from ktl.edge.compare import train_beside_local
-
-        cloud = _cloud(self.config, self.folder, self.elsewhere)
-        comparison = train_beside_local(
-            self.config,
-            self.folder,
-            cloud,
-            resume=self.resume,
-            observer=observer,
-            local_observer=local,
-            timekeeper=self.timekeeper,
-        )
-        _keep_valid_latents(self.config, self.folder, cloud)
-        return comparison
-
-    def _offline(self, error: CloudUnreachable, local: Observer) -> RunResult:
-        from ktl.edge.compare import train_alone
-        from ktl.loop.folder import RunFolder
-
-        errors.print(f"{error}\ntraining without the cloud; with it later: ktl edge train --resume {self.folder}")
-        RunFolder(self.folder).start(self.config)
-        return train_alone(self.config, self.folder, resume=True, observer=local)
 
 
 def _show(
@@ -247,15 +182,6 @@ def _show(
     output.print(f"next: ktl edge predict {folder} IMAGE...   or   ktl export {folder}")
 
 
-def _boards(folder: Path, wanted: bool) -> tuple[list[Tracker], list[Tracker]]:
-    """TensorBoard's curves of the two trainings."""
-    from ktl.edge.tracking import TensorBoardTracker
-
-    if not wanted:
-        return [], []
-    return [TensorBoardTracker(folder / "tensorboard" / "ktl")], [TensorBoardTracker(folder / "tensorboard" / "local")]
-
-
 @app.command()
 def evaluate(run: Run, as_json: AsJson = False) -> None:
     """Accuracy of a run on its test images, by class, and what it takes for what."""
@@ -283,26 +209,3 @@ def evaluate(run: Run, as_json: AsJson = False) -> None:
 
 
 app.command()(predict)
-
-
-def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudConnection:
-    if elsewhere is not None:
-        from ktl.edge.network.http import HttpCloud
-
-        return HttpCloud(elsewhere, folder)
-    from ktl.cloud.embedded import embedded_cloud
-
-    cloud = config.cloud
-    return embedded_cloud(chosen(cloud.generator), chosen(cloud.space) if cloud.space else None)
-
-
-def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:
-    """For the report's picture of the latent space, which only an embedded cloud can draw from."""
-    from ktl.cloud.embedded import EmbeddedCloud
-    from ktl.edge.record import MAX_LATENTS, add_valid_latents
-    from ktl.generators.base import sample_latents
-    from ktl.seeds import stream
-
-    if isinstance(cloud, EmbeddedCloud):
-        rng = stream(config.seed, "valid latents")
-        add_valid_latents(folder, sample_latents(cloud.generator, MAX_LATENTS, rng))

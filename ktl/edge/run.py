@@ -79,17 +79,7 @@ def train_edge(
     if timekeeper is not None:
         observer = _kept_in_time(observer, timekeeper, run.learner, folder)
     observer.on_plan(stretches(config, task))
-    loop = Loop(
-        folder,
-        run.method,
-        OneEdge(run.learner, run.method),
-        config.rounds,
-        describe=run.row,
-        participants=lambda round_index: ([0], {}),
-        every_client=[0],
-        save_every=CHECKPOINT_SECONDS,
-        observer=observer,
-    )
+    loop = run.loop(folder, observer)
     rows = loop.run()
     return RunResult(out, rows, run.finish(loop.trace), task.ranges)
 
@@ -161,6 +151,20 @@ class EdgeRun:
             self.method.exchange = self.exchange
             etf_seed = self.exchange.about.etf_seed
         self.learner = EdgeLearner(task, config, etf_seed)  # refuses impossible settings before anything is written
+
+    def loop(self, folder: RunFolder, observer: Observer) -> Loop:
+        """The rounds of a federation of one."""
+        return Loop(
+            folder,
+            self.method,
+            OneEdge(self.learner, self.method),
+            self.config.rounds,
+            describe=self.row,
+            participants=lambda round_index: ([0], {}),
+            every_client=[0],
+            save_every=CHECKPOINT_SECONDS,
+            observer=observer,
+        )
 
     def row(self, finished: Round, scores: Scores) -> Row:
         """A round's row of the metrics; the first one's bytes include those that opened the session."""

@@ -49,8 +49,7 @@ def _card(
     quantisation: Quantisation | None,
 ) -> str:
     """Markdown, for the model file `model_file`."""
-    learner, model, config = trained.learner, trained.predictor, trained.config
-    task = learner.task
+    learner, model, config, task = trained.learner, trained.predictor, trained.config, trained.learner.task
     tested = evaluate(model, task.test_images, task.test_labels, len(task.class_names), learner.device)
     calibration = None if quantisation is None else quantisation.calibration
     accuracy = tested.accuracy if quantisation is None or calibration is None else quantisation.after.accuracy
