@@ -204,6 +204,19 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "KTL 2/2: test accuracy 75.0%, loss on shots 0.500, 3 s" in text
 
 
+def test_a_long_run_says_how_long_it_takes_and_then_at_most_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, now = Console(file=io.StringIO(), width=100), 0.0
+    monkeypatch.setattr(progress, "errors", plain)
+    forecast = progress.Forecast(repeats=True, clock=lambda: now)
+    forecast.say(None, "KTL")
+    forecast.say(59.0, "KTL")
+    for now in (1.0, 2.0, 60.0, 61.0, 62.0, 130.0):  # noqa: B007 - the clock reads it
+        forecast.say(1000.0 - now, f"at {now:g}")
+    forecast.say(30.0, "at the end")
+    lines = ["at 1: about 17 minutes to go", "at 61: about 16 minutes to go", "at 130: about 14 minutes to go"]
+    assert plain.file.getvalue().splitlines() == lines
+
+
 def test_evaluate_agrees_with_the_last_row(ktl: Ktl, trained: Path) -> None:
     accuracy = rows_of(trained)[-1]["test_accuracy"]
     record = json.loads(ktl("edge", "evaluate", trained, "--json").stdout)
@@ -255,13 +268,13 @@ def test_a_time_budget_cuts_the_steps_and_the_run_remembers_them(ktl: Ktl, optio
     long = [option for option in options if option not in ("--steps", "20", "--warmup-steps", "10")]
     command = ["edge", "train", *long, "--steps", 90_000, "--warmup-steps", 90_000, "--time-budget", 3]
     ended = ktl(*command, "--out", tmp_path / "run")
-    told = re.search(r"in 3 seconds: (\d+) steps on the pairs, (\d+) on the shots", ended.stderr)
-    assert told is not None, ended.stderr
+    told = re.findall(r"in 3 seconds: (\d+) steps on the pairs, (\d+) on the shots; that is only .* of", ended.stderr)
+    assert told, ended.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert [config["transfer"]["settings"]["warmup_steps"], config["training"]["steps"]] == [
-        int(n) for n in told.groups()
-    ]
+    assert [config["transfer"]["settings"]["warmup_steps"], config["training"]["steps"]] == [int(n) for n in told[-1]]
     assert 2 <= config["training"]["steps"] < 90_000
+    alone = json.loads((tmp_path / "run" / "local-only" / "config.json").read_text())
+    assert alone["training"]["steps"] == config["training"]["steps"]
 
 
 def test_the_download_budget_bounds_what_comes_down(ktl: Ktl, options: list[str], tmp_path: Path) -> None:
