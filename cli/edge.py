@@ -202,7 +202,7 @@ def evaluate(run: Run, as_json: AsJson = False) -> None:
         print(json.dumps(record))
         return
     show_evaluation(evaluation, names)
-    if (run / "local-only" / "record.json").is_file():
+    if all((each / "record.json").is_file() for each in (run, run / "local-only")):
         output.print(f"gain over local training: {in_gain(*paired_gain(run, run / 'local-only'))}")
     if little := tells_little(evaluation.tested, run, load_config(run, RunConfig).data.shots):
         output.print(little)

@@ -26,6 +26,7 @@ from ktl.settings import describe, with_values
 from ktl.spaces import SPACES
 
 from .console import check_choice, check_device, errors, output, stop_on_signal, unused_folder
+from .progress import Forecast
 from .report import write_report_apart
 from .settings import Assignments, Option, assigned, with_options
 
@@ -157,10 +158,19 @@ def _runs(
     results = []
     for seed in range(config.seed, config.seed + seeds):
         seeded, rows = replace(config, seed=seed), list[Any]()
+        forecast = Forecast(repeats=not errors.is_terminal)
         with Live(console=errors, transient=True) as live:
 
-            def show(row: dict[str, Any], accuracies: dict[int, float], live: Any = live, rows: Any = rows) -> None:
+            def show(
+                row: dict[str, Any],
+                accuracies: dict[int, float],
+                live: Any = live,
+                rows: Any = rows,
+                forecast: Any = forecast,
+            ) -> None:
                 rows.append(row)
+                pace = statistics.fmean(each["seconds"] for each in rows)
+                forecast.say(pace * (config.rounds - row["round"]), f"{name}, round {row['round']}/{config.rounds}")
                 live.update(_progress(name, rows, accuracies))
                 for client, reason in row["left_out"].items():
                     errors.print(f"{name}, round {row['round']}: client {client} left out: {reason}")

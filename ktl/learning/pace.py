@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -40,15 +40,20 @@ class Timekeeper(Generic[Config]):
     """
 
     def __init__(
-        self, whole: Config, task: FewShotTask, seconds: float, clock: Callable[[], float] = time.perf_counter
+        self,
+        whole: Config,
+        task: FewShotTask,
+        seconds: float,
+        pace: Mapping[str, float] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        prepare_process(whole.threads)
+        """`pace`: seconds per step by the names of spans, if they are known before the first one."""
         self.whole = self.config = whole
         self.seconds = seconds
         self.planned = {stretch.name: stretch.steps for stretch in stretches(whole, task)}
         self.steps = dict(self.planned)  # that are planned at present
         self._clock = clock
-        self._pace = _seconds_per_step(whole, task)
+        self._pace = dict(pace or measured_pace(whole, task))
         self._spent = self._window_seconds = self._last = 0.0
         self._window_steps = 0
         self._place: tuple[int, str] | None = None  # round and span of the last step
@@ -124,8 +129,9 @@ def _with_steps(config: Config, shots: int, warm_up: int) -> Config:
     return replace(config, training=training, transfer=transfer)
 
 
-def _seconds_per_step(config: EdgeConfig, task: FewShotTask) -> dict[str, float]:
-    """By the names of spans, from a few steps of each on made-up pairs."""
+def measured_pace(config: EdgeConfig, task: FewShotTask) -> dict[str, float]:
+    """Seconds per step by the names of spans, from a few steps of each on made-up pairs."""
+    prepare_process(config.threads)
     warmed = round_plan(config, 0, len(task.shot_labels), len(task.class_names)).warm_up.steps > 0
     trial = _with_steps(replace(config, rounds=1), TIMED_STEPS, TIMED_STEPS if warmed else 0)
     learner = EdgeLearner(task, trial, etf_seed=config.seed)

@@ -11,7 +11,6 @@ from ktl.data.fewshot import FewShotTask
 from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
-from ktl.learning import pace
 from ktl.learning.pace import Timekeeper
 from ktl.learning.schedule import Span
 from ktl.learning.settings import TrainingConfig
@@ -62,6 +61,7 @@ def test_a_time_too_short_for_a_step_names_the_least(small_task: FewShotTask) ->
         Timekeeper(LONG, small_task, 1e-6)
 
 
+PACE = {"warm-up": 0.2, "shots": 0.1}
 PLAN = with_values(RunConfig(threads=1), {"training.steps": 1000, "transfer.warmup_steps": 500})
 
 
@@ -74,23 +74,18 @@ class Clock:
         return self.now
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Of a machine that at first takes 0.2 s for a step on the pairs, and 0.1 s for one on the shots."""
-    monkeypatch.setattr(pace, "_seconds_per_step", lambda config, task: {"warm-up": 0.2, "shots": 0.1})
-    return Clock()
-
-
-def test_a_plan_that_is_cut_says_how_much_is_left_of_it(small_task: FewShotTask, clock: Clock) -> None:
-    keeper = Timekeeper(PLAN, small_task, 80.0, clock)
+def test_a_plan_that_is_cut_says_how_much_is_left_of_it(small_task: FewShotTask) -> None:
+    clock = Clock()
+    keeper = Timekeeper(PLAN, small_task, 80.0, PACE, clock)
     assert keeper.steps == {"warm-up": 180, "shots": 360}  # 0.9 x 80 of 200 seconds
     assert keeper.share == pytest.approx(0.36)
     assert keeper.whole_seconds == pytest.approx(200 / 0.9)
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.4])
-def test_the_plan_follows_the_pace_and_the_time_is_kept(small_task: FewShotTask, clock: Clock, seconds: float) -> None:
-    keeper = Timekeeper(PLAN, small_task, 80.0, clock)
+def test_the_plan_follows_the_pace_and_the_time_is_kept(small_task: FewShotTask, seconds: float) -> None:
+    clock = Clock()
+    keeper = Timekeeper(PLAN, small_task, 80.0, PACE, clock)
     done = {"warm-up": 0, "shots": 0}
     for name, cost in (("warm-up", seconds), ("shots", seconds / 2)):  # a machine twice as quick, or half as quick
         clock.now += 1000.0  # an exchange
@@ -106,16 +101,18 @@ def test_the_plan_follows_the_pace_and_the_time_is_kept(small_task: FewShotTask,
     assert (keeper.share < 0.5) == (seconds > 0.2)
 
 
-def test_a_steady_pace_changes_no_plan(small_task: FewShotTask, clock: Clock) -> None:
-    keeper = Timekeeper(PLAN, small_task, 80.0, clock)
+def test_a_steady_pace_changes_no_plan(small_task: FewShotTask) -> None:
+    clock = Clock()
+    keeper = Timekeeper(PLAN, small_task, 80.0, PACE, clock)
     for step in range(1, 181):
         clock.now += 0.2
         assert not keeper.took_step(0, Span("warm-up", 180, 0, 180), step)
 
 
-def test_rounds_share_what_the_time_leaves(small_task: FewShotTask, clock: Clock) -> None:
+def test_rounds_share_what_the_time_leaves(small_task: FewShotTask) -> None:
+    clock = Clock()
     whole = with_values(RunConfig(rounds=4, transfer=None, threads=1), {"training.steps": 1000})
-    keeper = Timekeeper(whole, small_task, 200.0, clock)
+    keeper = Timekeeper(whole, small_task, 200.0, PACE, clock)
     assert keeper.config == whole
     for step in range(1, 251):
         clock.now += 0.1
