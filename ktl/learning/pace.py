@@ -57,12 +57,12 @@ class Timekeeper(Generic[Config]):
         self._spent = self._window_seconds = self._last = 0.0
         self._window_steps = 0
         self._place: tuple[int, str] | None = None  # round and span of the last step
-        if int(self._share_left(0, self.planned.get(WARM_UP, 0), 0.0) * self.planned[SHOTS]) < whole.rounds:
-            least = self.whole_seconds * whole.rounds / self.planned[SHOTS]
+        self._plan_anew(0, WARM_UP if WARM_UP in self.planned else SHOTS, 0)
+        if self.whole_seconds > seconds and self.steps[SHOTS] <= whole.rounds:
+            least = self.whole_seconds * (whole.rounds + 1) / self.planned[SHOTS]
             raise UsageError(
                 f"--time-budget {seconds:g} is too short on this machine: give at least {least:.0f} seconds"
             )
-        self._plan_anew(0, WARM_UP if WARM_UP in self.planned else SHOTS, 0)
 
     @property
     def share(self) -> float:
@@ -92,18 +92,19 @@ class Timekeeper(Generic[Config]):
         return self._plan_anew(round_index, span.name, step)
 
     def _plan_anew(self, round_index: int, span: str, step: int) -> bool:
-        """From the steps of the whole plan that are not done; False where that changes little."""
-        rounds = self.whole.rounds
-        remaining = (rounds - round_index) / rounds  # of the shots' steps, at the start of this round
-        on_shots = step if span == SHOTS else 0
-        warm_up = self.planned.get(WARM_UP, 0) - step if span == WARM_UP else 0
-        share = self._share_left(round_index, warm_up, on_shots)
-        shots = (share * max(self.planned[SHOTS] * remaining - on_shots, 0.0) + on_shots) / remaining
-        steps = self.steps | {SHOTS: max(rounds, int(shots))}
+        """Fits the steps that come after `step` of a span to the time that is left; False where that changes little."""
+        time_left = max(SHARE * self.seconds - self._spent, 0.0)
+        rounds_left = (self.whole.rounds - round_index) / self.whole.rounds
+        done, pace, planned, steps = {WARM_UP: 0, SHOTS: 0} | {span: step}, self._pace, self.planned, dict(self.steps)
         if span == WARM_UP:
-            steps[WARM_UP] = step + int(share * warm_up)
+            needed = sum(count * pace[name] for name, count in planned.items())
+            share = min(1.0, (time_left + step * pace[WARM_UP]) / needed)
+            steps[WARM_UP] = max(step, int(share * planned[WARM_UP]))
+            time_left = max(time_left - (steps[WARM_UP] - step) * pace[WARM_UP], 0.0)
+        shots = int((time_left / pace[SHOTS] + done[SHOTS]) / rounds_left)
+        steps[SHOTS] = min(planned[SHOTS], max(self.whole.rounds, shots))
         left, before = (
-            (plan[WARM_UP] - step if span == WARM_UP else 0) + plan[SHOTS] * remaining - on_shots
+            (plan[WARM_UP] - step if span == WARM_UP else 0) + plan[SHOTS] * rounds_left - done[SHOTS]
             for plan in (steps, self.steps)
         )
         if abs(left - before) <= NOTICED * max(before, 1.0):
@@ -111,13 +112,6 @@ class Timekeeper(Generic[Config]):
         self.steps = steps
         self.config = _with_steps(self.whole, steps[SHOTS], steps.get(WARM_UP, 0))
         return True
-
-    def _share_left(self, round_index: int, warm_up: int, on_shots: float) -> float:
-        """How much of what is left of the whole plan fits into the time that is left, 0..1."""
-        remaining = (self.whole.rounds - round_index) / self.whole.rounds
-        needed = warm_up * self._pace.get(WARM_UP, 0.0)
-        needed += max(self.planned[SHOTS] * remaining - on_shots, 0.0) * self._pace[SHOTS]
-        return min(1.0, max(SHARE * self.seconds - self._spent, 0.0) / max(needed, 1e-9))
 
 
 def _with_steps(config: Config, shots: int, warm_up: int) -> Config:
