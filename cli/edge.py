@@ -12,31 +12,32 @@ import typer
 from ktl.alignment import ALIGNMENTS
 from ktl.data import check_apart, data_name
 from ktl.edge.settings import RunConfig
-from ktl.errors import CloudUnreachable, UsageError
+from ktl.errors import UsageError
 from ktl.learning.settings import RECIPES, TrainingConfig
 from ktl.models import MODELS
 from ktl.objectives import TRANSFERS
 from ktl.objectives.settings import TransferSettings
-from ktl.registry import chosen
 from ktl.settings import with_values
 from ktl.spaces import SPACES
 
-from .comparison import summary, table
+from .comparison import summary, table, tells_little
 from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
-from .console import check_choice, check_device, errors, output, stop_on_signal, unused_folder
+from .console import check_choice, check_device, errors, output, unused_folder
 from .evaluate import evaluate
+from .folds import fold_summary, show_folds, validated
 from .predict import predict
+from .progress import keep_time
 from .report import write_report_apart
 from .settings import Assignments, Option, assigned, with_options
+from .training import Training
 
 if TYPE_CHECKING:
     from ktl.data.fewshot import FewShotTask
     from ktl.edge.compare import Comparison
+    from ktl.edge.folds_file import CrossValidation
     from ktl.edge.network.transport import Access
     from ktl.edge.run import RunResult
-    from ktl.edge.tracking import Tracker
-    from ktl.loop.connection import CloudConnection
-    from ktl.loop.rounds import Observer
+    from ktl.learning.pace import Timekeeper
 
 app = typer.Typer(no_args_is_help=True, help="An edge device: train, evaluate, predict.")
 
@@ -56,6 +57,10 @@ Resume = Annotated[
 ]
 LocalOnly = Annotated[bool, typer.Option("--local-only", help="Train without a cloud.")]
 OfflineOk = Annotated[bool, typer.Option("--offline-ok", help="Train without the cloud when it cannot be reached.")]
+Folds = Annotated[
+    int | None,
+    typer.Option(min=2, help="Also cross-validate over the labelled images in so many folds.", show_default="none"),
+]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Event files, under RUN/tensorboard.")]
 
 OPTIONS = {
@@ -64,6 +69,7 @@ OPTIONS = {
     "ways": Option("data.ways", default="all"),
     "image_size": Option("data.image_size", default="the data's own; 32 for folders"),
     "skip_damaged": Option("data.skip_damaged"),
+    "fit": Option("data.fit"),
     "model": Option("model", help=" | ".join(MODELS.builtin())),
     "weights": Option("weights", default="none"),
     "rounds": Option("rounds"),
@@ -104,31 +110,48 @@ def train(
     insecure: Insecure = False,
     offline_ok: OfflineOk = False,
     tensorboard: TensorBoard = False,
+    folds: Folds = None,
     as_json: AsJson = False,
 ) -> None:
     """Learn classes from a few images: prototypes go up, image-vector pairs come down, and a CNN trains on both.
 
     Then trains the same without the cloud and prints both results side by side.
     """
+    timekeeper: Timekeeper[RunConfig] | None = None
+    task: FewShotTask | None = None
     if resume is not None:
-        from ktl.loop.folder import RunFolder, load_config
-
-        config, folder = load_config(resume, RunConfig), resume
-        RunFolder(folder).check(config, resume=True)  # before a cloud is made ready or asked for
-        if _show_ended(config, folder, as_json=as_json):
+        config, folder = _resumed(resume), resume
+        if _show_ended(config, folder, folds, as_json=as_json):
             return
         task = _moved_task(config, folder, values.get("data.source"))
     else:
         config = _config(recipe, values | {"cloud.url": cloud} | assigned(assignments), local_only)
-        folder = out or unused_folder(f"{data_name(config.data.source)}-{config.data.shots}shot-seed{config.seed}")
+        folder = out or unused_folder(_run_name(config))
         check_apart(config.data.source, folder)
-        config, task = (config, None) if time_budget is None else _in_time(config, time_budget)
-    elsewhere = None
+        if time_budget is not None:
+            timekeeper = keep_time(config, time_budget)
+            config = timekeeper.config
+    elsewhere: Access | None = None
     if config.cloud.url is not None and config.transfer is not None:
         elsewhere = access(config.cloud.url, token_file, ca_file, patience, insecure)
-    training = _Training(config, folder, task, elsewhere, resume=resume is not None, quiet=as_json)
+    training = Training(config, folder, task, elsewhere, timekeeper, resume=resume is not None, quiet=as_json)
     result, comparison = training.run(offline_ok=offline_ok, tensorboard=tensorboard)
-    _show(result, comparison, write_report_apart(folder), as_json=as_json)
+    validation = None if folds is None else validated(result.out, folds, quiet=as_json)
+    _show(config, result, comparison, validation, write_report_apart(folder), as_json=as_json)
+
+
+def _resumed(run: Path) -> RunConfig:
+    """The settings of a run that can be gone on with: else it is refused before a cloud is made ready or asked for."""
+    from ktl.loop.folder import RunFolder, load_config
+
+    config = load_config(run, RunConfig)
+    RunFolder(run).check(config, resume=True)
+    return config
+
+
+def _run_name(config: RunConfig) -> str:
+    shots = str(config.data.shots).replace(" ", "")
+    return f"{data_name(config.data.source)}-{shots}shot-seed{config.seed}"
 
 
 def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
@@ -141,158 +164,59 @@ def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
     return replace(config, transfer=None) if local_only else config
 
 
-def _in_time(config: RunConfig, seconds: float) -> tuple[RunConfig, FewShotTask]:
-    from ktl.edge.run import draw
-    from ktl.learning.pace import fit_to_time
-
-    task = draw(config)
-    fitted = fit_to_time(config, task, seconds)
-    if fitted != config:
-        warmup = 0 if fitted.transfer is None else chosen(fitted.transfer).settings.warmup_steps
-        errors.print(f"in {seconds:g} seconds: {warmup} steps on the pairs, {fitted.training.steps} on the shots")
-    return fitted, task
-
-
-class _Training:
-    """A run beside its twin without a cloud, shown while it goes on."""
-
-    def __init__(
-        self,
-        config: RunConfig,
-        folder: Path,
-        task: FewShotTask | None,
-        elsewhere: Access | None,
-        *,
-        resume: bool,
-        quiet: bool,
-    ) -> None:
-        self.config = config
-        self.folder = folder
-        self.task = task  # None: not read yet
-        self.elsewhere = elsewhere
-        self.resume = resume
-        self.quiet = quiet
-
-    def run(self, *, offline_ok: bool, tensorboard: bool) -> tuple[RunResult, Comparison | None]:
-        """The run's result, and the comparison with its twin if a cloud helped."""
-        from ktl.edge.run import train_edge
-        from ktl.edge.tracking import tracked
-
-        from .progress import RunProgress
-
-        config = self.config
-        board, local_board = _boards(self.folder, tensorboard)
-        comparison: Comparison | None = None
-        with stop_on_signal() as stop, RunProgress(quiet=self.quiet) as progress:
-            local = tracked(progress.observer("local only", 1, stop), local_board, config)
-            if config.transfer is None:
-                result = train_edge(config, self.folder, task=self.task, resume=self.resume, observer=local)
-            else:
-                observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
-                try:
-                    comparison = self._beside_local(observer, local)
-                    result = comparison.ktl
-                except CloudUnreachable as error:
-                    if not offline_ok:
-                        raise
-                    result = self._offline(error, local)
-        for tracker in [*board, *local_board]:
-            tracker.finished(result)
-        return result, comparison
-
-    def _beside_local(self, observer: Observer, local: Observer) -> Comparison:
-        from ktl.edge.compare import Comparison, train_alone
-        from ktl.edge.record import is_finished
-        from ktl.edge.run import draw, train_edge
-
-        config, folder, had_ended = self.config, self.folder, is_finished(self.folder)
-        cloud = _cloud(config, folder, self.elsewhere)
-        self.task = self.task or draw(config, folder)
-        ktl = train_edge(config, folder, cloud, task=self.task, resume=self.resume, observer=observer)
-        if not had_ended:
-            _keep_valid_latents(config, folder, cloud)
-        return Comparison(ktl, train_alone(config, folder, task=self.task, resume=self.resume, observer=local))
-
-    def _offline(self, error: CloudUnreachable, local: Observer) -> RunResult:
-        from ktl.edge.compare import train_alone
-        from ktl.edge.run import draw
-        from ktl.loop.folder import RunFolder
-
-        errors.print(f"{error}\ntraining without the cloud; with it later: ktl edge train --resume {self.folder}")
-        task = self.task or draw(self.config, self.folder)
-        RunFolder(self.folder).start(self.config, task.manifest)
-        return train_alone(self.config, self.folder, task=task, resume=True, observer=local)
-
-
-def _show_ended(config: RunConfig, folder: Path, *, as_json: bool) -> bool:
-    """Shows what a run came to, if it has ended: then there is nothing to go on with, and nothing is written."""
+def _show_ended(config: RunConfig, folder: Path, folds: int | None, *, as_json: bool) -> bool:
+    """Shows what a run came to, if it has ended: then there is nothing to go on with, and nothing in it is changed."""
     from ktl.edge.compare import read_ended
 
     ended = read_ended(config, folder)
     if ended is not None:
         if not as_json:
             errors.print(f"{folder} has ended: nothing in it is changed")
-        report = folder / "report.html"
-        _show(*ended, report if report.is_file() else None, as_json=as_json)
+        kept = folder / "report.html"
+        validation = None if folds is None else validated(folder, folds, quiet=as_json)
+        report = write_report_apart(folder) if folds else kept if kept.is_file() else None
+        _show(config, *ended, validation, report, as_json=as_json)
     return ended is not None
 
 
 def _moved_task(config: RunConfig, folder: Path, data: str | None) -> FewShotTask | None:
     """The task of a run whose data is at `data` now; None where it is where it was."""
-    from ktl.edge.run import draw
+    from ktl.edge.task import draw
 
     return None if data is None else draw(config, folder, data)
 
 
-def _show(result: RunResult, comparison: Comparison | None, report: Path | None, *, as_json: bool) -> None:
+def _show(
+    config: RunConfig,
+    result: RunResult,
+    comparison: Comparison | None,
+    validation: CrossValidation | None,
+    report: Path | None,
+    *,
+    as_json: bool,
+) -> None:
     from ktl.data.depth import described
     from ktl.edge.record import read_record
 
     folder = result.out
     weights = read_record(folder).weights
     if as_json:
-        print(json.dumps(summary(result, comparison) | {"report": report and str(report), "weights": weights}))
+        folds = {} if validation is None else {"folds": fold_summary(validation)}
+        more = {"report": report and str(report), "weights": weights}
+        print(json.dumps(summary(result, comparison) | folds | more))
         return
     output.print(table(result, comparison))
     if weights:
         output.print(f"started from {weights}")
+    if validation is not None:
+        show_folds(validation)
+    elif little := tells_little(result.evaluation.tested, folder, config.data.shots):
+        output.print(little)
     for line in described(result.ranges):
         errors.print(line)
     output.print(f"run: {folder}" + (f"\nreport: {report}" if report else ""))
     output.print(f"next: ktl edge predict {folder} IMAGE...   or   ktl export {folder}")
 
 
-def _boards(folder: Path, wanted: bool) -> tuple[list[Tracker], list[Tracker]]:
-    """TensorBoard's curves of the two trainings."""
-    from ktl.edge.tracking import TensorBoardTracker
-
-    if not wanted:
-        return [], []
-    return [TensorBoardTracker(folder / "tensorboard" / "ktl")], [TensorBoardTracker(folder / "tensorboard" / "local")]
-
-
 app.command()(evaluate)
 app.command()(predict)
-
-
-def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudConnection:
-    if elsewhere is not None:
-        from ktl.edge.network.http import HttpCloud
-
-        return HttpCloud(elsewhere, folder)
-    from ktl.cloud.embedded import embedded_cloud
-
-    cloud = config.cloud
-    return embedded_cloud(chosen(cloud.generator), chosen(cloud.space) if cloud.space else None)
-
-
-def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:
-    """For the report's picture of the latent space, which only an embedded cloud can draw from."""
-    from ktl.cloud.embedded import EmbeddedCloud
-    from ktl.edge.record import MAX_LATENTS, add_valid_latents
-    from ktl.generators.base import sample_latents
-    from ktl.seeds import stream
-
-    if isinstance(cloud, EmbeddedCloud):
-        rng = stream(config.seed, "valid latents")
-        add_valid_latents(folder, sample_latents(cloud.generator, MAX_LATENTS, rng))

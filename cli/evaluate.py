@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
+from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
-from ktl.formatting import in_percent
+from ktl.formatting import in_gain
+from ktl.intervals import wilson_interval
 
+from .comparison import show_evaluation, tells_little
 from .console import output
 
 if TYPE_CHECKING:
@@ -36,12 +38,28 @@ def evaluate(
     if as_json:
         record = {
             "accuracy": evaluation.accuracy,
+            "right": evaluation.right,
+            "tested": evaluation.tested,
+            "interval": wilson_interval(evaluation.right, evaluation.tested),
             "class_accuracy": dict(zip(names, evaluation.class_accuracy, strict=True)),
             "confusion": evaluation.confusion.tolist(),
         }
         print(json.dumps(record))
-    else:
-        output.print(_table(evaluation, names))
+        return
+    show_evaluation(evaluation, names)
+    if data is None:
+        _show_what_it_tells(run, evaluation)
+
+
+def _show_what_it_tells(run: Path, evaluation: Evaluation) -> None:
+    """The gain over local training, if there was one, and that few images tell little."""
+    from ktl.edge.compare import LOCAL, paired_gain
+    from ktl.loop.folder import load_config
+
+    if all((each / "record.json").is_file() for each in (run, run / LOCAL)):
+        output.print(f"gain over local training: {in_gain(*paired_gain(run, run / LOCAL))}")
+    if little := tells_little(evaluation.tested, run, load_config(run, RunConfig).data.shots):
+        output.print(little)
 
 
 def _evaluated(run: Path, data: str | None, skip_damaged: bool) -> tuple[Evaluation, list[str]]:
@@ -54,16 +72,3 @@ def _evaluated(run: Path, data: str | None, skip_damaged: bool) -> tuple[Evaluat
     if is_bundle(run):
         raise UsageError(f"{run} is a bundle, which has no test images: name a folder of some by --data")
     return evaluate_run(run)
-
-
-def _table(evaluation: Evaluation, names: list[str]) -> Table:
-    classes = Table(title=f"test accuracy {in_percent(evaluation.accuracy)}", box=None, pad_edge=False)
-    classes.add_column("class")
-    classes.add_column("accuracy", justify="right")
-    classes.add_column("most often taken for")
-    for index, (name, accuracy) in enumerate(zip(names, evaluation.class_accuracy, strict=True)):
-        wrong = evaluation.confusion[index].clone()
-        wrong[index] = 0
-        taken = f"{names[int(wrong.argmax())]} ({int(wrong.max())} of {int(evaluation.confusion[index].sum())})"
-        classes.add_row(name, "" if accuracy is None else in_percent(accuracy), taken if wrong.max() > 0 else "")
-    return classes

@@ -16,7 +16,7 @@ from ktl.alignment import ALIGNMENTS
 from ktl.data import data_name
 from ktl.errors import UsageError
 from ktl.federation.settings import FederationConfig, federated_transfer
-from ktl.formatting import in_bytes, in_percent
+from ktl.formatting import in_bytes, in_counts, in_percent
 from ktl.learning.settings import RECIPES
 from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
@@ -26,6 +26,7 @@ from ktl.settings import describe, with_values
 from ktl.spaces import SPACES
 
 from .console import check_choice, check_device, errors, output, stop_on_signal, unused_folder
+from .progress import Forecast
 from .report import write_report_apart
 from .settings import Assignments, Option, assigned, with_options
 
@@ -52,6 +53,7 @@ OPTIONS = {
     "data": Option("source", help="A data set's name, a folder, an .npz file, or a saved partition's folder."),
     "image_size": Option("image_size", default="the data's own"),
     "skip_damaged": Option("skip_damaged"),
+    "fit": Option("fit"),
     "clients": Option("partition.clients"),
     "partition": Option("partition.kind"),
     "beta": Option("partition.beta"),
@@ -105,6 +107,11 @@ def federate(
         print(json.dumps({"runs": str(folder)} | {name: _summary(runs) for name, runs in results.items()}))
         return
     output.print(_table(results))
+    for name, (run, *others) in results.items():
+        tested = run.rows[-1].get("tested", 0)  # none in a run of an earlier ktl
+        if tested and not others:  # of several seeds the table has the spread
+            counts = in_counts(round(run.rows[-1]["accuracy"] * tested), tested)
+            output.print(f"{name}, last round, over all clients: {counts}")
     output.print(f"runs: {folder}")
     if report is not None:
         output.print(f"report: {report}")
@@ -151,10 +158,19 @@ def _runs(
     results = []
     for seed in range(config.seed, config.seed + seeds):
         seeded, rows = replace(config, seed=seed), list[Any]()
+        forecast = Forecast(repeats=not errors.is_terminal)
         with Live(console=errors, transient=True) as live:
 
-            def show(row: dict[str, Any], accuracies: dict[int, float], live: Any = live, rows: Any = rows) -> None:
+            def show(
+                row: dict[str, Any],
+                accuracies: dict[int, float],
+                live: Any = live,
+                rows: Any = rows,
+                forecast: Any = forecast,
+            ) -> None:
                 rows.append(row)
+                pace = statistics.fmean(each["seconds"] for each in rows)
+                forecast.say(pace * (config.rounds - row["round"]), f"{name}, round {row['round']}/{config.rounds}")
                 live.update(_progress(name, rows, accuracies))
                 for client, reason in row["left_out"].items():
                     errors.print(f"{name}, round {row['round']}: client {client} left out: {reason}")

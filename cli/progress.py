@@ -2,30 +2,81 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ktl.formatting import in_bytes, in_percent
+from ktl.formatting import in_bytes, in_duration, in_percent
 
 from .console import errors
 
 if TYPE_CHECKING:
+    from ktl.edge.settings import RunConfig
     from ktl.files import Row
+    from ktl.learning.outlook import Stretch
+    from ktl.learning.pace import Timekeeper
     from ktl.learning.schedule import Span
     from ktl.loop.rounds import Observer
 
 BAR_INTERVAL = 10  # steps between two redraws
+MINUTE = 60.0  # seconds
+HALF = 0.5  # of the planned steps
+
+
+class Forecast:
+    """Says how long something will take that takes long: once, and where no bar says so at most every minute again."""
+
+    def __init__(self, *, repeats: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self.repeats = repeats
+        self._clock = clock
+        self._said: float | None = None
+
+    def say(self, seconds_left: float | None, where: str) -> None:
+        """What is left, in the middle of what `where` says."""
+        now = self._clock()
+        due = self._said is None or (self.repeats and now - self._said >= MINUTE)
+        if due and seconds_left is not None and seconds_left >= MINUTE:
+            self._said = now
+            errors.print(f"{where}: about {in_duration(seconds_left)} to go")
+
+
+def keep_time(config: RunConfig, seconds: float) -> Timekeeper[RunConfig]:
+    """The run's steps cut to what fits; says what is left of them."""
+    from ktl.edge.task import draw
+    from ktl.learning.pace import Timekeeper
+
+    timekeeper = Timekeeper(config, draw(config), seconds)
+    if timekeeper.share < 1.0:
+        say_cut(timekeeper)
+    return timekeeper
+
+
+def say_cut(timekeeper: Timekeeper[RunConfig]) -> None:
+    """How many steps the time leaves, and what all of them would take where it is less than half of them."""
+    on_pairs, on_shots = timekeeper.steps.get("warm-up", 0), timekeeper.steps["shots"]
+    line = f"in {timekeeper.seconds:g} seconds: {on_pairs} steps on the pairs, {on_shots} on the shots"
+    if timekeeper.share < HALF:
+        whole = in_duration(timekeeper.whole_seconds)
+        line += f"; that is only {in_percent(timekeeper.share)} of the plan, which takes about {whole}"
+    errors.print(line)
 
 
 class RunProgress:
     """A bar for each stage of each round on a terminal, a line for each elsewhere; to standard error."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, timekeeper: Timekeeper[RunConfig] | None = None, *, quiet: bool) -> None:
+        from ktl.learning.outlook import Outlook
+
         self.quiet = quiet
+        self._timekeeper = timekeeper
+        self._steps = {} if timekeeper is None else timekeeper.steps
+        self._outlook = Outlook()
         self.live = errors.is_terminal and not quiet
+        self._forecast = Forecast(repeats=not self.live)
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -60,14 +111,24 @@ class RunProgress:
                 if not self.live and not self.quiet:
                     errors.print(f"{heading}: {span.steps - step + 1} steps")
             if self.live and step % BAR_INTERVAL == 0:
-                self._bars.update(bar, completed=step, loss=loss)
+                self._bars.update(bar, completed=step, total=span.steps, loss=loss)
+            self._outlook.took_step(name, span, step)
+            if step % BAR_INTERVAL == 0 and not self.quiet:
+                self._forecast.say(self._outlook.seconds_left, f"{heading}, step {step}")
 
         def on_round(row: Row) -> None:
             self._bars.update(bar, visible=False)
             if not self.quiet:
                 errors.print(f"{name} {row['round']}/{rounds}: {_describe(row)}")
 
-        return Observer(on_step, on_round, stop.is_set)
+        def on_plan(planned: Sequence[Stretch]) -> None:
+            self._outlook.plan(name, planned)
+            if self._timekeeper is not None and self._timekeeper.steps != self._steps:
+                self._steps = self._timekeeper.steps
+                if not self.quiet:
+                    say_cut(self._timekeeper)
+
+        return Observer(on_step, on_round, stop.is_set, on_plan)
 
 
 def _describe(row: Row) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 import typer
 
@@ -82,7 +82,7 @@ def _parameter(kind: type[Settings], name: str, option: Option) -> inspect.Param
     setting = setting_at(kind, option.path) if option.of is None else setting_at(option.of, option.path.split(".")[-1])
     plain = setting.kind if setting.kind in (int, float, bool) else str
     words = option.help or setting.description
-    if get_origin(setting.kind) is not None and "|" not in words:  # a Literal
+    if get_origin(setting.kind) is Literal and "|" not in words:
         words = setting.expected.removeprefix("one of ").replace(", ", " | ") + (f": {words}" if words else "")
     default = None if option.default else setting.default
     info = typer.Option(help=words, show_default=option.default or default is not None)

@@ -29,7 +29,12 @@ def simplex_etf(classes: int, dimension: int, rng: torch.Generator) -> Tensor:
 def arcface_loss(
     cosines: Tensor, labels: Tensor, *, margin: float = 0.5, scale: float = 64.0, smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy on scaled cosines (n, C) after an angular margin (radians) on the true class; labels (n,) int64.
+    """Cross-entropy of `arcface_logits` of cosines (n, C); labels (n,) int64."""
+    return F.cross_entropy(arcface_logits(cosines, labels, margin, scale), labels, label_smoothing=smoothing)
+
+
+def arcface_logits(cosines: Tensor, labels: Tensor, margin: float, scale: float) -> Tensor:
+    """Scaled cosines (n, C) after an angular margin (radians) on the true class; labels (n,) int64.
 
     Deng et al., "ArcFace" (CVPR 2019), eq. 3. Where angle + margin passes pi, the cosine is lowered linearly
     instead, so that the loss keeps falling with the angle. margin = 0 is the softmax loss of a cosine classifier.
@@ -38,5 +43,4 @@ def arcface_loss(
     turned = torch.cos(torch.acos(true) + margin)
     past_pi = true <= math.cos(math.pi - margin)
     turned = torch.where(past_pi, true - margin * math.sin(margin), turned)
-    logits = scale * cosines.scatter(1, labels[:, None], turned)
-    return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    return scale * cosines.scatter(1, labels[:, None], turned)

@@ -25,6 +25,7 @@ from ktl.errors import UsageError
 Kind = TypeVar("Kind", bound="Settings")
 
 PLAIN = (int, float, str, bool)
+WORDS = {bool: "true or false", str: "text", Path: "a path", int | str: "a number or text", Union: "a name"}
 CONSTRAINTS = ("gt", "ge", "lt", "le", "description")  # of a Meta, as far as settings use it
 
 
@@ -198,7 +199,7 @@ def expected(hint: Any) -> str:
     elif isinstance(kind, type) and issubclass(kind, Settings):
         words = "a table of settings"
     else:
-        words = {bool: "true or false", str: "text", Path: "a path", Union: "a name"}.get(kind, str(kind))
+        words = WORDS.get(kind, str(kind))
     return words + (", or none" if optional else "")
 
 
@@ -219,8 +220,8 @@ def _check(name: str, value: Any, hint: Any) -> None:
         except msgspec.ValidationError:
             fits = False
         words = _for_finite(value, expected(hint))
-    elif kind is Union:
-        fits, words = isinstance(value, _members(hint)), expected(hint)
+    elif kind is Union or isinstance(kind, types.UnionType):
+        fits, words = isinstance(value, _members(hint if kind is Union else kind)), expected(hint)
     else:
         fits, words = isinstance(value, kind), f"an instance of {kind.__name__}"
     if not fits:
@@ -247,8 +248,8 @@ def _parts(hint: Any) -> tuple[Any, Meta | None, bool]:
         elif get_origin(hint) in (Union, types.UnionType):
             members = _members(hint)
             optional = optional or len(members) < len(get_args(hint))
-            if len(members) > 1:  # a registry's choice, or its bare name
-                return Union, _merged(metas), optional
+            if len(members) > 1:  # of plain types; else a registry's choice, or its bare name
+                return hint if {*members} <= {*PLAIN} else Union, _merged(metas), optional
             (hint,) = members
         else:
             return hint, _merged(metas), optional

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ktl.errors import UsageError
-from ktl.models.classifiers import arcface_loss, simplex_etf
+from ktl.etf import arcface_loss, simplex_etf
 from ktl.seeds import stream
 
 

@@ -36,10 +36,10 @@ NAN, INFINITY = float("nan"), float("inf")
 
 # the class, a field, a value that it cannot have, and what is to be given
 WRONG: list[tuple[type[Settings], str, Any, str]] = [
-    (DataConfig, "shots", 0, "a whole number of at least 1"),
-    (DataConfig, "shots", True, "a whole number of at least 1"),
-    (DataConfig, "shots", "3", "a whole number of at least 1"),
-    (DataConfig, "shots", 2.0, "a whole number of at least 1"),
+    (DataConfig, "shots", 0, "a whole number of at least 1, 'all' or 'up to 20'"),
+    (DataConfig, "shots", -1, "a whole number of at least 1, 'all' or 'up to 20'"),
+    (DataConfig, "shots", "up to", "a whole number of at least 1, 'all' or 'up to 20'"),
+    (DataConfig, "shots", 2.0, "a number or text"),
     (DataConfig, "ways", 1, "a whole number of at least 2, or none"),
     (DataConfig, "source", None, "text"),
     (DataConfig, "source", Path("birds"), "text"),
@@ -157,7 +157,8 @@ def test_a_file_with_a_wrong_value_is_refused_alike(kind: type[Settings], name: 
         ("training.gradient_norm", INFINITY, "gradient_norm is inf: give a finite number above 0"),
         ("training", 3, "training is 3: give a table of settings"),
         ("data", None, "data is None: give a table of settings"),
-        ("data.shots", "3", "data.shots is '3': give a whole number of at least 1"),
+        ("data.shots", 2.5, "data.shots is 2.5: give a number or text"),
+        ("data.shots", "3 or so", "shots is '3 or so': give a whole number of at least 1, 'all' or 'up to 20'"),
         ("cloud.image_format", "jpeg", "cloud.image_format is 'jpeg': give one of webp, png"),
         ("cloud.generator", 5, "cloud.generator is 5: give a name"),
         ("transfer", 5, "transfer is 5: give a name, or none"),

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ktl.data.settings import MIN_SIDE
+from ktl.data.settings import MIN_SIDE, Fit
 from ktl.errors import UsageError
 from ktl.registry import Registry, is_import_path
 
@@ -40,15 +40,20 @@ DATASETS = Registry(
 
 
 def load_dataset(
-    source: str, image_size: int | None = None, *, skip_damaged: bool = False, hold_out: HoldOut | None = None
+    source: str,
+    image_size: int | None = None,
+    *,
+    skip_damaged: bool = False,
+    fit: Fit = "crop",
+    hold_out: HoldOut | None = None,
 ) -> Dataset:
     """Opens a data set: one of ktl's names, a folder of class folders, an .npz file, a name that an installed package
     registers as an entry point of `ktl.datasets`, or `module:function`.
 
     `image_size` in pixels; None keeps the data's own (32 for folders). Unreadable files of a folder are refused, unless
-    `skip_damaged`; `hold_out` says which are tested on where it has no splits (`ktl.data.hold_out`). A file or folder
-    that exists is never taken for a package's name or for `module:function`; beside one that is called as ktl's own is,
-    ktl's own is opened, and a logged line says so.
+    `skip_damaged`; its pictures become square by `fit`, and `hold_out` says which are tested on where it has no splits
+    (`ktl.data.hold_out`). A file or folder that exists is never taken for a package's name or for `module:function`;
+    beside one that is called as ktl's own is, ktl's own is opened, and a logged line says so.
 
     A package provides a function of `image_size` (int or None) that returns a `ktl.data.dataset.Dataset` with images
     of that size; its docstring's first line is what `ktl datasets` says. `ktl.data.in_memory.from_arrays` makes one of
@@ -59,12 +64,19 @@ def load_dataset(
     if image_size is not None and image_size < MIN_SIDE:
         raise UsageError(f"--image-size is {image_size}: at least {MIN_SIDE} pixels are needed")
     path = Path(source)
-    if path.exists() and source in DATASETS.builtin():
+    own = source in DATASETS.builtin()
+    if own and path.exists():
         log.warning(
             "--data %s is the data set that ktl knows by this name; for what lies here write ./%s", source, source
         )
-    elif path.exists():
-        return _from_path(path, image_size, skip_damaged, hold_out)
+    elif path.is_dir():
+        from ktl.data.hold_out import by_content
+        from ktl.data.image_folder import load_folder
+
+        return load_folder(path, image_size, skip_damaged=skip_damaged, fit=fit, hold_out=hold_out or by_content)
+    check_fit(source, fit)
+    if path.exists() and not own:
+        return _from_file(path, image_size)
     if source not in DATASETS.names() and not is_import_path(source):
         raise _unknown(source)
     dataset: Dataset = DATASETS.load(source)(image_size)
@@ -98,12 +110,13 @@ def check_apart(source: str, out: Path) -> None:
         )
 
 
-def _from_path(path: Path, image_size: int | None, skip_damaged: bool, hold_out: HoldOut | None) -> Dataset:
-    if path.is_dir():
-        from ktl.data.hold_out import by_content
-        from ktl.data.image_folder import load_folder
+def check_fit(source: str, fit: Fit) -> None:
+    """Raises UsageError for a fit other than "crop" of a source that is no folder of photographs."""
+    if fit != "crop":
+        raise UsageError(f"--fit {fit} is for folders of photographs, and {source} is none: leave it out")
 
-        return load_folder(path, image_size, skip_damaged=skip_damaged, hold_out=hold_out or by_content)
+
+def _from_file(path: Path, image_size: int | None) -> Dataset:
     if path.suffix == ".npz":
         from ktl.data.npz import load_bundle
 

@@ -14,6 +14,7 @@ from ktl.data.depth import measured_ranges
 from ktl.data.images import Images, read_image
 from ktl.data.manifest import Files
 from ktl.data.reading import Ranges
+from ktl.data.settings import Fit
 from ktl.errors import DataError
 
 
@@ -42,7 +43,8 @@ class Dataset:
     `name` is what reports call it. `class_names` has at least two names. `image_size` in pixels: all images are square
     and of this size. `channels` is 1 (grey) or 3 (RGB). Each split has at least one image of every
     class. On `calibration`, if there is one, probabilities are made honest; nothing is tested on it.
-    `files` are those of a folder, which a run keeps the digests of.
+    `held_out`: whether ktl took the test images from those to train on. `fit`: how pictures became square. `files` are
+    those of a folder, which a run keeps the digests of.
     Raises DataError, naming the data set and what is wrong with it.
     """
 
@@ -53,6 +55,8 @@ class Dataset:
     train: Split
     test: Split
     calibration: Split | None = None
+    held_out: bool = False
+    fit: Fit = "crop"
     files: Files = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -82,14 +86,20 @@ class Dataset:
 class FileImages:
     """Image files, read and fitted to size when indexed; deep ones by `ranges`, or each by its own values."""
 
-    def __init__(self, files: Sequence[Path], size: int, channels: int, ranges: Ranges | None = None) -> None:
+    def __init__(
+        self, files: Sequence[Path], size: int, channels: int, fit: Fit = "crop", ranges: Ranges | None = None
+    ) -> None:
         self.files = files
         self.size = size
         self.channels = channels
+        self.fit = fit
         self.ranges = ranges
 
     def __getitem__(self, index: NDArray[np.int64]) -> Images:
-        return np.stack([read_image(self.files[i], self.size, self.channels, ranges=self.ranges) for i in index])
+        return np.stack([self._read(self.files[i]) for i in index])
+
+    def _read(self, file: Path) -> Images:
+        return read_image(file, self.size, self.channels, ranges=self.ranges, fit=self.fit)
 
 
 def ranges_of(images: ImageArray, index: NDArray[np.int64]) -> Ranges:
@@ -99,4 +109,6 @@ def ranges_of(images: ImageArray, index: NDArray[np.int64]) -> Ranges:
 
 def read_by(images: ImageArray, ranges: Ranges) -> ImageArray:
     """The same images, deep files read by `ranges`."""
-    return FileImages(images.files, images.size, images.channels, ranges) if isinstance(images, FileImages) else images
+    if not isinstance(images, FileImages):
+        return images
+    return FileImages(images.files, images.size, images.channels, images.fit, ranges)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ktl.data.dataset import Dataset, Split, ranges_of, read_by
 from ktl.data.manifest import Files, Manifest, arrays_digest
 from ktl.data.reading import Ranges
+from ktl.data.settings import Fit, checked_shots, most_shots
 from ktl.errors import DataError, UsageError
 from ktl.seeds import derive
 
@@ -21,7 +22,8 @@ class FewShotTask:
     """Images uint8 (n, c, size, size); labels (n,) int64, indices into class_names; None where no split is for them.
 
     `ranges` are what deep picture files among them were read by (`ktl.data.depth`); `files` those of the folder that it
-    was drawn from, if it was one.
+    was drawn from, if it was one. `balanced`: whether every class counts alike in the loss, however many shots it has.
+    `fit` is how pictures became square.
     """
 
     class_names: list[str]
@@ -32,6 +34,8 @@ class FewShotTask:
     calibration_images: Tensor | None = None
     calibration_labels: Tensor | None = None
     ranges: Ranges = field(default_factory=dict)
+    balanced: bool = False
+    fit: Fit = "crop"
     files: Files = field(default_factory=dict)
 
     @property
@@ -53,17 +57,17 @@ class FewShotTask:
 
 
 def draw_task(
-    dataset: Dataset, *, shots: int, ways: int | None, seed: int, ranges: Ranges | None = None
+    dataset: Dataset, *, shots: int | str, ways: int | None, seed: int, ranges: Ranges | None = None
 ) -> FewShotTask:
     """Draws `ways` classes (all if None) and `shots` train images of each, by seed; keeps the data set's class order.
 
+    `shots` may be "all", or "up to 20": then classes may have unequal numbers, and the task is balanced.
     Deep picture files are read by `ranges`, or else by what is measured on the shots.
 
-    Raises UsageError for shots < 1 or ways outside 2..classes, DataError for a class with fewer images than shots.
+    Raises UsageError for other shots or ways outside 2..classes, DataError for a class with fewer images than shots.
     """
     total = len(dataset.class_names)
-    if shots < 1:
-        raise UsageError(f"--shots is {shots}: at least 1 labelled image per class is needed")
+    shots = checked_shots(shots)
     if ways is not None and not 2 <= ways <= total:
         raise UsageError(f"--ways is {ways}: {dataset.name} has {total} classes, so give 2 to {total}")
     rng = np.random.default_rng(derive(seed, "task"))
@@ -80,18 +84,27 @@ def draw_task(
         calibration_images=images,
         calibration_labels=labels,
         ranges=ranges,
+        balanced=not isinstance(shots, int),
+        fit=dataset.fit,
         files=dataset.files,
     )
 
 
-def _draw_shots(dataset: Dataset, class_index: int, shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _draw_shots(dataset: Dataset, class_index: int, shots: int | str, rng: np.random.Generator) -> NDArray[np.int64]:
     candidates = np.flatnonzero(dataset.train.labels == class_index)
-    if len(candidates) < shots:
-        name = dataset.class_names[class_index]
-        raise DataError(
-            f"class {name!r} has {len(candidates)} train images, fewer than --shots {shots}; add images or lower it"
-        )
-    return rng.choice(candidates, shots, replace=False)
+    if isinstance(shots, int) and len(candidates) < shots:
+        raise _too_few(dataset, class_index, len(candidates), shots)
+    return rng.choice(candidates, min(most_shots(shots) or len(candidates), len(candidates)), replace=False)
+
+
+def _too_few(dataset: Dataset, class_index: int, left: int, shots: int) -> DataError:
+    name, tested = dataset.class_names[class_index], int((dataset.test.labels == class_index).sum())
+    if dataset.held_out:
+        has = f"{left + tested} images, {tested} of them held out for testing: {left} are left, fewer"
+    else:
+        has = f"{left} images to train on, fewer"
+    advice = f"add images, lower --shots, or give --shots 'up to {shots}'"
+    return DataError(f"class {name!r} has {has} than {shots} shots; {advice}")
 
 
 def read_split(split: Split, ranges: Ranges) -> tuple[Tensor, Tensor]:

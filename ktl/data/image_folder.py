@@ -10,9 +10,11 @@ import numpy as np
 from ktl.data.class_folders import ClassFiles, class_files
 from ktl.data.damaged import without_damaged
 from ktl.data.dataset import Dataset, FileImages, Split
+from ktl.data.fitting import warn_of_crop
 from ktl.data.hold_out import HoldOut, by_content
 from ktl.data.manifest import Manifest, digests_of
 from ktl.data.photos import LeftOut, look_into
+from ktl.data.settings import Fit
 from ktl.data.split_folders import split_folders
 from ktl.errors import DataError
 
@@ -28,22 +30,27 @@ def load_folder(
     channels: int = 3,
     *,
     skip_damaged: bool = False,
+    fit: Fit = "crop",
     hold_out: HoldOut = by_content,
 ) -> Dataset:
     """A folder of class folders; class names are the folders' names, sorted.
 
     Without folders of splits, `hold_out` says which images are tested on; see `ktl.data.hold_out`.
-    Lines are logged that say which splits were taken and what was left out. Raises DataError for an empty or missing
+    Lines are logged that say which splits were taken, what was left out, and of wide pictures how much `fit` "crop"
+    leaves. Raises DataError for an empty or missing
     class folder, naming it, and for unreadable files, naming them all, unless `skip_damaged`.
     """
     found = without_damaged(_parts(path), skip=skip_damaged)
-    parts = hold_out(found[0]) if len(found) == 1 else found
-    return _dataset(path, dict(zip(SPLITS, parts, strict=False)), image_size, channels)
+    held_out = len(found) == 1
+    parts = hold_out(found[0]) if held_out else found
+    if fit == "crop":
+        warn_of_crop(path, [file for files in parts[0].values() for file in files])
+    return _dataset(path, dict(zip(SPLITS, parts, strict=False)), image_size, channels, fit, held_out)
 
 
-def load_kept(path: Path, manifest: Manifest, image_size: int | None, channels: int = 3) -> Dataset:
+def load_kept(path: Path, manifest: Manifest, image_size: int | None, channels: int = 3, fit: Fit = "crop") -> Dataset:
     """The files that a run was made of, in the folder where they are now. Raises what `Manifest.located` raises."""
-    return _dataset(path, manifest.located(path, list(manifest.files)), image_size, channels)
+    return _dataset(path, manifest.located(path, list(manifest.files)), image_size, channels, fit, held_out=False)
 
 
 def files_to_test(path: Path, *, skip_damaged: bool = False) -> ClassFiles:
@@ -56,11 +63,11 @@ def files_to_test(path: Path, *, skip_damaged: bool = False) -> ClassFiles:
     return tested
 
 
-def split_of(classes: ClassFiles, size: int, channels: int = 3) -> Split:
+def split_of(classes: ClassFiles, size: int, channels: int = 3, fit: Fit = "crop") -> Split:
     """The images of some classes, class after class; labels in their order. `size` in pixels."""
     files = [file for found in classes.values() for file in found]
     labels = np.repeat(np.arange(len(classes)), [len(found) for found in classes.values()]).astype(np.int64)
-    return Split(FileImages(files, size, channels), labels)
+    return Split(FileImages(files, size, channels, fit), labels)
 
 
 def _parts(path: Path) -> list[ClassFiles]:
@@ -79,9 +86,11 @@ def _parts(path: Path) -> list[ClassFiles]:
     return parts
 
 
-def _dataset(path: Path, parts: dict[str, ClassFiles], image_size: int | None, channels: int) -> Dataset:
+def _dataset(
+    path: Path, parts: dict[str, ClassFiles], image_size: int | None, channels: int, fit: Fit, held_out: bool
+) -> Dataset:
     size = image_size or DEFAULT_SIZE
-    splits = {name: split_of(part, size, channels) for name, part in parts.items()}
+    splits = {name: split_of(part, size, channels, fit) for name, part in parts.items()}
     return Dataset(
         name=path.resolve().name,
         class_names=list(parts["train"]),
@@ -90,6 +99,8 @@ def _dataset(path: Path, parts: dict[str, ClassFiles], image_size: int | None, c
         train=splits["train"],
         test=splits["test"],
         calibration=splits.get("calibration"),
+        held_out=held_out,
+        fit=fit,
         files=digests_of(path, parts),
     )
 

@@ -18,7 +18,7 @@ from ktl.data.dataset import Dataset, ranges_of, read_by
 from ktl.data.fewshot import FewShotTask
 from ktl.data.manifest import Files, Manifest, arrays_digest
 from ktl.data.reading import Ranges
-from ktl.data.settings import PartitionConfig
+from ktl.data.settings import Fit, PartitionConfig
 from ktl.errors import DataError, UsageError
 from ktl.seeds import derive
 
@@ -46,6 +46,7 @@ class FederatedData:
     labels: Tensor
     clients: list[ClientIndex]
     ranges: Ranges = field(default_factory=dict)  # of deep picture files, on all images to train on
+    fit: Fit = "crop"  # how pictures became square
     files: Files = field(default_factory=dict)  # of the folder that it is, if it is one
 
     @property
@@ -65,6 +66,7 @@ class FederatedData:
             self.images[share.test],
             self.labels[share.test],
             ranges=self.ranges,
+            fit=self.fit,
         )
 
     def counts(self, part: str = "all") -> Tensor:
@@ -91,6 +93,7 @@ def share_out(dataset: Dataset, config: PartitionConfig, seed: int) -> Federated
         torch.from_numpy(labels),
         partition(labels, config, seed),
         ranges,
+        dataset.fit,
         dataset.files,
     )
 

@@ -7,12 +7,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ktl.errors import UsageError
 from ktl.settings import Settings
 
+ALL, UP_TO = "all", "up to "  # of shots
 MIN_SIDE = 4  # pixels; a smaller image is a placeholder, not a photograph
 
 Source = Annotated[str, Meta(description="A data set's name, a folder, an .npz file, or module:function.")]
 ImageSize = Annotated[int, Meta(ge=MIN_SIDE, description="Pixels, square; the data's own if none (32 for folders).")]
+Fit = Literal["crop", "pad", "stretch"]
+HowToFit = Annotated[Fit, Meta(description="How a photograph becomes square: crop its middle, pad or stretch it.")]
 SkipDamaged = Annotated[bool, Meta(description="Leave unreadable files of a folder out.")]
 
 
@@ -21,10 +25,31 @@ class DataConfig(Settings):
     """Which images, and how many of them are labelled."""
 
     source: Source = "fashion-mnist"
-    shots: Annotated[int, Meta(ge=1, description="Labelled images per class.")] = 2
+    shots: Annotated[int | str, Meta(description="Labelled images per class: a number, 'all', or 'up to 20'.")] = 2
     ways: Annotated[int, Meta(ge=2, description="Classes, drawn by seed; all of them if none.")] | None = None
     image_size: ImageSize | None = None
     skip_damaged: SkipDamaged = False
+    fit: HowToFit = "crop"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "shots", checked_shots(self.shots))
+
+
+def checked_shots(shots: int | str) -> int | str:
+    """A number of at least 1, "all" or "up to N" as settings keep it. Raises UsageError for anything else."""
+    text = " ".join(str(shots).casefold().split())
+    number = text.removeprefix(UP_TO)
+    if text == ALL:
+        return ALL
+    if not number.isdecimal() or int(number) < 1:
+        raise UsageError(f"shots is {shots!r}: give a whole number of at least 1, '{ALL}' or '{UP_TO}20'")
+    return int(number) if number == text else f"{UP_TO}{int(number)}"
+
+
+def most_shots(shots: int | str) -> int | None:
+    """How many images of a class are taken at most, of shots that are checked; None: all of them."""
+    return None if shots == ALL else int(str(shots).removeprefix(UP_TO))
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,11 @@ def weak_view(images: Tensor, rng: torch.Generator) -> Tensor:
     return to_network(random_shift(random_flip(images, rng), rng))
 
 
+def shifted_view(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Shift of uint8 images (n, c, h, w), as float32 in [-1, 1]: for labelled images that must not be mirrored."""
+    return to_network(random_shift(images, rng))
+
+
 def strong_view(images: Tensor, rng: torch.Generator) -> Tensor:
     """Flip, zoom and change of light of uint8 images (n, c, h, w), as float32 in [-1, 1]: for a contrast."""
     return random_light(random_crop(to_network(random_flip(images, rng)), rng), rng)

@@ -6,9 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ktl.data.fewshot import FewShotTask
-from ktl.edge.record import is_finished
-from ktl.edge.run import RunResult, draw, read_result, train_edge
+from ktl.edge.record import is_finished, read_record
+from ktl.edge.run import RunResult, read_result, train_edge
 from ktl.edge.settings import RunConfig
+from ktl.edge.task import draw
+from ktl.intervals import newcombe_interval
+from ktl.learning.outlook import stretches
+from ktl.learning.pace import Timekeeper
 from ktl.loop.connection import CloudConnection
 from ktl.loop.rounds import Interrupted, Observer
 
@@ -27,6 +31,20 @@ class Comparison:
         """Test accuracy that the cloud's help added, -1..1."""
         return self.ktl.evaluation.accuracy - self.local.evaluation.accuracy
 
+    @property
+    def gain_interval(self) -> tuple[float, float]:
+        """Bounds of the gain, 95%, paired by test image. Raises CheckpointError where a run's record is damaged."""
+        return paired_gain(self.ktl.out, self.local.out)[1]
+
+
+def paired_gain(run: Path, other: Path) -> tuple[float, tuple[float, float]]:
+    """How much more accurate one finished run is than another on the same test images, -1..1, and its 95% bounds.
+
+    Raises CheckpointError for a run that has not ended or is damaged.
+    """
+    right, other_right = read_record(run).right, read_record(other).right
+    return (sum(right) - sum(other_right)) / len(right), newcombe_interval(right, other_right)
+
 
 def train_beside_local(
     config: RunConfig,
@@ -37,11 +55,15 @@ def train_beside_local(
     resume: bool = False,
     observer: Observer = Observer(),
     local_observer: Observer = Observer(),
+    timekeeper: Timekeeper[RunConfig] | None = None,
 ) -> Comparison:
     """`train_edge` into `out`, then the same without a cloud into `out/local-only`. Raises as `train_edge` does."""
     if task is None and not (is_finished(out) and is_finished(out / LOCAL)):
         task = draw(config, out)
-    ktl = train_edge(config, out, connection, task=task, resume=resume, observer=observer)
+    if task is not None:
+        local_observer.on_plan(stretches(without_cloud(config), task))  # it is time to come, too
+    ktl = train_edge(config, out, connection, task=task, resume=resume, observer=observer, timekeeper=timekeeper)
+    config = config if timekeeper is None else timekeeper.config  # both do as many steps on the shots
     return Comparison(ktl, train_alone(config, out, task=task, resume=resume, observer=local_observer))
 
 
@@ -54,10 +76,8 @@ def train_alone(
     observer: Observer = Observer(),
 ) -> RunResult:
     """The training of `config` without a cloud, into `out/local-only`. Raises as `train_edge` does."""
-    training = replace(config.training, epochs=config.training.epochs or config.rounds)  # as many in its one round
-    alone = replace(config, transfer=None, rounds=1, training=training)
     try:
-        return train_edge(alone, out / LOCAL, task=task, resume=resume, observer=observer)
+        return train_edge(without_cloud(config), out / LOCAL, task=task, resume=resume, observer=observer)
     except Interrupted as error:
         raise Interrupted(f"stopped in the run without a cloud; go on with: ktl edge train --resume {out}") from error
 
@@ -68,3 +88,9 @@ def read_ended(config: RunConfig, out: Path) -> tuple[RunResult, Comparison | No
         return None
     result = read_result(out)
     return result, None if config.transfer is None else Comparison(result, read_result(out / LOCAL))
+
+
+def without_cloud(config: RunConfig) -> RunConfig:
+    """The same training on the shots alone, in one round with as many epochs."""
+    training = replace(config.training, epochs=config.training.epochs or config.rounds)
+    return replace(config, transfer=None, rounds=1, training=training)

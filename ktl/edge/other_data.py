@@ -38,7 +38,7 @@ def evaluate_on(model: Path, source: str, *, skip_damaged: bool = False) -> tupl
             return evaluate_run(model, source)
     predictor = Predictor(model)
     learnt = set() if kept is None else set(kept.digests(["train", "calibration"]).values())
-    split, names = _tested(source, predictor.size, learnt, skip_damaged=skip_damaged)
+    split, names = _tested(source, predictor, learnt, skip_damaged=skip_damaged)
     if kept is not None:
         log.warning("%s is other data than %s was made of", source, model)
     classes = _matched(source, split.labels, names, predictor.labels)
@@ -52,16 +52,18 @@ def evaluate_on(model: Path, source: str, *, skip_damaged: bool = False) -> tupl
     return Evaluation(confusion), predictor.labels
 
 
-def _tested(source: str, size: int, learnt: Collection[str], *, skip_damaged: bool) -> tuple[Split, list[str]]:
-    """What there is to test on, of `size` pixels, and its class names; files with the digests `learnt` are left out."""
+def _tested(
+    source: str, predictor: Predictor, learnt: Collection[str], *, skip_damaged: bool
+) -> tuple[Split, list[str]]:
+    """What there is to test on, as the model sees it, and its class names; files of digests `learnt` are left out."""
     if source in DATASETS.builtin() or not Path(source).is_dir():
-        dataset = load_dataset(source, size)
+        dataset = load_dataset(source, predictor.size)
         return dataset.test, dataset.class_names
     found = files_to_test(Path(source), skip_damaged=skip_damaged)
     new = {name: [file for file in files if digest_of(file) not in learnt] for name, files in found.items()}
     if seen := sum(map(len, found.values())) - sum(map(len, new.values())):
         log.warning("left out of %s: %d pictures that the run had to learn from", source, seen)
-    return split_of(new, size), list(new)
+    return split_of(new, predictor.size, fit=predictor.fit), list(new)
 
 
 def _matched(source: str, labels: NDArray[np.int64], names: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]:

@@ -57,6 +57,12 @@ class Record:
     ranges: Ranges = field(default_factory=lambda: EARLIER_RANGES)  # of deep pictures
     arrays: dict[str, Array] = field(default_factory=dict)
 
+    @property
+    def right(self) -> list[bool]:
+        """Whether each test image was classified right."""
+        right: list[bool] = (self.arrays["labels"] == self.arrays["predicted"]).tolist()
+        return right
+
 
 def describe_environment(device: str, threads: int) -> dict[str, str]:
     """Versions and machine, in words."""

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ktl.checkpoint import load_checkpoint
-from ktl.data import check_apart, load_dataset
-from ktl.data.fewshot import FewShotTask, draw_task, read_split
-from ktl.data.hold_out import by_content, by_number
-from ktl.data.image_folder import load_kept, split_of
-from ktl.data.manifest import read_manifest
+from ktl.data import check_apart
+from ktl.data.fewshot import FewShotTask
 from ktl.data.reading import Ranges
 from ktl.edge.calibration import temperature_for
 from ktl.edge.onnx.model_file import ModelFacts, PictureClassifier, export_onnx
@@ -28,11 +24,15 @@ from ktl.edge.record import (
     write_record,
 )
 from ktl.edge.settings import RunConfig
-from ktl.errors import DataError, UsageError
+from ktl.edge.task import draw, task_to_test
+from ktl.errors import UsageError
 from ktl.files import Row, write_json
 from ktl.learning.evaluation import Evaluation
 from ktl.learning.learner import EdgeLearner
+from ktl.learning.outlook import stretches
+from ktl.learning.pace import Timekeeper
 from ktl.learning.process import is_available, prepare_process
+from ktl.learning.schedule import Span
 from ktl.loop.connection import CloudConnection
 from ktl.loop.exchange import CloudExchange, session_request
 from ktl.loop.folder import RunFolder, load_config
@@ -67,12 +67,14 @@ def train_edge(
     task: FewShotTask | None = None,
     resume: bool = False,
     observer: Observer = Observer(),
+    timekeeper: Timekeeper[RunConfig] | None = None,
 ) -> RunResult:
     """Trains one edge, with a cloud's help or (`config.transfer` None) without, into the run directory `out`.
 
     The folder gets config.json, data.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx, record.json,
     record.safetensors, and every payload under wire/. With `resume` a run goes on to the same bits as if it had never
-    stopped; one that has ended is read, not written. `task`: `draw(config, out)`, if it is drawn. Raises UsageError if
+    stopped; one that has ended is read, not written. `task`: `draw(config, out)`, if it is drawn. `timekeeper`: what
+    `config` is from, and may change its numbers of steps under way; config.json has the last ones. Raises UsageError if
     `out` holds another run, or data; DataError for other data; Interrupted after `should_stop`.
     """
     if (config.transfer is None) == (connection is not None):
@@ -87,18 +89,26 @@ def train_edge(
     run = EdgeRun(config, task, out, connection)
     folder.start(config, task.manifest)
     write_json(out / "labels.json", task.class_names)
-    loop = Loop(
-        folder,
-        run.method,
-        OneEdge(run.learner, run.method),
-        config.rounds,
-        describe=run.row,
-        participants=lambda round_index: ([0], {}),
-        every_client=[0],
-        save_every=CHECKPOINT_SECONDS,
-        observer=observer,
-    )
+    if timekeeper is not None:
+        observer = _kept_in_time(observer, timekeeper, run.learner, folder)
+    observer.on_plan(stretches(config, task))
+    loop = run.loop(folder, observer)
     return RunResult(out, loop.run(), run.finish(loop.trace), task.ranges)
+
+
+def _kept_in_time(
+    observer: Observer, timekeeper: Timekeeper[RunConfig], learner: EdgeLearner, folder: RunFolder
+) -> Observer:
+    """An observer that also gives the learner, and the run's folder, the numbers of steps that the time leaves."""
+
+    def on_step(round_index: int, span: Span, step: int, loss: float) -> None:
+        observer.on_step(round_index, span, step, loss)
+        if timekeeper.took_step(round_index, span, step):
+            learner.config = timekeeper.config
+            folder.start(timekeeper.config)
+            observer.on_plan(stretches(timekeeper.config, learner.task))
+
+    return replace(observer, on_step=on_step)
 
 
 def read_result(out: Path) -> RunResult:
@@ -138,56 +148,6 @@ def evaluate_run(out: Path, data: str | None = None) -> tuple[Evaluation, list[s
     return learner.evaluate(), learner.task.class_names
 
 
-def draw(config: RunConfig, run: Path | None = None, data: str | None = None) -> FewShotTask:
-    """The few-shot task that a run of `config` learns, or that the run in the folder `run` has begun to learn.
-
-    `data`: where that one's data is now. Raises UsageError and DataError, also for data that is no longer as it was.
-    """
-    settings, source = config.data, data or config.data.source
-    kept = None if run is None else read_manifest(run)
-    if kept is not None and kept.files:
-        dataset = load_kept(Path(source), kept, settings.image_size)
-    else:
-        begun = run is not None and RunFolder(run).begun
-        hold_out = by_number if begun else partial(by_content, to_train=settings.shots)
-        try:
-            dataset = load_dataset(source, settings.image_size, skip_damaged=settings.skip_damaged, hold_out=hold_out)
-        except UsageError as error:
-            if kept is None:
-                raise
-            raise DataError(f"the data of this run is not here ({error}); name where it is now by --data") from error
-    ranges = read_record(run).ranges if run is not None and (run / "record.json").is_file() else None
-    task = draw_task(dataset, shots=settings.shots, ways=settings.ways, seed=config.seed, ranges=ranges)
-    if kept is not None:
-        kept.check(task.manifest, source)
-    return task
-
-
-def task_to_test(out: Path, data: str | None = None) -> FewShotTask:
-    """The task of the run in `out`; of a finished one of a folder only the test images are read. Raises as `draw`."""
-    config, kept = load_config(out, RunConfig), read_manifest(out)
-    if kept is None or not kept.files or not is_finished(out):
-        return draw(config, out, data)
-    record = read_record(out)
-    files = kept.located(Path(data or config.data.source), ["test"])["test"]
-    size, channels = record.arrays["shots"].shape[2:]
-    split = split_of({name: files[name] for name in kept.class_names}, size, channels)
-    images, labels = read_split(split, record.ranges)
-    return replace(kept_task(record), test_images=images, test_labels=labels)
-
-
-def kept_task(record: Record) -> FewShotTask:
-    """What a finished run keeps of its pictures, in place of its data: some shots, and the same with its surest
-    mistakes to test on.
-    """
-    arrays = {name: torch.from_numpy(array) for name, array in record.arrays.items()}
-    shots, mistakes = (arrays[name].permute(0, 3, 1, 2).contiguous() for name in ("shots", "mistakes"))
-    labels = arrays["shots_labels"], arrays["labels"][arrays["mistakes_index"]]
-    return FewShotTask(
-        record.class_names, shots, labels[0], torch.cat([shots, mistakes]), torch.cat(labels), ranges=record.ranges
-    )
-
-
 class EdgeRun:
     """What one edge's run has beside the loop: its session with a cloud, its rows, and what it leaves behind."""
 
@@ -217,6 +177,20 @@ class EdgeRun:
             etf_seed = self.exchange.about.etf_seed
         self.learner = EdgeLearner(task, config, etf_seed)  # refuses impossible settings before anything is written
 
+    def loop(self, folder: RunFolder, observer: Observer) -> Loop:
+        """The rounds of a federation of one."""
+        return Loop(
+            folder,
+            self.method,
+            OneEdge(self.learner, self.method),
+            self.config.rounds,
+            describe=self.row,
+            participants=lambda round_index: ([0], {}),
+            every_client=[0],
+            save_every=CHECKPOINT_SECONDS,
+            observer=observer,
+        )
+
     def row(self, finished: Round, scores: Scores) -> Row:
         """A round's row of the metrics; the first one's bytes include those that opened the session."""
         outcome = finished.outcomes[0]
@@ -245,7 +219,8 @@ class EdgeRun:
             arrays=result_arrays(task, (learner.logits(task.test_images) / temperature).softmax(dim=1)),
         )
         write_record(self.out, record if self.exchange is None else self._with_cloud(record, self.exchange))
-        facts = ModelFacts(task.class_names, self.request.image_size, self.request.channels, temperature, task.ranges)
+        size, channels = self.request.image_size, self.request.channels
+        facts = ModelFacts(task.class_names, size, channels, temperature, task.ranges, task.fit)
         export_onnx(PictureClassifier(learner.model, temperature), facts, self.out / "model.onnx")
         return learner.evaluate()
 

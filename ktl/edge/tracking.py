@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,7 +51,7 @@ def tracked(observer: Observer, trackers: Sequence[Tracker], config: RunConfig) 
         for tracker in trackers:
             tracker.round(row)
 
-    return Observer(on_step, on_round, observer.should_stop)
+    return replace(observer, on_step=on_step, on_round=on_round)
 
 
 class TensorBoardTracker:

@@ -26,7 +26,7 @@ def federation_client(run: Path, client: int, data: str | None = None) -> Source
     trained = trained_client(run, client, data)
     task, model = trained.learner.task, trained.predictor
     channels, size = task.shot_images.shape[1:3]
-    facts = ModelFacts(task.class_names, size, channels, temperature=1.0, ranges=task.ranges)
+    facts = ModelFacts(task.class_names, size, channels, temperature=1.0, ranges=task.ranges, fit=task.fit)
     return Source(
         model=model,
         config=trained.learner.config,
@@ -49,8 +49,7 @@ def _card(
     quantisation: Quantisation | None,
 ) -> str:
     """Markdown, for the model file `model_file`."""
-    learner, model, config = trained.learner, trained.predictor, trained.config
-    task = learner.task
+    learner, model, config, task = trained.learner, trained.predictor, trained.config, trained.learner.task
     tested = evaluate(model, task.test_images, task.test_labels, len(task.class_names), learner.device)
     calibration = None if quantisation is None else quantisation.calibration
     accuracy = tested.accuracy if quantisation is None or calibration is None else quantisation.after.accuracy
@@ -64,6 +63,7 @@ def _card(
         size=facts.image_size,
         channels=facts.channels,
         depth=described(facts.ranges),
+        fit=facts.fit,
         model=learner.config.model,
         tested=tested.tested,
         accuracy=accuracy,

@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 
 from ktl.cloud.embedded import embedded_cloud
-from ktl.data import check_apart, load_dataset
+from ktl.data import check_apart, check_fit, load_dataset
 from ktl.data.fewshot import FewShotTask
 from ktl.data.hold_out import HoldOut, by_content, by_number
 from ktl.data.image_folder import load_kept
 from ktl.data.manifest import read_manifest
 from ktl.data.partition import FederatedData, share_out
 from ktl.data.partition_files import load_partition
-from ktl.data.settings import PartitionConfig
+from ktl.data.settings import Fit, PartitionConfig
 from ktl.errors import CheckpointError, DataError
 from ktl.federation.drawings import keep_drawings
 from ktl.federation.processes import Processes, federated_edges, make_method
@@ -163,10 +163,16 @@ def data_of(config: FederationConfig, out: Path, source: str | None = None) -> F
     check_apart(source, out)
     kept = read_manifest(out)
     if kept is not None and kept.files:
-        return share_out(load_kept(Path(source), kept, config.image_size), config.partition, config.seed)
-    hold_out = by_number if RunFolder(out).begun else by_content
+        dataset = load_kept(Path(source), kept, config.image_size, fit=config.fit)
+        return share_out(dataset, config.partition, config.seed)
     data = federated_data(
-        source, config.image_size, config.partition, config.seed, skip_damaged=config.skip_damaged, hold_out=hold_out
+        source,
+        config.image_size,
+        config.partition,
+        config.seed,
+        skip_damaged=config.skip_damaged,
+        fit=config.fit,
+        hold_out=by_number if RunFolder(out).begun else by_content,
     )
     if kept is not None:
         kept.check(data.manifest, source)
@@ -180,12 +186,15 @@ def federated_data(
     seed: int,
     *,
     skip_damaged: bool = False,
+    fit: Fit = "crop",
     hold_out: HoldOut = by_content,
 ) -> FederatedData:
     """A saved partition's folder as it is, or a data set shared out to clients."""
     if (Path(source) / "train" / "0.npz").is_file():
+        check_fit(source, fit)
         return load_partition(Path(source))
-    return share_out(load_dataset(source, image_size, skip_damaged=skip_damaged, hold_out=hold_out), partition, seed)
+    dataset = load_dataset(source, image_size, skip_damaged=skip_damaged, fit=fit, hold_out=hold_out)
+    return share_out(dataset, partition, seed)
 
 
 def federated_problem(config: FederationConfig, data: FederatedData) -> Problem:
@@ -248,6 +257,7 @@ def described(method: Method, finished: Round, scores: Scores) -> Row:
         "round": finished.index + 1,
         "clients": len(finished.outcomes),
         "accuracy": scores.mean,
+        "tested": scores.tested,
         "worst": min(accuracies.values(), default=0.0),
         "spread": statistics.pstdev(accuracies.values()) if accuracies else 0.0,
         "shot_loss": statistics.fmean(known) if known else None,

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ktl.data.fewshot import FewShotTask
-from ktl.data.transforms import View, strong_view, to_network, weak_view
+from ktl.data.mirroring import mirroring_misleads
+from ktl.data.transforms import View, shifted_view, strong_view, to_network, weak_view
 from ktl.learning.settings import EdgeConfig
 from ktl.pairs import ImageVectorPairs
 from ktl.seeds import stream
@@ -21,11 +22,13 @@ class Batches:
         self.task = task
         self.config = config
         self.device = device
+        misleads = config.training.augment and mirroring_misleads(task.shot_images, task.shot_labels)
+        self._shots_view = shifted_view if misleads else weak_view
 
     def shots(self, round_index: int, step: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """A weak view of a step's shots, float32 (n, c, size, size), and their labels (n,)."""
         index = self._shot_index(round_index, step)
-        images = self._network_input(self.task.shot_images[index], weak_view, rng)
+        images = self._network_input(self.task.shot_images[index], self._shots_view, rng)
         return images, self.task.shot_labels[index].to(self.device)
 
     def pairs(

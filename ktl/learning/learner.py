@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -68,6 +68,8 @@ class EdgeLearner:
             trained=trained,
         ).to(self.device)
         self.model.to(memory_format=torch.channels_last)
+        if task.balanced:
+            self.model.classifier.balance(task.shot_labels.bincount(minlength=len(task.class_names)))
         self.round = 0
         self.round_step = 0
         self.losses = MeanLosses()
@@ -131,21 +133,25 @@ class EdgeLearner:
         return warmup_batch(self._transfer_settings, len(self.task.class_names), self.task.shot_images.shape[1])
 
     def train_round(self, on_step: OnStep, should_stop: Callable[[], bool]) -> bool:
-        """Does the rest of the current round's steps; returns whether it got to the end before `should_stop()`."""
+        """Does the rest of the current round's steps; returns whether it got to the end before `should_stop()`.
+
+        `on_step` may give the edge a `config` of other numbers of steps: it goes on by that.
+        """
         pairs = self.pairs
-        start = 0
-        for stage, span in self._stages():
-            while self.round_step < start + span.steps:
-                if should_stop():
-                    return False
-                step = self.round_step - start
-                loss = self._step(stage, span, step, pairs)
-                self.round_step += 1
-                on_step(span, step + 1, loss)
-            start += span.steps
-            if stage is self._warm_up:  # there is but one
-                stage.forget()
-        return True
+        config, plan = self.config, self.plan()
+        while True:
+            if self.config is not config:
+                config, plan = self.config, self.plan()
+            stage, span, step = self._next(plan)
+            if self._warm_up is not None and stage is not self._warm_up:  # there is but one
+                self._warm_up.forget()
+            if step >= span.steps:
+                return True
+            if should_stop():
+                return False
+            loss = self._step(stage, span, step, pairs)
+            self.round_step += 1
+            on_step(span, step + 1, loss)
 
     def start_round(self, round_index: int) -> None:
         """Goes to the start of a round; an edge of a federation may skip some. Gradients are given back."""
@@ -197,12 +203,12 @@ class EdgeLearner:
         settings: TransferSettings = chosen(self.config.transfer).settings
         return settings
 
-    def _stages(self) -> Iterator[tuple[Stage, Span]]:
-        """Of the current round, in order."""
-        plan = self.plan()
-        if self._warm_up is not None and plan.warm_up.steps > 0:
-            yield self._warm_up, plan.warm_up
-        yield self._on_shots, plan.shots
+    def _next(self, plan: RoundPlan) -> tuple[Stage, Span, int]:
+        """Stage, span and step that come next in the round; a step beyond its span where the round has ended."""
+        warm_up = plan.warm_up.steps if self._warm_up is not None else 0
+        if self._warm_up is not None and self.round_step < warm_up:
+            return self._warm_up, plan.warm_up, self.round_step
+        return self._on_shots, plan.shots, self.round_step - warm_up
 
     def _step(self, stage: Stage, span: Span, index: int, pairs: ImageVectorPairs | None) -> float:
         rng = stream(self.config.seed, "round", self.round, span.name, index)

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from ktl.checkpoint import prefixed, under
 from ktl.errors import KtlError
 from ktl.files import Row
+from ktl.learning.outlook import Stretch
 from ktl.learning.schedule import Span
 from ktl.loop.clients import Clients, Outcome, Stopped, Watch
 from ktl.loop.folder import RunFolder
@@ -26,11 +27,15 @@ class Interrupted(KtlError):
 
 @dataclass(frozen=True)
 class Observer:
-    """What a caller may watch: every training step of a single edge, every finished round; and how it says stop."""
+    """What a caller may watch: every training step of a single edge, every finished round; and how it says stop.
+
+    `on_plan` hears what a single edge's training will consist of, at its start or before, and again where that changes.
+    """
 
     on_step: Callable[[int, Span, int, float], None] = lambda round_index, span, step, loss: None
     on_round: Callable[[Row], None] = lambda row: None
     should_stop: Callable[[], bool] = lambda: False
+    on_plan: Callable[[Sequence[Stretch]], None] = lambda planned: None
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,12 @@ class Scores:
     @property
     def mean(self) -> float:
         """Of all clients together, weighted by test images."""
-        right = sum(right for right, _ in self.by_client.values())
-        return right / max(sum(tested for _, tested in self.by_client.values()), 1)
+        return sum(right for right, _ in self.by_client.values()) / max(self.tested, 1)
+
+    @property
+    def tested(self) -> int:
+        """Test images of all clients together."""
+        return sum(tested for _, tested in self.by_client.values())
 
 
 class Loop:

@@ -8,18 +8,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ktl.etf import arcface_loss, simplex_etf
+from ktl.etf import arcface_logits, simplex_etf
 from ktl.models.settings import ClassifierSettings
 
 
 class Classifier(nn.Module, ABC):
     """Features (n, feature_dim) -> logits (n, classes); `projection` is the linear map h that it learns."""
 
+    class_weights: Tensor | None  # (classes,) float32, of each image's loss by its class; None: all alike
+
     def __init__(self, feature_dim: int, classes: int, settings: ClassifierSettings) -> None:
         super().__init__()
         self.feature_dim = feature_dim
         self.projection = nn.Linear(feature_dim, classes)
         self.settings = settings
+        self.register_buffer("class_weights", None, persistent=False)
+
+    def balance(self, counts: Tensor) -> None:
+        """Makes every class count alike in the loss, from the images (classes,) int64 of each, 0 for some perhaps.
+
+        An image weighs n / (m x the images of its class), of n images in all and m classes that have any: 1 on average.
+        """
+        weights = counts.sum() / ((counts > 0).sum() * counts.clamp_min(1))
+        self.class_weights = weights.to(self.projection.weight)
 
     def embed(self, features: Tensor) -> Tensor:
         """normalize(h(features)), (n, classes): what prototypes are the means of."""
@@ -29,9 +40,17 @@ class Classifier(nn.Module, ABC):
     def forward(self, features: Tensor) -> Tensor:
         """Logits (n, classes) of features (n, feature_dim)."""
 
-    @abstractmethod
+    def hardened(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What the loss takes in place of the logits (n, classes) that `forward` gave: those with a margin, if any."""
+        return logits
+
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The scalar to minimise for logits (n, classes) that `forward` gave, and labels (n,) int64."""
+        """The scalar to minimise for logits (n, classes) that `forward` gave, and labels (n,) int64: cross-entropy."""
+        weights, hardened, smoothing = self.class_weights, self.hardened(logits, labels), self.settings.smoothing
+        if weights is None:
+            return F.cross_entropy(hardened, labels, label_smoothing=smoothing)
+        # torch's own class weights would weigh the smoothed labels of other classes too, and divide by a batch's sum
+        return (weights[labels] * F.cross_entropy(hardened, labels, label_smoothing=smoothing, reduction="none")).mean()
 
 
 class EtfClassifier(Classifier):
@@ -49,15 +68,9 @@ class EtfClassifier(Classifier):
     def forward(self, features: Tensor) -> Tensor:
         return self.settings.scale * (self.embed(features) @ self.etf)
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def hardened(self, logits: Tensor, labels: Tensor) -> Tensor:
         settings = self.settings
-        return arcface_loss(
-            logits / settings.scale,
-            labels,
-            margin=settings.margin,
-            scale=settings.scale,
-            smoothing=settings.smoothing,
-        )
+        return arcface_logits(logits / settings.scale, labels, settings.margin, settings.scale)
 
 
 class LinearClassifier(Classifier):
@@ -71,6 +84,3 @@ class LinearClassifier(Classifier):
     def forward(self, features: Tensor) -> Tensor:
         logits: Tensor = self.projection(features)
         return logits
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, label_smoothing=self.settings.smoothing)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ktl.errors import CheckpointError
 from ktl.files import write_atomically
-from ktl.formatting import in_bytes, in_percent
+from ktl.formatting import in_bytes, in_counts, in_interval, in_percent, in_points, in_shots
 from ktl.report.figures import Drawing
 from ktl.settings import named_values
 
@@ -28,8 +28,16 @@ def render_template(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Callable[..., str]] = {"percent": in_percent, "bytes": in_bytes, "svg": _svg}
-    environment.filters.update(filters)
+    filters: dict[str, Callable[..., str]] = {
+        "percent": in_percent,
+        "bytes": in_bytes,
+        "shots": in_shots,
+        "points": in_points,
+        "svg": _svg,
+    }
+    environment.filters.update(
+        filters | {"interval": in_interval, "counts": lambda right: in_counts(sum(right), len(right))}
+    )
     try:
         return environment.get_template(name).render(**values)
     except UndefinedError as error:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ktl.edge.record import Array
 from ktl.errors import UsageError
+from ktl.intervals import FEW_TESTED
 from ktl.report.federation import federation_folders, federation_page
 from ktl.report.figures import Drawing, accuracy_drawing, latent_drawings, loss_drawing, reliability_drawing
 from ktl.report.html import render_template, save_page, setting_texts
@@ -82,6 +83,7 @@ def render(runs: Sequence[RunSummary]) -> str:
         accuracy=accuracy_drawing(runs),
         settings=_settings(runs),
         tabled_classes=TABLED_CLASSES,
+        few_tested=FEW_TESTED,
     )
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ktl.edge.folds_file import CrossValidation, read_folds
 from ktl.edge.record import Array, Record, read_record
 from ktl.files import Row, read_rows
-from ktl.intervals import Z95, wilson_interval
+from ktl.intervals import newcombe_interval, wilson_interval
 from ktl.run_folder import METRICS, settings_table
 
 BINS = 10  # of a reliability diagram
@@ -28,8 +28,7 @@ class Arm:
     @property
     def right(self) -> Array:
         """Whether each test image was classified right, (n,) bool."""
-        right: Array = self.record.arrays["labels"] == self.record.arrays["predicted"]
-        return right
+        return np.array(self.record.right)
 
     @property
     def accuracy(self) -> float:
@@ -64,6 +63,7 @@ class RunSummary:
     settings: dict[str, Any]
     main: Arm
     local: Arm | None
+    folds: CrossValidation | None = None
 
     @property
     def arms(self) -> list[Arm]:
@@ -76,11 +76,16 @@ class RunSummary:
         return self.main.record.class_names
 
     @property
-    def gain(self) -> tuple[float, float]:
-        """What the cloud's help added to the accuracy, and half of its 95% interval, paired by test image."""
+    def gain(self) -> float:
+        """What the cloud's help added to the accuracy, -1..1."""
         assert self.local is not None
-        difference = self.main.right.astype(float) - self.local.right
-        return float(difference.mean()), Z95 * float(difference.std()) / math.sqrt(len(difference))
+        return self.main.accuracy - self.local.accuracy
+
+    @property
+    def gain_interval(self) -> tuple[float, float]:
+        """Of the gain, 95%, paired by test image."""
+        assert self.local is not None
+        return newcombe_interval(self.main.record.right, self.local.record.right)
 
     @property
     def confusion(self) -> Array:
@@ -104,10 +109,10 @@ def summarise(run: Path) -> RunSummary:
     """Reads a finished run. Raises CheckpointError for one that has not ended or is damaged."""
     settings = settings_table(run)
     if settings.get("transfer") is None:  # no cloud helped
-        return RunSummary(run.name, settings, _arm("local only", run), None)
+        return RunSummary(run.name, settings, _arm("local only", run), None, read_folds(run))
     local = run / "local-only"
     alone = _arm("local only", local) if (local / "record.json").is_file() else None
-    return RunSummary(run.resolve().name, settings, _arm("KTL", run), alone)
+    return RunSummary(run.resolve().name, settings, _arm("KTL", run), alone, read_folds(run))
 
 
 def reliability(arm: Arm) -> Reliability:

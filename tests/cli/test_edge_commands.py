@@ -21,6 +21,10 @@ from rich.console import Console
 from support.official_files import OfficialWriter, golden_network
 from support.tiny_pipeline import write_pipeline
 
+from ktl.edge.compare import paired_gain
+from ktl.edge.record import read_record
+from ktl.formatting import in_counts, in_gain
+from ktl.intervals import newcombe_interval, wilson_interval
 from ktl.learning.schedule import Span
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
@@ -48,14 +52,19 @@ def pictures(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> li
 def test_the_final_table_sets_ktl_beside_local_only(training: subprocess.CompletedProcess[str], trained: Path) -> None:
     rows, [alone] = rows_of(trained), rows_of(trained / "local-only")
     heading, with_cloud, without, gain, run, report, following = (line.split() for line in training.stdout.splitlines())
-    assert heading == ["test", "accuracy", "seconds", "up", "down"]
-    assert (with_cloud[0], with_cloud[1]) == ("KTL", percent(rows[-1]["test_accuracy"]))
-    assert (without[:2], without[2]) == (["local", "only"], percent(alone["test_accuracy"]))
+    assert " ".join(heading) == "right test accuracy 95% interval seconds up down"
+    for line, row in ((with_cloud[1:], rows[-1]), (without[2:], alone)):
+        right = round(60 * row["test_accuracy"])
+        low, high = wilson_interval(right, 60)
+        assert " ".join(line).startswith(
+            f"{right} of 60 {percent(row['test_accuracy'])} {100 * low:.1f} to {100 * high:.1f} "
+        )
     points = 100 * (rows[-1]["test_accuracy"] - alone["test_accuracy"])
-    assert gain == ["gain", f"{points:+.1f}", "points"]
+    low, high = newcombe_interval(read_record(trained).right, read_record(trained / "local-only").right)
+    assert " ".join(gain) == f"gain {points:+.1f} points {100 * low:+.1f} to {100 * high:+.1f}"
     up, down = sum(row["bytes_up"] for row in rows), sum(row["bytes_down"] for row in rows)
-    assert with_cloud[3:] == [str(up), "B", f"{down / 1000:.1f}", "kB"]
-    assert without[4:] == ["0", "B", "0", "B"]
+    assert with_cloud[-4:] == [str(up), "B", f"{down / 1000:.1f}", "kB"]
+    assert without[-4:] == ["0", "B", "0", "B"]
     assert run == ["run:", str(trained)]
     assert report == ["report:", str(trained / "report.html")]
     assert "<title>run: ktl report</title>" in (trained / "report.html").read_text(encoding="utf-8")
@@ -86,19 +95,27 @@ def test_json_agrees_with_the_metrics(ktl: Ktl, trained: Path, tmp_path: Path) -
     assert (ended.returncode, ended.stderr) == (0, "")
     [line] = ended.stdout.splitlines()
     rows, [alone] = rows_of(run), rows_of(run / "local-only")
+    right, right_alone = (round(60 * row["test_accuracy"]) for row in (rows[-1], alone))
     assert json.loads(line) == {
         "run": str(run),
+        "right": right,
+        "tested": 60,
+        "interval": [*wilson_interval(right, 60)],
         "test_accuracy": rows[-1]["test_accuracy"],
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         "bytes_up": sum(row["bytes_up"] for row in rows),
         "bytes_down": sum(row["bytes_down"] for row in rows),
         "local_only": {
+            "right": right_alone,
+            "tested": 60,
+            "interval": [*wilson_interval(right_alone, 60)],
             "test_accuracy": alone["test_accuracy"],
             "seconds": round(alone["seconds"], 1),
             "bytes_up": 0,
             "bytes_down": 0,
         },
         "gain": rows[-1]["test_accuracy"] - alone["test_accuracy"],
+        "gain_interval": [*paired_gain(run, run / "local-only")[1]],
         "report": str(run / "report.html"),
         "weights": "",
     }
@@ -188,6 +205,19 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "KTL 2/2: test accuracy 75.0%, loss on shots 0.500, 3 s" in text
 
 
+def test_a_long_run_says_how_long_it_takes_and_then_at_most_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, now = Console(file=io.StringIO(), width=100), 0.0
+    monkeypatch.setattr(progress, "errors", plain)
+    forecast = progress.Forecast(repeats=True, clock=lambda: now)
+    forecast.say(None, "KTL")
+    forecast.say(59.0, "KTL")
+    for now in (1.0, 2.0, 60.0, 61.0, 62.0, 130.0):
+        forecast.say(1000.0 - now, f"at {now:g}")
+    forecast.say(30.0, "at the end")
+    lines = ["at 1: about 17 minutes to go", "at 61: about 16 minutes to go", "at 130: about 14 minutes to go"]
+    assert plain.file.getvalue().splitlines() == lines
+
+
 def test_evaluate_agrees_with_the_last_row(ktl: Ktl, trained: Path) -> None:
     accuracy = rows_of(trained)[-1]["test_accuracy"]
     record = json.loads(ktl("edge", "evaluate", trained, "--json").stdout)
@@ -195,13 +225,17 @@ def test_evaluate_agrees_with_the_last_row(ktl: Ktl, trained: Path) -> None:
     assert record["accuracy"] == accuracy == confusion.trace() / confusion.sum()
     assert confusion.sum(axis=1).tolist() == [20, 20, 20]
     assert list(record["class_accuracy"].values()) == (confusion.diagonal() / 20).tolist()
-    title, heading, *lines = ktl("edge", "evaluate", trained).stdout.splitlines()
-    assert title.strip() == f"test accuracy {percent(accuracy)}"
-    assert heading.split() == ["class", "accuracy", "most", "often", "taken", "for"]
+    right = round(60 * accuracy)
+    assert (record["right"], record["tested"], record["interval"]) == (right, 60, [*wilson_interval(right, 60)])
+    title, heading, *lines, gain = ktl("edge", "evaluate", trained).stdout.splitlines()
+    assert title.strip() == f"test accuracy: {in_counts(right, 60)}"
+    assert heading.split() == ["class", "right", "accuracy", "most", "often", "taken", "for"]
+    assert gain == f"gain over local training: {in_gain(*paired_gain(trained, trained / 'local-only'))}"
     for index, (line, name) in enumerate(zip(lines, ["blue", "green", "red"], strict=True)):
         wrong = confusion[index] * (np.arange(3) != index)
         taken = [["blue", "green", "red"][wrong.argmax()], f"({wrong.max()}", "of", "20)"] if wrong.any() else []
-        assert line.split() == [name, percent(confusion[index, index] / 20), *taken]
+        counts = [str(confusion[index, index]), "of", "20"]
+        assert line.split() == [name, *counts, percent(confusion[index, index] / 20), *taken]
 
 
 def test_predict_agrees_with_evaluate(ktl: Ktl, trained: Path, pictures: list[Path]) -> None:
@@ -235,13 +269,13 @@ def test_a_time_budget_cuts_the_steps_and_the_run_remembers_them(ktl: Ktl, optio
     long = [option for option in options if option not in ("--steps", "20", "--warmup-steps", "10")]
     command = ["edge", "train", *long, "--steps", 90_000, "--warmup-steps", 90_000, "--time-budget", 3]
     ended = ktl(*command, "--out", tmp_path / "run")
-    told = re.search(r"in 3 seconds: (\d+) steps on the pairs, (\d+) on the shots", ended.stderr)
-    assert told is not None, ended.stderr
+    told = re.findall(r"in 3 seconds: (\d+) steps on the pairs, (\d+) on the shots; that is only .* of", ended.stderr)
+    assert told, ended.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert [config["transfer"]["settings"]["warmup_steps"], config["training"]["steps"]] == [
-        int(n) for n in told.groups()
-    ]
+    assert [config["transfer"]["settings"]["warmup_steps"], config["training"]["steps"]] == [int(n) for n in told[-1]]
     assert 2 <= config["training"]["steps"] < 90_000
+    alone = json.loads((tmp_path / "run" / "local-only" / "config.json").read_text())
+    assert alone["training"]["steps"] == config["training"]["steps"]
 
 
 def test_the_download_budget_bounds_what_comes_down(ktl: Ktl, options: list[str], tmp_path: Path) -> None:

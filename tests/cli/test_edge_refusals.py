@@ -39,7 +39,7 @@ Ktl = Callable[..., subprocess.CompletedProcess[str]]
         ("--set", "transfer.temperature=cold", "temperature is 'cold': give a number above 0"),
         ("--set", "transfer.tempo=1", "there is no setting transfer.tempo: choose one of .*transfer.temperature.*"),
         ("--set", "training.schedule=typo", "training.schedule is 'typo': give one of one-cycle, constant"),
-        ("--shots", "0", "data.shots is 0: give a whole number of at least 1"),
+        ("--shots", "0", "shots is '0': give a whole number of at least 1, 'all' or 'up to 20'"),
         ("--ways", "99", "--ways is 99: colours has 3 classes, so give 2 to 3"),
         ("--rounds", "0", "rounds is 0: give a whole number of at least 1 .*"),
         ("--rounds", "21", "20 steps over 21 rounds: give at least one step per round"),
@@ -59,7 +59,7 @@ def test_a_setting_that_cannot_be_is_one_line_and_exit_code_2(
 def test_more_shots_than_there_are_images_fail_with_the_class(ktl: Ktl, options: list[str], tmp_path: Path) -> None:
     ended = ktl("edge", "train", *options, "--out", tmp_path / "run", "--shots", "11")
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert re.fullmatch(r"error: class 'blue' has 10 train images, fewer than --shots 11; .*\n", ended.stderr)
+    assert re.fullmatch(r"error: class 'blue' has 10 images to train on, fewer than 11 shots; .*\n", ended.stderr)
 
 
 def test_a_missing_generator_file_is_named(ktl: Ktl, options: list[str], tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ktl.formatting import in_counts
+
 Ktl = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -22,10 +24,13 @@ def test_federate_prints_local_beside_fedktl(ktl: Ktl, small: list[object], tmp_
     ended = ktl("federate", *small, "--recipe", "published")
     assert ended.returncode == 0, ended.stderr
     assert [line.split()[0] for line in ended.stdout.splitlines()] == [
-        *("method", "local", "fedktl", "runs:", "report:", "next:")
+        *("method", "local", "fedktl", "local,", "fedktl,", "runs:", "report:", "next:")
     ]
     rows = (tmp_path / "runs" / "fedktl" / "metrics.jsonl").read_text().splitlines()
     assert len(rows) == 2
+    row = json.loads(rows[-1])
+    counts = in_counts(round(row["accuracy"] * row["tested"]), row["tested"])
+    assert f"fedktl, last round, over all clients: {counts}" in ended.stdout.splitlines()
     again = ktl("federate", *small, "--recipe", "published", "--resume", "--json")
     record = json.loads(again.stdout)
     assert record["fedktl"]["last"] == [json.loads(rows[-1])["accuracy"]]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -72,7 +74,7 @@ def test_torchs_global_random_state_is_left_alone() -> None:
 
 @pytest.mark.parametrize("shots", [0, -1])
 def test_less_than_one_shot_is_refused(shots: int) -> None:
-    with pytest.raises(UsageError, match=f"--shots is {shots}: at least 1 labelled image per class is needed"):
+    with pytest.raises(UsageError, match=f"shots is {shots}: give a whole number of at least 1, 'all' or 'up to 20'"):
         draw_task(letters(), shots=shots, ways=None, seed=0)
 
 
@@ -83,5 +85,30 @@ def test_ways_beyond_the_data_are_refused(ways: int) -> None:
 
 
 def test_fewer_images_than_shots_are_refused_by_class() -> None:
-    with pytest.raises(DataError, match="class 'A' has 3 train images, fewer than --shots 4; add images or lower it"):
+    with pytest.raises(DataError) as refused:
         draw_task(letters(train_per_class=3), shots=4, ways=None, seed=0)
+    advice = "add images, lower --shots, or give --shots 'up to 4'"
+    assert str(refused.value) == f"class 'A' has 3 images to train on, fewer than 4 shots; {advice}"
+
+
+def test_images_that_are_held_out_are_named_where_too_few_are_left() -> None:
+    with pytest.raises(DataError, match="class 'A' has 5 images, 2 of them held out for testing: 3 are left, fewer "):
+        draw_task(replace(letters(train_per_class=3), held_out=True), shots=4, ways=None, seed=0)
+
+
+@pytest.mark.parametrize(("shots", "counts"), [("all", [6, 4, 1]), ("up to 4", [4, 4, 1]), ("up to 9", [6, 4, 1])])
+def test_classes_of_unequal_size_give_all_that_they_have_or_so_many(shots: str, counts: list[int]) -> None:
+    whole = letters()
+    kept = np.concatenate([np.flatnonzero(whole.train.labels == c)[:n] for c, n in enumerate([6, 4, 1])])
+    fewer = Split(np.asarray(whole.train.images)[kept], whole.train.labels[kept])
+    tested = whole.test.labels < 3
+    test = Split(np.asarray(whole.test.images)[tested], whole.test.labels[tested])
+    task = draw_task(Dataset("few", list("ABC"), 8, 3, fewer, test), shots=shots, ways=None, seed=0)
+    assert task.shot_labels.bincount().tolist() == counts
+    assert task.shot_labels.tolist() == classes_of(task.shot_images)
+    assert len(task.shot_images[:, 0, 0, 0].unique()) == sum(counts)
+    assert task.balanced
+
+
+def test_equal_numbers_of_shots_need_no_balance() -> None:
+    assert not draw_task(letters(), shots=2, ways=None, seed=0).balanced

@@ -11,8 +11,9 @@ from torchvision.models import squeezenet1_1
 
 from ktl.edge.export.bundle import write_bundle
 from ktl.edge.record import read_record
-from ktl.edge.run import draw, evaluate_run, load_run, train_edge
+from ktl.edge.run import evaluate_run, load_run, train_edge
 from ktl.edge.settings import RunConfig
+from ktl.edge.task import draw
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.rounds import Interrupted, Observer

@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 from ktl.edge.export.bundle import write_bundle
 from ktl.edge.inference.predictor import Predictor
 from ktl.edge.record import read_record
-from ktl.edge.run import draw, evaluate_run, train_edge
+from ktl.edge.run import evaluate_run, train_edge
 from ktl.edge.settings import RunConfig
+from ktl.edge.task import draw
 from ktl.errors import CheckpointError, UsageError
 from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig

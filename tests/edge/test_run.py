@@ -18,8 +18,9 @@ from ktl.checkpoint import load_checkpoint, save_checkpoint
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.settings import DataConfig
 from ktl.edge.compare import Comparison, train_beside_local
-from ktl.edge.run import draw, evaluate_run, train_edge
+from ktl.edge.run import evaluate_run, train_edge
 from ktl.edge.settings import RunConfig
+from ktl.edge.task import draw
 from ktl.errors import CheckpointError, DataError, UsageError
 from ktl.files import Row, file_digest
 from ktl.learning.schedule import Span

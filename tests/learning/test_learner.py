@@ -248,3 +248,12 @@ def test_settings_that_cannot_be_are_refused_at_once(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         EdgeLearner(small_task, change(RunConfig()), etf_seed=0)
+
+
+def test_a_balanced_task_is_learnt_with_every_class_counting_alike(small_task: FewShotTask) -> None:
+    kept = torch.tensor([0, 1, 2, 3, 4, 8])  # four images of the first class, one of each other
+    task = replace(small_task, shot_images=small_task.shot_images[kept], shot_labels=small_task.shot_labels[kept])
+    weights = EdgeLearner(replace(task, balanced=True), RunConfig(transfer=None), etf_seed=0).model.classifier
+    assert weights.class_weights is not None
+    assert weights.class_weights.tolist() == [0.5, 2.0, 2.0]
+    assert EdgeLearner(task, RunConfig(transfer=None), etf_seed=0).model.classifier.class_weights is None

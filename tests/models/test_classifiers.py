@@ -44,6 +44,22 @@ def test_the_linear_classifier_is_trained_with_cross_entropy(features: torch.Ten
     torch.testing.assert_close(classifier.loss(classifier(features), LABELS), expected)
 
 
+@pytest.mark.parametrize("kind", [EtfClassifier, LinearClassifier])
+def test_a_balanced_loss_is_the_mean_over_classes_of_their_mean_losses(
+    kind: type[EtfClassifier | LinearClassifier], features: torch.Tensor
+) -> None:
+    classifier = kind(16, 4, SETTINGS, stream(0, "etf"))
+    labels = torch.tensor([0, 0, 0, 0, 1, 3])  # none of class 2
+    logits = classifier(features)
+    by_class = torch.stack([classifier.loss(logits[labels == c], labels[labels == c]) for c in (0, 1, 3)])
+    plain = classifier.loss(logits, labels)
+    state = set(classifier.state_dict())
+    classifier.balance(labels.bincount(minlength=4))
+    torch.testing.assert_close(classifier.loss(logits, labels), by_class.mean())
+    assert not torch.allclose(plain, by_class.mean())
+    assert set(classifier.state_dict()) == state  # a run of other shots is read alike
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
+from ktl.edge.compare import paired_gain
 from ktl.edge.record import read_record, write_record
 from ktl.errors import CheckpointError, UsageError
 from ktl.files import write_json
+from ktl.formatting import in_interval, in_points
+from ktl.intervals import wilson_interval
 from ktl.report.page import write_report
 from ktl.report.summary import reliability, summarise
 from ktl.run_folder import LAYOUT, settings_table
@@ -72,8 +75,12 @@ def test_the_page_says_what_the_metrics_say(run: Path, html: str) -> None:
     text = Page(html).text
     assert f"{100 * rows[-1]['test_accuracy']:.1f}%" in text
     assert f"{100 * alone['test_accuracy']:.1f}%" in text
-    gain = 100 * (rows[-1]["test_accuracy"] - alone["test_accuracy"])
-    assert any(part.startswith(f"{gain:+.1f} ± ") for part in text)
+    gain, bounds = paired_gain(run, run / "local-only")
+    assert text.count(in_points(gain)) == 2
+    assert in_interval(bounds, "+") in text
+    right = round(60 * rows[-1]["test_accuracy"])
+    assert f"{right} of 60" in text
+    assert in_interval(wilson_interval(right, 60)) in text
     assert f"{sum(row['bytes_up'] for row in rows)} B" in text
     for name in (
         "blue",

@@ -17,10 +17,13 @@ from ktl.edge.export.card import model_card
 from ktl.edge.export.quantise import Quantisation, received_images
 from ktl.edge.onnx.model_file import ModelFacts
 from ktl.edge.record import read_record
-from ktl.edge.run import kept_task, load_run, task_to_test
+from ktl.edge.run import load_run
+from ktl.edge.settings import RunConfig
+from ktl.edge.task import kept_task, task_to_test
 from ktl.errors import DataError, UsageError
 from ktl.learning.evaluation import predict_classes
 from ktl.learning.settings import EdgeConfig
+from ktl.loop.folder import load_config
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def edge_run(run: Path, data: str | None = None) -> Source:
     Raises CheckpointError for another or a damaged one, DataError for `data` that is not the run's.
     """
     record = read_record(run)
-    kept, missing = kept_task(record), None
+    kept, missing = kept_task(record, load_config(run, RunConfig).data.fit), None
     try:
         task = task_to_test(run, data)
     except (DataError, UsageError) as error:
@@ -71,7 +74,7 @@ def edge_run(run: Path, data: str | None = None) -> Source:
     return Source(
         model=model,
         config=learner.config,
-        facts=ModelFacts(record.class_names, size, channels, record.temperature, record.ranges),
+        facts=ModelFacts(record.class_names, size, channels, record.temperature, record.ranges, task.fit),
         task=task,
         write_onnx=write_onnx,
         calibration=lambda: received_images(run, record) if generated else rgb_pictures(kept.shot_images),

@@ -12,7 +12,7 @@ from ktl.edge.export.quantise import Quantisation
 from ktl.edge.onnx.model_file import OPSET
 from ktl.edge.record import Record, read_record
 from ktl.files import read_rows
-from ktl.formatting import in_percent
+from ktl.formatting import in_percent, in_shots
 from ktl.intervals import wilson_interval
 from ktl.run_folder import METRICS, settings_table
 
@@ -43,6 +43,7 @@ def model_card(
         size=size,
         channels=channels,
         depth=described(record.ranges),
+        fit=settings["data"].get("fit", "crop"),
         record=record,
         model=settings["model"],
         settings=settings,
@@ -61,7 +62,7 @@ def render_card(template: str, **facts: Any) -> str:
     """Markdown, from a template in this folder."""
     loader = PackageLoader("ktl.edge.export", ".")
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
-    return environment.get_template(template).render(percent=in_percent, opset=OPSET, **facts)
+    return environment.get_template(template).render(percent=in_percent, shots=in_shots, opset=OPSET, **facts)
 
 
 def _local_accuracy(run: Path) -> float | None:

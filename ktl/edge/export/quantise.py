@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-from safetensors.numpy import load
 
 from ktl.data.images import Images
 from ktl.edge.export.measure import Measured
+from ktl.edge.kept_pairs import pair_files, read_pairs
 from ktl.edge.onnx.model_file import head_nodes
 from ktl.edge.onnx.preprocessing import GREY_CONVERSION
 from ktl.edge.record import Record
 from ktl.errors import CheckpointError
-from ktl.wire import MAX_PAIR_BYTES, MAX_PAIRS_PER_CLASS, SessionRequest, decode_pairs
 
 CALIBRATION_IMAGES = 512
 BATCH = 64
@@ -64,24 +63,12 @@ class PairReader(CalibrationDataReader):  # type: ignore[misc] # onnxruntime has
 
 def received_images(run: Path, record: Record) -> Images:
     """The generated images that the cloud sent last, from wire/ alone: uint8 RGB (n, size, size, 3)."""
-    files = sorted((run / "wire").glob("*-pairs.safetensors"))
+    files = pair_files(run)
     if not files:
         raise CheckpointError(
             f"{run} has no image-vector pairs to calibrate int8 on: train it with a cloud, or leave it"
         )
-    payload = files[-1].read_bytes()
-    size, channels = record.arrays["shots"].shape[2:]
-    request = SessionRequest(
-        num_classes=len(record.class_names),
-        image_size=size,
-        channels=channels,
-        pairs_per_class=MAX_PAIRS_PER_CLASS,
-        download_bytes=MAX_PAIR_BYTES,
-        alignment="",
-        image_format="webp",
-        seed=0,
-    )
-    pairs = decode_pairs(payload, request, load(payload)["vectors"].shape[1])
+    pairs = read_pairs(files[-1], record)
     images: Images = pairs.images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous().numpy()
     return images
 

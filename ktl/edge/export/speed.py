@@ -93,10 +93,11 @@ def _torch_call(run: Path, threads: int, batch: int) -> tuple[Callable[[], objec
     from ktl.data.transforms import fit_batch
     from ktl.edge.onnx.model_file import PictureClassifier
     from ktl.edge.record import read_record
-    from ktl.edge.run import kept_task, load_run
+    from ktl.edge.run import load_run
+    from ktl.edge.task import kept_task
 
     record = read_record(run)
-    learner, temperature = load_run(run, kept_task(record)), record.temperature
+    learner, temperature = load_run(run, kept_task(record, "crop")), record.temperature
     torch.set_num_threads(threads)
     channels, size = learner.task.shot_images.shape[1:3]
     classifier = PictureClassifier(learner.model.cpu().eval(), temperature).eval()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ktl.data.images import Images, read_image
 from ktl.data.reading import EARLIER_RANGES, Ranges
+from ktl.data.settings import Fit
 from ktl.errors import CheckpointError, DataError
 from ktl.files import why_unreadable
 
@@ -61,6 +62,7 @@ class Predictor:
             facts: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map["ktl"])
             self.size = int(facts["image_size"])
             self.ranges: Ranges = facts.get("ranges", EARLIER_RANGES)
+            self.fit: Fit = facts.get("fit", "crop")
         except Exception as error:  # onnxruntime's own exceptions share no public base
             raise CheckpointError(
                 f"{folder} cannot be read ({why_unreadable(model, error)}); export the run anew"
@@ -88,7 +90,9 @@ class Predictor:
         return result
 
     def _read(self, name: str, source: Path | IO[bytes] | Images) -> Images:
-        return source if isinstance(source, np.ndarray) else read_image(source, self.size, 3, name, self.ranges)
+        if isinstance(source, np.ndarray):
+            return source
+        return read_image(source, self.size, 3, name, self.ranges, self.fit)
 
     def _predict_batch(
         self, names: list[str], reading: list[Future[Images]], top: int, reject_below: float

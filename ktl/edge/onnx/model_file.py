@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ktl.data.reading import Ranges
+from ktl.data.settings import Fit
 from ktl.data.transforms import to_network
 from ktl.edge.onnx.preprocessing import with_preprocessing
 from ktl.files import replace_atomically
@@ -34,6 +35,7 @@ class ModelFacts:
     channels: int
     temperature: float  # by which the logits were divided; 1 if nothing could be calibrated
     ranges: Ranges = field(default_factory=dict)  # of deep pictures, measured on the shots
+    fit: Fit = "crop"  # how pictures become square
 
 
 class PictureClassifier(nn.Module):
@@ -55,11 +57,11 @@ class PictureClassifier(nn.Module):
 def export_onnx(classifier: PictureClassifier, facts: ModelFacts, path: Path) -> None:
     """Writes `path`: input `images`, uint8 RGB (n, height, width, 3); output `probabilities`, float32 (n, classes).
 
-    n, height and width are free: the central square of an image is scaled to the model's size inside the graph.
+    n, height and width are free: an image is fitted to the model's size inside the graph.
     """
     from onnx import helper, save
 
-    model = with_preprocessing(_core(classifier, facts), facts.image_size, facts.channels)
+    model = with_preprocessing(_core(classifier, facts), facts.image_size, facts.channels, facts.fit)
     model.ir_version = helper.find_min_ir_version_for(model.opset_import)  # torch writes the newest
     entry = model.metadata_props.add()
     entry.key, entry.value = "ktl", json.dumps(asdict(facts))

@@ -1,15 +1,21 @@
 """The part of an exported model that takes pictures of any size: what `ktl.data.images.fit_image` does, as ONNX nodes.
 
-ONNX Runtime resizes 8-bit images by Pillow's own arithmetic: the pixels that reach the network are those of training.
+ONNX Runtime resizes 8-bit images by Pillow's own arithmetic: the pixels that reach the network are those of training,
+to the bit for most sizes. For some, such as 99 pixels to 32, its 32-bit factor rounds a pixel in a thousand otherwise,
+by one level.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, checker, compose, helper, numpy_helper
+
+from ktl.data.fitting import GREY
+from ktl.data.settings import Fit
 
 LUMA = (19595, 38470, 7471)  # of ITU-R BT.601 in 16-bit fixed point, as Pillow's; exact in float32 too
 WHOLE = 65536
@@ -18,13 +24,15 @@ Constants = dict[str, NDArray[Any]]
 GREY_CONVERSION = "fit/grey"  # the node that quantisation must leave exact
 
 
-def with_preprocessing(core: ModelProto, image_size: int, channels: int) -> ModelProto:
-    """Puts cropping, scaling and grey conversion before `core`; its input `pixels` is uint8 (n, channels, size, size).
+def with_preprocessing(core: ModelProto, image_size: int, channels: int, fit: Fit = "crop") -> ModelProto:
+    """Puts fitting, scaling and grey conversion before `core`; its input `pixels` is uint8 (n, channels, size, size).
 
-    The result's input `images` is uint8 RGB (n, height, width, 3), any n, height and width: the central square, scaled
-    by an antialiased bicubic filter, then turned grey if `channels` is 1.
+    The result's input `images` is uint8 RGB (n, height, width, 3), any n, height and width: made square by `fit`,
+    scaled by an antialiased bicubic filter, then turned grey if `channels` is 1.
     """
-    nodes, constants = _fit(image_size, "resized" if channels == 1 else "fitted")
+    nodes, constants = SQUARED[fit]() if fit in SQUARED else ([], {})
+    scaling, sizes = _scale(image_size, "square" if nodes else "images", "resized" if channels == 1 else "fitted")
+    nodes, constants = nodes + scaling, constants | sizes
     if channels == 1:
         grey_nodes, grey_constants = _grey()
         nodes, constants = nodes + grey_nodes, constants | grey_constants
@@ -43,14 +51,8 @@ def with_preprocessing(core: ModelProto, image_size: int, channels: int) -> Mode
     return merged
 
 
-def _fit(image_size: int, output: str) -> tuple[list[NodeProto], Constants]:
-    """From `images` to `output`: the central square, scaled, channels first."""
-    constants: Constants = {
-        "axes": np.array([1, 2]),
-        "two": np.array([2]),
-        "planes": np.array([3]),
-        "size": np.array([image_size, image_size]),
-    }
+def _crop() -> tuple[list[NodeProto], Constants]:
+    """From `images` to `square`: the central one."""
     nodes = [
         _node("Shape", "images", "heights_widths", start=1, end=3),
         _node("ReduceMin", "heights_widths", "side", keepdims=1),
@@ -58,7 +60,32 @@ def _fit(image_size: int, output: str) -> tuple[list[NodeProto], Constants]:
         _node("Div", "margin two", "first"),
         _node("Add", "first side", "last"),
         _node("Slice", "images first last axes", "square"),
-        _node("Transpose", "square", "channels_first", perm=[0, 3, 1, 2]),
+    ]
+    return nodes, {"axes": np.array([1, 2]), "two": np.array([2])}
+
+
+def _pad() -> tuple[list[NodeProto], Constants]:
+    """From `images` to `square`: the whole in the middle of grey."""
+    nodes = [
+        _node("Shape", "images", "heights_widths", start=1, end=3),
+        _node("ReduceMax", "heights_widths", "side", keepdims=1),
+        _node("Sub", "side heights_widths", "margin"),
+        _node("Div", "margin two", "before"),
+        _node("Sub", "margin before", "after"),
+        _node("Concat", "none before none none after none", "margins", axis=0),
+        _node("Pad", "images margins grey", "square"),
+    ]
+    return nodes, {"two": np.array([2]), "none": np.array([0]), "grey": np.array(GREY, np.uint8)}
+
+
+SQUARED: dict[str, Callable[[], tuple[list[NodeProto], Constants]]] = {"crop": _crop, "pad": _pad}
+
+
+def _scale(image_size: int, source: str, output: str) -> tuple[list[NodeProto], Constants]:
+    """From pictures to `output`: scaled to a square, channels first."""
+    constants: Constants = {"planes": np.array([3]), "size": np.array([image_size, image_size])}
+    nodes = [
+        _node("Transpose", source, "channels_first", perm=[0, 3, 1, 2]),
         # sizes of all four axes: onnxruntime 1.32 moves a transpose past a Resize of two axes wrongly
         _node("Shape", "images", "count", start=0, end=1),
         _node("Concat", "count planes size", "shape", axis=0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import numpy as np
 import onnxruntime
@@ -15,6 +16,7 @@ from PIL import Image
 from ktl.checkpoint import load_checkpoint
 from ktl.data.fewshot import FewShotTask
 from ktl.data.images import fit_image
+from ktl.data.settings import Fit
 from ktl.data.transforms import to_network
 from ktl.edge.compare import Comparison
 from ktl.edge.onnx.preprocessing import with_preprocessing
@@ -80,6 +82,7 @@ def test_it_says_what_it_is(session: onnxruntime.InferenceSession, finished: Com
         "channels": 3,
         "temperature": temperature,
         "ranges": {},
+        "fit": "crop",
     }
 
 
@@ -91,8 +94,8 @@ def test_it_is_one_file(finished: Comparison) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("width", "height"), [(32, 32), (20, 20), (33, 47), (301, 200), (640, 480)])
-def test_a_picture_of_any_size_is_fitted_as_in_training_to_the_bit(channels: int, width: int, height: int) -> None:
-    uint8 = onnxruntime.InferenceSession(_fitting_only(channels).SerializeToString())
+def test_a_picture_is_cropped_as_in_training_to_the_bit(channels: int, width: int, height: int) -> None:
+    uint8 = onnxruntime.InferenceSession(_fitting_only(channels, "crop").SerializeToString())
     rng = np.random.default_rng(width)
     coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
     picture = coarse.resize((width, height), Image.Resampling.BICUBIC)
@@ -103,7 +106,20 @@ def test_a_picture_of_any_size_is_fitted_as_in_training_to_the_bit(channels: int
     assert np.ptp(expected) > 50
 
 
-def _fitting_only(channels: int) -> ModelProto:
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("fit", get_args(Fit))
+def test_a_picture_of_any_size_is_fitted_as_in_training_but_for_single_levels(fit: Fit, channels: int) -> None:
+    uint8 = onnxruntime.InferenceSession(_fitting_only(channels, fit).SerializeToString())
+    for width, height in [(20, 20), (33, 47), (149, 76), (68, 250), (217, 217), (640, 480)]:
+        picture = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        (fitted,) = uint8.run(None, {"images": picture[None]})
+        expected = fit_image(Image.fromarray(picture), 32, channels, fit).astype(int)
+        off = np.abs(fitted[0].transpose(1, 2, 0) - expected)
+        assert off.max() <= 1
+        assert off.mean() <= 0.001
+
+
+def _fitting_only(channels: int, fit: Fit) -> ModelProto:
     """A model whose network does nothing."""
     shape = ["n", channels, 32, 32]
     graph = helper.make_graph(
@@ -113,4 +129,4 @@ def _fitting_only(channels: int) -> ModelProto:
         [helper.make_tensor_value_info("same", TensorProto.UINT8, shape)],
     )
     core = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    return with_preprocessing(core, 32, channels)
+    return with_preprocessing(core, 32, channels, fit)

@@ -1,0 +1,141 @@
+"""What `ktl edge train` does: a run beside its twin without a cloud, shown while it goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ktl.edge.settings import RunConfig
+from ktl.errors import CloudUnreachable
+from ktl.registry import chosen
+
+from .console import errors, stop_on_signal
+
+if TYPE_CHECKING:
+    from ktl.data.fewshot import FewShotTask
+    from ktl.edge.compare import Comparison
+    from ktl.edge.network.transport import Access
+    from ktl.edge.run import RunResult
+    from ktl.edge.tracking import Tracker
+    from ktl.learning.pace import Timekeeper
+    from ktl.loop.connection import CloudConnection
+    from ktl.loop.rounds import Observer
+
+
+class Training:
+    """A run beside its twin without a cloud, shown while it goes on."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        task: FewShotTask | None,
+        elsewhere: Access | None,
+        timekeeper: Timekeeper[RunConfig] | None,
+        *,
+        resume: bool,
+        quiet: bool,
+    ) -> None:
+        self.timekeeper = timekeeper
+        self.task = task  # None: not read yet
+        self.config = config
+        self.folder = folder
+        self.elsewhere = elsewhere
+        self.resume = resume
+        self.quiet = quiet
+
+    def run(self, *, offline_ok: bool, tensorboard: bool) -> tuple[RunResult, Comparison | None]:
+        """The run's result, and the comparison with its twin if a cloud helped."""
+        from ktl.edge.run import train_edge
+        from ktl.edge.tracking import tracked
+
+        from .progress import RunProgress
+
+        config = self.config
+        board, local_board = _boards(self.folder, tensorboard)
+        comparison: Comparison | None = None
+        with stop_on_signal() as stop, RunProgress(self.timekeeper, quiet=self.quiet) as progress:
+            local = tracked(progress.observer("local only", 1, stop), local_board, config)
+            if config.transfer is None:
+                result = train_edge(
+                    config,
+                    self.folder,
+                    task=self.task,
+                    resume=self.resume,
+                    observer=local,
+                    timekeeper=self.timekeeper,
+                )
+            else:
+                observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
+                try:
+                    comparison = self._beside_local(observer, local)
+                    result = comparison.ktl
+                except CloudUnreachable as error:
+                    if not offline_ok:
+                        raise
+                    result = self._offline(error, local)
+        for tracker in [*board, *local_board]:
+            tracker.finished(result)
+        return result, comparison
+
+    def _beside_local(self, observer: Observer, local: Observer) -> Comparison:
+        from ktl.edge.compare import train_beside_local
+        from ktl.edge.record import is_finished
+
+        had_ended = is_finished(self.folder)
+        cloud = _cloud(self.config, self.folder, self.elsewhere)
+        comparison = train_beside_local(
+            self.config,
+            self.folder,
+            cloud,
+            task=self.task,
+            resume=self.resume,
+            observer=observer,
+            local_observer=local,
+            timekeeper=self.timekeeper,
+        )
+        if not had_ended:
+            _keep_valid_latents(self.config, self.folder, cloud)
+        return comparison
+
+    def _offline(self, error: CloudUnreachable, local: Observer) -> RunResult:
+        from ktl.edge.compare import train_alone
+        from ktl.edge.task import draw
+        from ktl.loop.folder import RunFolder
+
+        errors.print(f"{error}\ntraining without the cloud; with it later: ktl edge train --resume {self.folder}")
+        task = self.task or draw(self.config, self.folder)
+        RunFolder(self.folder).start(self.config, task.manifest)
+        return train_alone(self.config, self.folder, task=task, resume=True, observer=local)
+
+
+def _boards(folder: Path, wanted: bool) -> tuple[list[Tracker], list[Tracker]]:
+    """TensorBoard's curves of the two trainings."""
+    from ktl.edge.tracking import TensorBoardTracker
+
+    if not wanted:
+        return [], []
+    return [TensorBoardTracker(folder / "tensorboard" / "ktl")], [TensorBoardTracker(folder / "tensorboard" / "local")]
+
+
+def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudConnection:
+    if elsewhere is not None:
+        from ktl.edge.network.http import HttpCloud
+
+        return HttpCloud(elsewhere, folder)
+    from ktl.cloud.embedded import embedded_cloud
+
+    cloud = config.cloud
+    return embedded_cloud(chosen(cloud.generator), chosen(cloud.space) if cloud.space else None)
+
+
+def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:
+    """For the report's picture of the latent space, which only an embedded cloud can draw from."""
+    from ktl.cloud.embedded import EmbeddedCloud
+    from ktl.edge.record import MAX_LATENTS, add_valid_latents
+    from ktl.generators.base import sample_latents
+    from ktl.seeds import stream
+
+    if isinstance(cloud, EmbeddedCloud):
+        rng = stream(config.seed, "valid latents")
+        add_valid_latents(folder, sample_latents(cloud.generator, MAX_LATENTS, rng))

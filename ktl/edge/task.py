@@ -1,0 +1,78 @@
+"""What a run of one edge is trained and tested on: drawn, or found again as it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ktl.data import load_dataset
+from ktl.data.fewshot import FewShotTask, draw_task, read_split
+from ktl.data.hold_out import by_content, by_number
+from ktl.data.image_folder import load_kept, split_of
+from ktl.data.manifest import read_manifest
+from ktl.data.settings import Fit
+from ktl.edge.record import Record, is_finished, read_record
+from ktl.edge.settings import RunConfig
+from ktl.errors import DataError, UsageError
+from ktl.loop.folder import RunFolder, load_config
+
+
+def draw(config: RunConfig, run: Path | None = None, data: str | None = None) -> FewShotTask:
+    """The few-shot task that a run of `config` learns, or that the run in the folder `run` has begun to learn.
+
+    `data`: where that one's data is now. Raises UsageError and DataError, also for data that is no longer as it was.
+    """
+    settings, source = config.data, data or config.data.source
+    kept = None if run is None else read_manifest(run)
+    if kept is not None and kept.files:
+        dataset = load_kept(Path(source), kept, settings.image_size, fit=settings.fit)
+    else:
+        begun = run is not None and RunFolder(run).begun
+        to_train = settings.shots if isinstance(settings.shots, int) else 1
+        hold_out = by_number if begun else partial(by_content, to_train=to_train)
+        skip, fit = settings.skip_damaged, settings.fit
+        try:
+            dataset = load_dataset(source, settings.image_size, skip_damaged=skip, fit=fit, hold_out=hold_out)
+        except UsageError as error:
+            if kept is None:
+                raise
+            raise DataError(f"the data of this run is not here ({error}); name where it is now by --data") from error
+    ranges = read_record(run).ranges if run is not None and (run / "record.json").is_file() else None
+    task = draw_task(dataset, shots=settings.shots, ways=settings.ways, seed=config.seed, ranges=ranges)
+    if kept is not None:
+        kept.check(task.manifest, source)
+    return task
+
+
+def task_to_test(out: Path, data: str | None = None) -> FewShotTask:
+    """The task of the run in `out`; of a finished one of a folder only the test images are read. Raises as `draw`."""
+    config, kept = load_config(out, RunConfig), read_manifest(out)
+    if kept is None or not kept.files or not is_finished(out):
+        return draw(config, out, data)
+    record = read_record(out)
+    files = kept.located(Path(data or config.data.source), ["test"])["test"]
+    size, channels = record.arrays["shots"].shape[2:]
+    split = split_of({name: files[name] for name in kept.class_names}, size, channels, config.data.fit)
+    images, labels = read_split(split, record.ranges)
+    return replace(kept_task(record, config.data.fit), test_images=images, test_labels=labels)
+
+
+def kept_task(record: Record, fit: Fit) -> FewShotTask:
+    """What a finished run keeps of its pictures, in place of its data: some shots, and the same with its surest
+    mistakes to test on. `fit` is how they became square.
+    """
+    arrays = {name: torch.from_numpy(array) for name, array in record.arrays.items()}
+    shots, mistakes = (arrays[name].permute(0, 3, 1, 2).contiguous() for name in ("shots", "mistakes"))
+    labels = arrays["shots_labels"], arrays["labels"][arrays["mistakes_index"]]
+    return FewShotTask(
+        record.class_names,
+        shots,
+        labels[0],
+        torch.cat([shots, mistakes]),
+        torch.cat(labels),
+        ranges=record.ranges,
+        fit=fit,
+    )
