@@ -128,16 +128,22 @@ def train(
         config = _config(recipe, values | {"cloud.url": cloud} | assigned(assignments), local_only)
         folder = out or unused_folder(_run_name(config))
         check_apart(config.data.source, folder)
-        if time_budget is not None:
-            timekeeper = keep_time(config, time_budget)
-            config = timekeeper.config
-    elsewhere: Access | None = None
-    if config.cloud.url is not None and config.transfer is not None:
-        elsewhere = access(config.cloud.url, token_file, ca_file, patience, insecure)
+        timekeeper = None if time_budget is None else keep_time(config, time_budget)
+        config = config if timekeeper is None else timekeeper.config
+    elsewhere = _elsewhere(config, token_file, ca_file, patience, insecure)
     training = Training(config, folder, task, elsewhere, timekeeper, resume=resume is not None, quiet=as_json)
     result, comparison = training.run(offline_ok=offline_ok, tensorboard=tensorboard)
     validation = None if folds is None else validated(result.out, folds, quiet=as_json)
-    _show(config, result, comparison, validation, write_report_apart(folder), as_json=as_json)
+    _show(config, result, comparison, validation, write_report_apart(result.out), as_json=as_json)
+
+
+def _elsewhere(
+    config: RunConfig, token_file: Path | None, ca_file: Path | None, patience: float, insecure: bool
+) -> Access | None:
+    """How to reach the cloud, if it is not in this process."""
+    if config.cloud.url is None or config.transfer is None:
+        return None
+    return access(config.cloud.url, token_file, ca_file, patience, insecure)
 
 
 def _resumed(run: Path) -> RunConfig:

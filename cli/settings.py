@@ -85,7 +85,10 @@ def _parameter(kind: type[Settings], name: str, option: Option) -> inspect.Param
     if get_origin(setting.kind) is Literal and "|" not in words:
         words = setting.expected.removeprefix("one of ").replace(", ", " | ") + (f": {words}" if words else "")
     default = None if option.default else setting.default
-    info = typer.Option(help=words, show_default=option.default or default is not None)
+    if plain is bool and default is False:  # a switch, of one name
+        info = typer.Option(f"--{name.replace('_', '-')}", help=words, show_default=False)
+    else:
+        info = typer.Option(help=words, show_default=option.default or default is not None)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[plain | None, info]
     )

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ktl.data.dataset import Dataset
     from ktl.data.hold_out import HoldOut
 
+TOLD_APART = "--data %s is the data set that ktl knows by this name; for what lies here write ./%s"
+
 log = logging.getLogger(__name__)
 
 DATASETS = Registry(
@@ -66,9 +68,7 @@ def load_dataset(
     path = Path(source)
     own = source in DATASETS.builtin()
     if own and path.exists():
-        log.warning(
-            "--data %s is the data set that ktl knows by this name; for what lies here write ./%s", source, source
-        )
+        log.warning(TOLD_APART, source, source)
     elif path.is_dir():
         from ktl.data.hold_out import by_content
         from ktl.data.image_folder import load_folder

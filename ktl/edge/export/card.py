@@ -62,7 +62,7 @@ def render_card(template: str, **facts: Any) -> str:
     """Markdown, from a template in this folder."""
     loader = PackageLoader("ktl.edge.export", ".")
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
-    return environment.get_template(template).render(percent=in_percent, shots=in_shots, opset=OPSET, **facts)
+    return environment.get_template(template).render(percent=in_percent, in_shots=in_shots, opset=OPSET, **facts)
 
 
 def _local_accuracy(run: Path) -> float | None:
