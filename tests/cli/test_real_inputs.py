@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 
 from ktl.data import load_dataset
 from ktl.data.dataset import Dataset
+from ktl.data.fewshot import draw_task
 from ktl.data.images import read_image
 from ktl.errors import DataError
 
@@ -131,3 +133,65 @@ def test_sixteen_bits_on_the_device(ktl: Ktl, folders: Path, kind: str, tmp_path
     assert answers[0] == answers[1]
     assert len(answers[0]) == 40
     assert sum(true == told for true, _, told in answers[0]) > 36
+
+
+def tested(output: str) -> tuple[int, int]:
+    """Right and tested pictures, as `ktl edge evaluate` says them."""
+    right, of = re.findall(r"test accuracy: (\d+) of (\d+) right", output)[0]
+    return int(right), int(of)
+
+
+def trained(ktl: Ktl, data: Path, run: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """A short run without a cloud."""
+    given = {"shots": 2, "steps": 2, "threads": 1} | options
+    flags = [part for name, value in given.items() for part in (f"--{name}", value)]
+    ended = ktl("edge", "train", "--local-only", "--data", data, "--out", run, *flags)
+    assert ended.returncode == 0, ended.stderr
+    return ended
+
+
+def test_noise_that_more_photographs_do_not_change(ktl: Ktl, folders: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "photos", tmp_path / "run"
+    shutil.copytree(folders / "noise_only" / "photos", data)
+    trained(ktl, data, run, shots=10, steps=30)
+    before = ktl("edge", "evaluate", run)
+    right, of = tested(before.stdout)
+    assert right / of < 0.7  # chance is a third
+    shutil.copytree(folders / "noise_only" / "more", data, dirs_exist_ok=True)
+    after = ktl("edge", "evaluate", run)
+    assert after.stdout == before.stdout
+    assert "12 further files that this run does not use" in after.stderr
+    (data / "a").rename(data / "z")
+    assert ktl("edge", "evaluate", run).stdout == before.stdout
+    kept = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    assert ktl("edge", "train", "--resume", run).returncode == 0
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == kept
+
+
+def test_a_name_that_is_not_utf8(ktl: Ktl, folders: Path, tmp_path: Path) -> None:
+    data, run = folders / "names" / "latin1", tmp_path / "run"
+    trained(ktl, data, run)
+    for command in (("export", run), ("report", run), ("edge", "evaluate", run)):
+        ended = ktl(*command)
+        assert ended.returncode == 0, ended.stderr
+    pictures = sorted(data.glob("*/*.jpg"))
+    device = subprocess.run([sys.executable, run / "bundle" / "predict.py", *pictures], capture_output=True, check=True)
+    assert device.stdout.count(b"caf\xe9/") == 8
+
+
+def test_wide_pictures(ktl: Ktl, folders: Path, tmp_path: Path) -> None:
+    data = folders / "wide"
+    for fit in ("pad", "stretch"):
+        run = tmp_path / fit
+        trained(ktl, data, run, shots=10, steps=90, fit=fit)
+        right, of = tested(ktl("edge", "evaluate", run).stdout)
+        assert right / of > 0.9
+    assert "a third of" in trained(ktl, data, tmp_path / "crop").stderr
+
+
+def test_classes_of_unequal_size(folders: Path) -> None:
+    dataset = load_dataset(str(folders / "unequal"))
+    task = draw_task(dataset, shots="all", ways=None, seed=0)
+    held_out = len(task.test_labels)
+    assert len(task.shot_labels) == 75 - held_out
+    assert task.shot_labels.bincount().min() >= 1
