@@ -203,4 +203,4 @@ def test_its_types_are_checked_against_ktls(environment: Path, tmp_path: Path) -
     )
     [error, summary] = ended.stdout.splitlines()
     assert error.startswith('wrong.py:3: error: Incompatible types in assignment (expression has type "float"')
-    assert summary.startswith("Found 1 error in 1 file (checked 10 source files)")
+    assert summary.startswith("Found 1 error in 1 file (checked 11 source files)")
