@@ -135,7 +135,7 @@ def test_sixteen_bits_on_the_device(ktl: Ktl, folders: Path, kind: str, tmp_path
     assert sum(true == told for true, _, told in answers[0]) > 36
 
 
-def tested(output: str) -> tuple[int, int]:
+def right_and_tested(output: str) -> tuple[int, int]:
     """Right and tested pictures, as `ktl edge evaluate` says them."""
     right, of = re.findall(r"test accuracy: (\d+) of (\d+) right", output)[0]
     return int(right), int(of)
@@ -155,7 +155,7 @@ def test_noise_that_more_photographs_do_not_change(ktl: Ktl, folders: Path, tmp_
     shutil.copytree(folders / "noise_only" / "photos", data)
     trained(ktl, data, run, shots=10, steps=30)
     before = ktl("edge", "evaluate", run)
-    right, of = tested(before.stdout)
+    right, of = right_and_tested(before.stdout)
     assert right / of < 0.7  # chance is a third
     shutil.copytree(folders / "noise_only" / "more", data, dirs_exist_ok=True)
     after = ktl("edge", "evaluate", run)
@@ -184,7 +184,7 @@ def test_wide_pictures(ktl: Ktl, folders: Path, tmp_path: Path) -> None:
     for fit in ("pad", "stretch"):
         run = tmp_path / fit
         trained(ktl, data, run, shots=10, steps=90, fit=fit)
-        right, of = tested(ktl("edge", "evaluate", run).stdout)
+        right, of = right_and_tested(ktl("edge", "evaluate", run).stdout)
         assert right / of > 0.9
     assert "a third of" in trained(ktl, data, tmp_path / "crop").stderr
 
