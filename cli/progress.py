@@ -73,7 +73,7 @@ class RunProgress:
 
         self.quiet = quiet
         self._timekeeper = timekeeper
-        self._steps = {} if timekeeper is None else timekeeper.steps
+        self._said_share = 1.0 if timekeeper is None else timekeeper.share  # of the plan; a new half of it is told
         self._outlook = Outlook()
         self.live = errors.is_terminal and not quiet
         self._forecast = Forecast(repeats=not self.live)
@@ -123,10 +123,10 @@ class RunProgress:
 
         def on_plan(planned: Sequence[Stretch]) -> None:
             self._outlook.plan(name, planned)
-            if self._timekeeper is not None and self._timekeeper.steps != self._steps:
-                self._steps = self._timekeeper.steps
-                if not self.quiet:
-                    say_cut(self._timekeeper)
+            keeper = self._timekeeper
+            if keeper is not None and keeper.share < HALF * self._said_share and not self.quiet:
+                self._said_share = keeper.share
+                say_cut(keeper)
 
         return Observer(on_step, on_round, stop.is_set, on_plan)
 

@@ -158,7 +158,7 @@ def test_every_file_is_used_or_named(tree: Tree) -> None:
 
 
 @given(trees())
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_desktop_and_device_agree_on_every_picture(ktl: Ktl, tree: Tree) -> None:
     check_agreement(ktl, tree)
 

@@ -117,6 +117,7 @@ def test_what_is_no_picture(images: Path, name: str, kind: str) -> None:
         read_image(images / name, 48, channels=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full", "thermal"])
 def test_sixteen_bits_on_the_device(ktl: Ktl, folders: Path, kind: str, tmp_path: Path) -> None:
     """Desktop and bundle agree on all 40 pictures, and are right."""
@@ -179,6 +180,7 @@ def test_a_name_that_is_not_utf8(ktl: Ktl, folders: Path, tmp_path: Path) -> Non
     assert device.stdout.count(b"caf\xe9/") == 8
 
 
+@pytest.mark.slow
 def test_wide_pictures(ktl: Ktl, folders: Path, tmp_path: Path) -> None:
     data = folders / "wide"
     for fit in ("pad", "stretch"):
