@@ -128,13 +128,22 @@ def train(
         config = _config(recipe, values | {"cloud.url": cloud} | assigned(assignments), local_only)
         folder = out or unused_folder(_run_name(config))
         check_apart(config.data.source, folder)
-        timekeeper = None if time_budget is None else keep_time(config, time_budget)
-        config = config if timekeeper is None else timekeeper.config
+        if time_budget is not None:
+            config, task, timekeeper = _in_time(config, time_budget)
     elsewhere = _elsewhere(config, token_file, ca_file, patience, insecure)
     training = Training(config, folder, task, elsewhere, timekeeper, resume=resume is not None, quiet=as_json)
     result, comparison = training.run(offline_ok=offline_ok, tensorboard=tensorboard)
     validation = None if folds is None else validated(result.out, folds, quiet=as_json)
     _show(config, result, comparison, validation, write_report_apart(result.out), as_json=as_json)
+
+
+def _in_time(config: RunConfig, seconds: float) -> tuple[RunConfig, FewShotTask, Timekeeper[RunConfig]]:
+    """What fits, with the task that it was measured on: the photographs are read once."""
+    from ktl.edge.task import draw
+
+    task = draw(config)
+    timekeeper = keep_time(config, task, seconds)
+    return timekeeper.config, task, timekeeper
 
 
 def _elsewhere(

@@ -15,6 +15,7 @@ from ktl.formatting import in_bytes, in_duration, in_percent
 from .console import errors
 
 if TYPE_CHECKING:
+    from ktl.data.fewshot import FewShotTask
     from ktl.edge.settings import RunConfig
     from ktl.files import Row
     from ktl.learning.outlook import Stretch
@@ -44,12 +45,11 @@ class Forecast:
             errors.print(f"{where}: about {in_duration(seconds_left)} to go")
 
 
-def keep_time(config: RunConfig, seconds: float) -> Timekeeper[RunConfig]:
+def keep_time(config: RunConfig, task: FewShotTask, seconds: float) -> Timekeeper[RunConfig]:
     """The run's steps cut to what fits; says what is left of them."""
-    from ktl.edge.task import draw
     from ktl.learning.pace import Timekeeper
 
-    timekeeper = Timekeeper(config, draw(config), seconds)
+    timekeeper = Timekeeper(config, task, seconds)
     if timekeeper.share < 1.0:
         say_cut(timekeeper)
     return timekeeper

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,8 +23,12 @@ class Batches:
         self.task = task
         self.config = config
         self.device = device
-        misleads = config.training.augment and mirroring_misleads(task.shot_images, task.shot_labels)
-        self._shots_view = shifted_view if misleads else weak_view
+
+    @cached_property
+    def _shots_view(self) -> View:
+        """Found out at the first step: who only evaluates a model trains no shots."""
+        misleads = self.config.training.augment and mirroring_misleads(self.task.shot_images, self.task.shot_labels)
+        return shifted_view if misleads else weak_view
 
     def shots(self, round_index: int, step: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """A weak view of a step's shots, float32 (n, c, size, size), and their labels (n,)."""

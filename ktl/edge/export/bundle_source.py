@@ -15,6 +15,7 @@ from ktl.data.fewshot import FewShotTask
 from ktl.data.images import Images
 from ktl.edge.export.card import model_card
 from ktl.edge.export.quantise import Quantisation, received_images
+from ktl.edge.kept_pairs import pair_files
 from ktl.edge.onnx.model_file import ModelFacts
 from ktl.edge.record import read_record
 from ktl.edge.run import load_run
@@ -66,7 +67,7 @@ def edge_run(run: Path, data: str | None = None) -> Source:
     if missing is not None:
         task = replace(task, test_labels=predict_classes(model, task.test_images, torch.device("cpu")))
     channels, size = task.shot_images.shape[1:3]
-    generated = any((run / "wire").glob("*-pairs.safetensors"))
+    generated = bool(pair_files(run))
 
     def write_onnx(path: Path) -> None:
         shutil.copyfile(run / "model.onnx", path)
