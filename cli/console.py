@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,31 @@ from ktl.errors import UsageError
 # paths and class names are printed as they are, even those that look like Rich's markup
 output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+class Remarks(logging.Handler):
+    """Prints what `ktl.data` logs, each line once: commands read a folder more than once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text not in self.said:
+            self.said.add(text)
+            errors.print(text)
+
+
+@contextmanager
+def remarks() -> Iterator[None]:
+    """Inside, lines about the data are printed."""
+    log, handler = logging.getLogger("ktl.data"), Remarks()
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 def check_choice(option: str, value: str, choices: list[str]) -> None:

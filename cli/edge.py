@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from ktl.alignment import ALIGNMENTS
+from ktl.data import check_apart, data_name
 from ktl.edge.settings import RunConfig
 from ktl.errors import CloudUnreachable, UsageError
 from ktl.formatting import in_percent
@@ -60,6 +61,7 @@ OPTIONS = {
     "shots": Option("data.shots"),
     "ways": Option("data.ways", default="all"),
     "image_size": Option("data.image_size", default="the data's own; 32 for folders"),
+    "skip_damaged": Option("data.skip_damaged"),
     "model": Option("model", help=" | ".join(MODELS.builtin())),
     "rounds": Option("rounds"),
     "generator": Option("cloud.generator", help="'builtin', a generator file, or diffusers:FOLDER_OR_ID."),
@@ -110,7 +112,8 @@ def train(
         RunFolder(folder).check(config, resume=True)  # before a cloud is made ready or asked for
     else:
         config = _config(recipe, values | {"cloud.url": cloud} | assigned(assignments), local_only)
-        folder = out or unused_folder(f"{Path(config.data.source).stem}-{config.data.shots}shot-seed{config.seed}")
+        folder = out or unused_folder(f"{data_name(config.data.source)}-{config.data.shots}shot-seed{config.seed}")
+        check_apart(config.data.source, folder)
         config = config if time_budget is None else _in_time(config, time_budget)
     elsewhere = None
     if config.cloud.url is not None and config.transfer is not None:
@@ -198,12 +201,16 @@ class _Training:
 
 
 def _show(result: RunResult, comparison: Comparison | None, *, as_json: bool) -> None:
+    from ktl.data.depth import described
+
     folder = result.out
     report = write_report_apart(folder)
     if as_json:
         print(json.dumps(summary(result, comparison) | {"report": report and str(report)}))
         return
     output.print(table(result, comparison))
+    for line in described(result.ranges):
+        errors.print(line)
     output.print(f"run: {folder}" + (f"\nreport: {report}" if report else ""))
     output.print(f"next: ktl edge predict {folder} IMAGE...   or   ktl export {folder}")
 

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from ktl.alignment import ALIGNMENTS
+from ktl.data import data_name
 from ktl.errors import UsageError
 from ktl.federation.settings import FederationConfig, federated_transfer
 from ktl.formatting import in_bytes, in_percent
@@ -50,6 +51,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 OPTIONS = {
     "data": Option("source", help="A data set's name, a folder, an .npz file, or a saved partition's folder."),
     "image_size": Option("image_size", default="the data's own"),
+    "skip_damaged": Option("skip_damaged"),
     "clients": Option("partition.clients"),
     "partition": Option("partition.kind"),
     "beta": Option("partition.beta"),
@@ -95,7 +97,7 @@ def federate(
     _check_known(values, own)
     configs = {name: _config(base, name, values, own[name]) for name in names}
     first = next(iter(configs.values()))
-    folder = out or unused_folder(f"federation-{Path(first.source).stem}-{first.partition.clients}-seed{first.seed}")
+    folder = out or unused_folder(f"federation-{data_name(first.source)}-{first.partition.clients}-seed{first.seed}")
     with stop_on_signal() as stop:
         results = {name: _runs(config, name, folder, seeds, workers, resume, stop) for name, config in configs.items()}
     report = write_report_apart(folder)

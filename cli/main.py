@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import sys
 import traceback
+import warnings
 from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
@@ -15,6 +17,7 @@ from ktl.errors import KtlError, UsageError
 
 from . import bench, catalogue, cloud, edge, encoder, export, federate, generator, partition, report
 from .console import errors
+from .console import errors, remarks
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,6 +64,8 @@ def script() -> NoReturn:
     To unload torch's CUDA build, 120 MB of it are read, more than any training takes, and the system frees all anyway.
     """
     code: Any = 0
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() == "utf-8":
+        sys.stdout.reconfigure(errors="surrogateescape")  # a file's name that is no text comes out as its bytes
     try:
         main()
     except SystemExit as ended:
@@ -76,8 +81,11 @@ def main() -> None:
     """Runs the command line. Exit codes: 0 done, 2 usage, 130 interrupted (state saved), 1 any other failure."""
     # read when torch loads: threads that wait by spinning make training 7 times slower beside other work on two cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not (sys.warnoptions or _debug):
+        warnings.simplefilter("ignore")  # libraries': they say nothing to a user, who gets ktl's own lines
     try:
-        app(prog_name="ktl")
+        with remarks():
+            app(prog_name="ktl")
     except Exception as error:
         if _debug:
             traceback.print_exc()

@@ -15,6 +15,7 @@ from .settings import Option, with_options
 app = typer.Typer(no_args_is_help=True, help="Share a data set out to clients: look at it, save it.")
 
 Data = Annotated[str, typer.Option(help="A data set's name, a folder, or an .npz file; or a saved partition's folder.")]
+SkipDamaged = Annotated[bool, typer.Option("--skip-damaged", help="Leave unreadable files of a folder out.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
 OPTIONS = {"partition": Option("kind")} | {
     name: Option(name) for name in ("clients", "beta", "classes_per_client", "shots")
@@ -23,12 +24,14 @@ OPTIONS = {"partition": Option("kind")} | {
 
 @app.command()
 @with_options(PartitionConfig, OPTIONS)
-def show(values: dict[str, Any], data: Data = DataConfig.source, seed: Seed = 0) -> None:
+def show(
+    values: dict[str, Any], data: Data = DataConfig.source, seed: Seed = 0, skip_damaged: SkipDamaged = False
+) -> None:
     """Draw classes by clients: one line per class, one column per client, darker for more images."""
     from ktl.data.partition import classes_by_clients
     from ktl.federation.run import federated_data
 
-    shared = federated_data(data, None, PartitionConfig(**values), seed)
+    shared = federated_data(data, None, PartitionConfig(**values), seed, skip_damaged=skip_damaged)
     counts = shared.counts()
     width = max(len(name) for name in shared.class_names)
     for name, line in zip(shared.class_names, classes_by_clients(counts), strict=True):
@@ -48,6 +51,7 @@ def save(
     out: Annotated[Path, typer.Argument(help="An empty or new folder.")],
     data: Data = DataConfig.source,
     seed: Seed = 0,
+    skip_damaged: SkipDamaged = False,
     public: Annotated[
         bool, typer.Option("--public", help="In the public benchmarks' layout, data = {x, y}, instead of plain arrays.")
     ] = False,
@@ -56,5 +60,7 @@ def save(
     from ktl.data.partition_files import save_partition
     from ktl.federation.run import federated_data
 
-    save_partition(federated_data(data, None, PartitionConfig(**values), seed), out, public=public)
+    save_partition(
+        federated_data(data, None, PartitionConfig(**values), seed, skip_damaged=skip_damaged), out, public=public
+    )
     output.print(f"saved: {out}\nnext: ktl federate --data {out}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ktl.errors import CheckpointError
+from ktl.file_kinds import BEGINNING, ZIP, kind_of_file
 
 Row = dict[str, Any]
 
@@ -73,3 +74,26 @@ def file_digest(path: Path) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def kind_of(file: Path) -> str | None:
+    """`kind_of_file` of a file on disk; None too if it cannot be opened."""
+    try:
+        with file.open("rb") as opened:
+            return kind_of_file(opened.read(BEGINNING))
+    except OSError:
+        return None
+
+
+def why_unreadable(file: Path, error: Exception) -> str:
+    """One line after "... cannot be read: ": what the file is if it is of a known wrong kind, or the error's own.
+
+    A zip archive says nothing: numpy's .npz files and PyTorch's are archives.
+    """
+    kind = kind_of(file)
+    if kind is not None and kind != ZIP:
+        return f"it is {kind}"
+    reason = " ".join(str(error).split("\n", 1)[0].split()) or type(error).__name__
+    if "not fully covered" in reason or "MetadataIncompleteBuffer" in reason:  # safetensors of today and of before
+        return "it is cut short, as of an unfinished download: get it again"
+    return reason

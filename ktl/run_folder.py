@@ -57,6 +57,16 @@ def is_federation(run: Path) -> bool:
     return "partition" in _config(run)
 
 
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder is a run of any kind, begun or finished, or a bundle: none of its files are anyone's data."""
+    if (folder / "labels.json").is_file() and (folder / "card.md").is_file():
+        return True
+    table = _config(folder)
+    return table.get("layout") == LAYOUT or bool(
+        table and any((folder / name).is_file() for name in (METRICS, CHECKPOINT))
+    )
+
+
 def _config(run: Path) -> dict[str, Any]:
     """The table in config.json, empty where there is none."""
     try:

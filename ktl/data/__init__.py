@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from ktl.registry import Registry, is_import_path
 
 if TYPE_CHECKING:
     from ktl.data.dataset import Dataset
+
+log = logging.getLogger(__name__)
 
 DATASETS = Registry(
     "data set",
@@ -35,12 +38,13 @@ DATASETS = Registry(
 )
 
 
-def load_dataset(source: str, image_size: int | None = None) -> Dataset:
+def load_dataset(source: str, image_size: int | None = None, *, skip_damaged: bool = False) -> Dataset:
     """Opens a data set: one of ktl's names, a folder of class folders, an .npz file, a name that an installed package
     registers as an entry point of `ktl.datasets`, or `module:function`.
 
-    `image_size` in pixels; None keeps the data's own (32 for folders). A file or folder that exists is never taken for
-    a package's name or for `module:function`.
+    `image_size` in pixels; None keeps the data's own (32 for folders). Unreadable files of a folder are refused, unless
+    `skip_damaged`. A file or folder that exists is never taken for a package's name or for `module:function`; beside
+    one that is called as ktl's own is, ktl's own is opened, and a logged line says so.
 
     A package provides a function of `image_size` (int or None) that returns a `ktl.data.dataset.Dataset` with images
     of that size; its docstring's first line is what `ktl datasets` says. `ktl.data.in_memory.from_arrays` makes one of
@@ -51,19 +55,50 @@ def load_dataset(source: str, image_size: int | None = None) -> Dataset:
     if image_size is not None and image_size < MIN_SIDE:
         raise UsageError(f"--image-size is {image_size}: at least {MIN_SIDE} pixels are needed")
     path = Path(source)
-    if source not in DATASETS.builtin() and path.exists():
-        return _from_path(path, image_size)
+    if path.exists() and source in DATASETS.builtin():
+        log.warning(
+            "--data %s is the data set that ktl knows by this name; for what lies here write ./%s", source, source
+        )
+    elif path.exists():
+        return _from_path(path, image_size, skip_damaged)
     if source not in DATASETS.names() and not is_import_path(source):
         raise _unknown(source)
     dataset: Dataset = DATASETS.load(source)(image_size)
     return dataset
 
 
-def _from_path(path: Path, image_size: int | None) -> Dataset:
+def data_name(source: str) -> str:
+    """What a run is called by its data: a folder's own name, also where it is given as `.`, or a file's without suffix.
+
+    The folder need not exist. A name that is not UTF-8 is written as a class's is: safetensors cannot open such a path.
+    """
+    from ktl.data.class_folders import class_name
+
+    path = Path(source)
+    return class_name((path.resolve().name or "data") if path.is_dir() else path.stem)
+
+
+def check_apart(source: str, out: Path) -> None:
+    """Raises UsageError where the folder `out` of a run would be taken for data or mixed with it.
+
+    That is where it is the data's own folder or holds pictures of it; a new folder inside is none of the classes.
+    """
+    if source in DATASETS.builtin() or not Path(source).is_dir() or not out.is_dir():
+        return
+    from ktl.data.photos import LeftOut, photos_under
+
+    data, run = Path(source).resolve(), out.resolve()
+    if run == data or (run.is_relative_to(data) and photos_under(out, LeftOut())):
+        raise UsageError(
+            f"{out} holds the data itself: name another --out, such as {out / 'run'} or one beside the data"
+        )
+
+
+def _from_path(path: Path, image_size: int | None, skip_damaged: bool) -> Dataset:
     if path.is_dir():
         from ktl.data.image_folder import load_folder
 
-        return load_folder(path, image_size)
+        return load_folder(path, image_size, skip_damaged=skip_damaged)
     if path.suffix == ".npz":
         from ktl.data.npz import load_bundle
 

@@ -10,7 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ktl.data.depth import measured_ranges
 from ktl.data.images import Images, read_image
+from ktl.data.reading import Ranges
 from ktl.errors import DataError
 
 
@@ -37,7 +39,8 @@ class Dataset:
 
     `ktl.data.in_memory.from_arrays` makes one of arrays; a class with `__getitem__` reads images when they are needed.
     `name` is what reports call it. `class_names` has at least two names. `image_size` in pixels: all images are square
-    and of this size. `channels` is 1 (grey) or 3 (RGB). `train` and `test` both have at least one image of every class.
+    and of this size. `channels` is 1 (grey) or 3 (RGB). Each split has at least one image of every
+    class. On `calibration`, if there is one, probabilities are made honest; nothing is tested on it.
     Raises DataError, naming the data set and what is wrong with it.
     """
 
@@ -47,14 +50,16 @@ class Dataset:
     channels: int
     train: Split
     test: Split
+    calibration: Split | None = None
 
     def __post_init__(self) -> None:
         if len(self.class_names) < 2:
             raise DataError(f"{self.name} has {len(self.class_names)} class: a classifier needs at least 2")
         if self.channels not in (1, 3):
             raise DataError(f"{self.name} has images of {self.channels} channels: give 1 (grey) or 3 (RGB)")
-        for part, split in (("train", self.train), ("test", self.test)):
-            self._check_labels(part, split.labels)
+        for part, split in (("train", self.train), ("test", self.test), ("calibration", self.calibration)):
+            if split is not None:
+                self._check_labels(part, split.labels)
 
     def _check_labels(self, part: str, labels: NDArray[np.int64]) -> None:
         classes = len(self.class_names)
@@ -72,12 +77,23 @@ class Dataset:
 
 
 class FileImages:
-    """Image files, read and fitted to size when indexed."""
+    """Image files, read and fitted to size when indexed; deep ones by `ranges`, or each by its own values."""
 
-    def __init__(self, files: Sequence[Path], size: int, channels: int) -> None:
+    def __init__(self, files: Sequence[Path], size: int, channels: int, ranges: Ranges | None = None) -> None:
         self.files = files
         self.size = size
         self.channels = channels
+        self.ranges = ranges
 
     def __getitem__(self, index: NDArray[np.int64]) -> Images:
-        return np.stack([read_image(self.files[i], self.size, self.channels) for i in index])
+        return np.stack([read_image(self.files[i], self.size, self.channels, ranges=self.ranges) for i in index])
+
+
+def ranges_of(images: ImageArray, index: NDArray[np.int64]) -> Ranges:
+    """Of the deep pictures among images `index` (m,); empty where there is none, or images are no files."""
+    return measured_ranges(images.files[i] for i in index) if isinstance(images, FileImages) else {}
+
+
+def read_by(images: ImageArray, ranges: Ranges) -> ImageArray:
+    """The same images, deep files read by `ranges`."""
+    return FileImages(images.files, images.size, images.channels, ranges) if isinstance(images, FileImages) else images

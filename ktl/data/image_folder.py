@@ -1,62 +1,58 @@
-"""Data sets as folders of pictures: train/<class>/* and test/<class>/*, or <class>/* with a split drawn by ktl."""
+"""Data sets as folders of pictures: <class>/* with a split drawn by ktl, or train/<class>/* and test/<class>/*."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 
+from ktl.data.class_folders import ClassFiles, class_files
+from ktl.data.damaged import without_damaged
 from ktl.data.dataset import Dataset, FileImages, Split
-from ktl.data.images import EXTENSIONS
+from ktl.data.photos import LeftOut, look_into
+from ktl.data.split_folders import split_folders
 from ktl.errors import DataError
 
 DEFAULT_SIZE = 32  # pixels
 TEST_SHARE = 0.25  # of each class, where the folder has no test/ of its own
 
+log = logging.getLogger(__name__)
 
-def load_folder(path: Path, image_size: int | None, channels: int = 3) -> Dataset:
+
+def load_folder(path: Path, image_size: int | None, channels: int = 3, *, skip_damaged: bool = False) -> Dataset:
     """A folder of class folders; class names are the folders' names, sorted.
 
-    Without train/ and test/, a quarter of each class (at least one image) is held out, the same quarter every time.
-    Raises DataError for an empty or missing class folder, naming it.
+    Without folders of splits, a quarter of each class (at least one image) is held out, the same quarter every time.
+    Lines are logged that say which splits were taken and what was left out. Raises DataError for an empty or missing
+    class folder, naming it, and for unreadable files, naming them all, unless `skip_damaged`.
     """
-    size = image_size or DEFAULT_SIZE
-    splits = [split for split in ("train", "test") if (path / split).is_dir()]
-    if len(splits) == 1:
-        other = "test" if splits == ["train"] else "train"
-        raise DataError(f"{path} has {splits[0]}/ but no {other}/; add it or put the classes directly into {path}")
-    if splits:
-        train, test = _class_files(path / "train"), _class_files(path / "test")
-        odd = sorted(set(train) ^ set(test))
-        if odd:
-            where = "test" if odd[0] in train else "train"
-            raise DataError(f"class {odd[0]!r} is missing in {path / where}; both splits need every class")
+    size, left_out = image_size or DEFAULT_SIZE, LeftOut()
+    splits = split_folders(path, look_into(path, LeftOut())[1])
+    if splits is None:
+        found = [class_files(path, left_out)]
     else:
-        train, test = _hold_out(_class_files(path))
-    names = sorted(train)
-    return Dataset(
-        name=path.resolve().name,
-        class_names=names,
-        image_size=size,
-        channels=channels,
-        train=_split(train, names, size, channels),
-        test=_split(test, names, size, channels),
-    )
+        log.warning("%s: %s", path, splits)
+        look_into(path, left_out)
+        found = [class_files(folder, left_out) for folder in splits.folders]
+        for folder, part in zip(splits.folders[1:], found[1:], strict=True):
+            _check_same(splits.train, found[0], folder, part)
+    left_out.say(path)
+    found = without_damaged(found, skip=skip_damaged)
+    parts = _hold_out(found[0]) if splits is None else found
+    names = sorted(parts[0])
+    train, test, *calibration = (_split(part, names, size, channels) for part in parts)
+    return Dataset(path.resolve().name, names, size, channels, train, test, *calibration)
 
 
-def _class_files(path: Path) -> dict[str, list[Path]]:
-    folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    if not folders:
-        raise DataError(f"{path} holds no class folder; put each class's images into a folder of its name")
-    classes = {}
-    for folder in folders:
-        classes[folder.name] = sorted(f for f in folder.rglob("*") if f.suffix.lower() in EXTENSIONS)
-        if not classes[folder.name]:
-            raise DataError(f"the class folder {folder} holds no image; add some or remove the folder")
-    return classes
+def _check_same(train: Path, one: ClassFiles, tested: Path, other: ClassFiles) -> None:
+    odd = sorted(one.keys() ^ other.keys())
+    if odd:
+        where = tested if odd[0] in one else train
+        raise DataError(f"class {odd[0]!r} is missing in {where}; all splits need every class")
 
 
-def _hold_out(classes: dict[str, list[Path]]) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+def _hold_out(classes: ClassFiles) -> list[ClassFiles]:
     train, test = {}, {}
     for name, files in classes.items():
         if len(files) < 2:
@@ -64,10 +60,10 @@ def _hold_out(classes: dict[str, list[Path]]) -> tuple[dict[str, list[Path]], di
         shuffled = [files[i] for i in np.random.default_rng(0).permutation(len(files))]
         tested = max(1, round(TEST_SHARE * len(files)))
         train[name], test[name] = sorted(shuffled[tested:]), sorted(shuffled[:tested])
-    return train, test
+    return [train, test]
 
 
-def _split(classes: dict[str, list[Path]], names: list[str], size: int, channels: int) -> Split:
+def _split(classes: ClassFiles, names: list[str], size: int, channels: int) -> Split:
     files = [file for name in names for file in classes[name]]
     labels = np.repeat(np.arange(len(names)), [len(classes[name]) for name in names]).astype(np.int64)
     return Split(FileImages(files, size, channels), labels)

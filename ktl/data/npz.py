@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ktl.data.dataset import Dataset
 from ktl.data.in_memory import from_arrays
 from ktl.errors import DataError
+from ktl.files import why_unreadable
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -41,7 +42,8 @@ def load_bundle(path: Path, image_size: int | None) -> Dataset:
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is damaged or no .npz file; save it by numpy.savez_compressed")
+        reason = why_unreadable(path, zipfile.BadZipFile("it is damaged or cut short"))
+        raise DataError(f"{path} is no whole .npz file: {reason}; save it by numpy.savez_compressed")
     try:
         with np.load(path, allow_pickle=False) as bundle:
             arrays = {key: bundle[key] for key in bundle.files if key in (*ARRAYS, "class_names")}

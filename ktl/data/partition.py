@@ -7,15 +7,16 @@ to train on and 25% to test. Li et al., "Federated Learning on Non-IID Data Silo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ktl.data.dataset import Dataset
+from ktl.data.dataset import Dataset, ranges_of, read_by
 from ktl.data.fewshot import FewShotTask
+from ktl.data.reading import Ranges
 from ktl.data.settings import PartitionConfig
 from ktl.errors import DataError, UsageError
 from ktl.seeds import derive
@@ -43,6 +44,7 @@ class FederatedData:
     images: Tensor
     labels: Tensor
     clients: list[ClientIndex]
+    ranges: Ranges = field(default_factory=dict)  # of deep picture files, on all images to train on
 
     def task(self, client: int) -> FewShotTask:
         """What client number `client` learns; its classes are all classes, so that edges agree on indices."""
@@ -53,6 +55,7 @@ class FederatedData:
             self.labels[share.train],
             self.images[share.test],
             self.labels[share.test],
+            ranges=self.ranges,
         )
 
     def counts(self, part: str = "all") -> Tensor:
@@ -65,17 +68,20 @@ class FederatedData:
 
 
 def share_out(dataset: Dataset, config: PartitionConfig, seed: int) -> FederatedData:
-    """Pools a data set's train and test images and shares them out to `config.clients` clients.
+    """Pools all images of a data set and shares them out to `config.clients` clients.
 
     Raises UsageError for settings that do not fit the data, with the value and the fix.
     """
-    images = np.concatenate([split.images[np.arange(len(split.labels))] for split in (dataset.train, dataset.test)])
-    labels = np.concatenate([dataset.train.labels, dataset.test.labels])
+    splits = [split for split in (dataset.train, dataset.test, dataset.calibration) if split is not None]
+    ranges = ranges_of(dataset.train.images, np.arange(len(dataset.train.labels)))
+    images = np.concatenate([read_by(split.images, ranges)[np.arange(len(split.labels))] for split in splits])
+    labels = np.concatenate([split.labels for split in splits])
     return FederatedData(
         dataset.class_names,
         torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
         torch.from_numpy(labels),
         partition(labels, config, seed),
+        ranges,
     )
 
 

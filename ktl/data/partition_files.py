@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ktl.data.partition import ClientIndex, FederatedData
+from ktl.data.photos import is_helper
 from ktl.errors import DataError, UsageError
 from ktl.files import write_atomically, write_json
 
@@ -32,7 +33,7 @@ def save_partition(data: FederatedData, folder: Path, *, public: bool = False) -
 
     Raises UsageError if the folder is not empty.
     """
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(not is_helper(entry.name, folder=False) for entry in folder.iterdir()):
         raise UsageError(f"{folder} is not empty: name another --out")
     for part in ("train", "test"):
         (folder / part).mkdir(parents=True)
@@ -52,7 +53,8 @@ def save_partition(data: FederatedData, folder: Path, *, public: bool = False) -
 
 def load_partition(folder: Path) -> FederatedData:
     """Reads a partition's folder. Raises DataError for a missing, damaged or unsafe file, naming it."""
-    files = sorted((folder / "train").glob("*.npz"), key=lambda file: file.stem.zfill(8))
+    found = (file for file in (folder / "train").glob("*.npz") if not is_helper(file.name, folder=False))
+    files = sorted(found, key=lambda file: file.stem.zfill(8))
     if not files or len(files) > MAX_CLIENTS:
         raise DataError(
             f"{folder} has {len(files)} files train/*.npz: a partition has one per client, from train/0.npz"

@@ -13,6 +13,7 @@ MIN_SIDE = 4  # pixels; a smaller image is a placeholder, not a photograph
 
 Source = Annotated[str, Meta(description="A data set's name, a folder, an .npz file, or module:function.")]
 ImageSize = Annotated[int, Meta(ge=MIN_SIDE, description="Pixels, square; the data's own if none (32 for folders).")]
+SkipDamaged = Annotated[bool, Meta(description="Leave unreadable files of a folder out.")]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class DataConfig(Settings):
     shots: Annotated[int, Meta(ge=1, description="Labelled images per class.")] = 2
     ways: Annotated[int, Meta(ge=2, description="Classes, drawn by seed; all of them if none.")] | None = None
     image_size: ImageSize | None = None
+    skip_damaged: SkipDamaged = False
 
 
 @dataclass(frozen=True)

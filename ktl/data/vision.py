@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ktl.data.dataset import Dataset, Split
-from ktl.data.images import Images, fit_image, flatten
+from ktl.data.images import Images, fit_image
+from ktl.data.reading import flatten
 from ktl.errors import DataError
 
 

@@ -1,4 +1,4 @@
-"""How sure a model may be: one temperature for its logits, from the shots alone.
+"""How sure a model may be: one temperature for its logits, from a split of its own or from the shots alone.
 
 Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017) fit it on held-out labels. Here every label is a
 shot, so two stand-ins that each saw half of the shots are asked about the other half. docs/export.md has the figures.
@@ -33,6 +33,14 @@ def calibrated_temperature(task: FewShotTask, config: EdgeConfig) -> float:
     logits = torch.cat([_logits(task, config, half) for half in halves])
     labels = torch.cat([task.shot_labels[half] for half in halves])
     return math.sqrt(fit_temperature(logits, labels))
+
+
+def temperature_for(learner: EdgeLearner) -> float:
+    """What to divide a trained model's logits by: fitted on its task's calibration images if there are any."""
+    task = learner.task
+    if task.calibration_images is None or task.calibration_labels is None:
+        return calibrated_temperature(task, learner.config)
+    return fit_temperature(learner.logits(task.calibration_images), task.calibration_labels)
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ktl.edge.run import RunResult, train_edge
+from ktl.data.fewshot import FewShotTask
+from ktl.edge.run import RunResult, draw, train_edge
 from ktl.edge.settings import RunConfig
 from ktl.loop.connection import CloudConnection
 from ktl.loop.rounds import Interrupted, Observer
@@ -29,20 +30,29 @@ def train_beside_local(
     out: Path,
     connection: CloudConnection,
     *,
+    task: FewShotTask | None = None,
     resume: bool = False,
     observer: Observer = Observer(),
     local_observer: Observer = Observer(),
 ) -> Comparison:
     """`train_edge` into `out`, then the same without a cloud into `out/local-only`. Raises as `train_edge` does."""
-    ktl = train_edge(config, out, connection, resume=resume, observer=observer)
-    return Comparison(ktl, train_alone(config, out, resume=resume, observer=local_observer))
+    task = draw(config) if task is None else task
+    ktl = train_edge(config, out, connection, task=task, resume=resume, observer=observer)
+    return Comparison(ktl, train_alone(config, out, task=task, resume=resume, observer=local_observer))
 
 
-def train_alone(config: RunConfig, out: Path, *, resume: bool = False, observer: Observer = Observer()) -> RunResult:
+def train_alone(
+    config: RunConfig,
+    out: Path,
+    *,
+    task: FewShotTask | None = None,
+    resume: bool = False,
+    observer: Observer = Observer(),
+) -> RunResult:
     """The training of `config` without a cloud, into `out/local-only`. Raises as `train_edge` does."""
     training = replace(config.training, epochs=config.training.epochs or config.rounds)  # as many in its one round
     alone = replace(config, transfer=None, rounds=1, training=training)
     try:
-        return train_edge(alone, out / "local-only", resume=resume, observer=observer)
+        return train_edge(alone, out / "local-only", task=task, resume=resume, observer=observer)
     except Interrupted as error:
         raise Interrupted(f"stopped in the run without a cloud; go on with: ktl edge train --resume {out}") from error

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from ktl.data.reading import EARLIER_RANGES, Ranges
 from ktl.errors import CheckpointError
 from ktl.files import write_atomically
 
@@ -52,6 +53,7 @@ class Record:
     generator: dict[str, Any] = field(default_factory=dict)  # the cloud's reply; empty without one
     pairs: int = 0  # of the last download
     environment: dict[str, str] = field(default_factory=dict)
+    ranges: Ranges = field(default_factory=lambda: EARLIER_RANGES)  # of deep pictures
     arrays: dict[str, Array] = field(default_factory=dict)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ktl.checkpoint import load_checkpoint
-from ktl.data import load_dataset
+from ktl.data import check_apart, load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
-from ktl.edge.calibration import calibrated_temperature
+from ktl.data.reading import Ranges
+from ktl.edge.calibration import temperature_for
 from ktl.edge.onnx.model_file import ModelFacts, PictureClassifier, export_onnx
-from ktl.edge.record import Record, cloud_arrays, describe_environment, result_arrays, write_record
+from ktl.edge.record import Record, cloud_arrays, describe_environment, read_record, result_arrays, write_record
 from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.files import Row, write_json
@@ -36,11 +37,12 @@ OPENING_BYTES = 2_000  # of the download budget, kept for the reply that opens a
 
 @dataclass(frozen=True)
 class RunResult:
-    """rows: one per round, as in metrics.jsonl; evaluation: of the final model."""
+    """rows: one per round, as in metrics.jsonl; evaluation: of the final model; ranges: of deep pictures."""
 
     out: Path
     rows: list[Row]
     evaluation: Evaluation
+    ranges: Ranges = field(default_factory=dict)
 
 
 def train_edge(
@@ -48,6 +50,7 @@ def train_edge(
     out: Path,
     connection: CloudConnection | None = None,
     *,
+    task: FewShotTask | None = None,
     resume: bool = False,
     observer: Observer = Observer(),
 ) -> RunResult:
@@ -55,15 +58,16 @@ def train_edge(
 
     The folder gets config.json, labels.json, metrics.jsonl, checkpoint.safetensors, model.onnx, what a report shows
     (record.json, record.safetensors) and, under wire/, every payload sent and received. With `resume` a run goes on
-    where it was; the result is the same to the bit as if it had never stopped. Raises UsageError if `out` holds a run
-    that was not to be resumed, Interrupted after `should_stop`.
+    where it was; the result is the same to the bit as if it had never stopped. `task`: `draw(config)`, if it is drawn.
+    Raises UsageError if `out` holds a run that was not to be resumed, or data; Interrupted after `should_stop`.
     """
     if (config.transfer is None) == (connection is not None):
         raise UsageError("a run needs a cloud connection, unless its transfer is None: then it must have none")
     folder = RunFolder(out, resume_by=f"ktl edge train --resume {out}")
     folder.check(config, resume=resume)
+    check_apart(config.data.source, out)
     prepare_process(config.threads)
-    task = draw(config)
+    task = draw(config) if task is None else task
     run = EdgeRun(config, task, out, connection)
     folder.start(config)
     write_json(out / "labels.json", task.class_names)
@@ -79,8 +83,7 @@ def train_edge(
         observer=observer,
     )
     rows = loop.run()
-    run.finish(loop.trace)
-    return RunResult(out, rows, run.learner.evaluate())
+    return RunResult(out, rows, run.finish(loop.trace), task.ranges)
 
 
 def load_run(out: Path) -> EdgeLearner:
@@ -88,7 +91,8 @@ def load_run(out: Path) -> EdgeLearner:
     config = load_config(out, RunConfig)
     prepare_process(config.threads)
     tensors, _ = load_checkpoint(out / CHECKPOINT)
-    learner = EdgeLearner(draw(config), config, etf_seed=config.seed)
+    ranges = read_record(out).ranges if (out / "record.json").is_file() else None
+    learner = EdgeLearner(draw(config, ranges), config, etf_seed=config.seed)
     learner.restore_model(tensors)
     return learner
 
@@ -99,10 +103,10 @@ def evaluate_run(out: Path) -> tuple[Evaluation, list[str]]:
     return learner.evaluate(), learner.task.class_names
 
 
-def draw(config: RunConfig) -> FewShotTask:
-    """The few-shot task that a run of `config` learns."""
-    dataset = load_dataset(config.data.source, config.data.image_size)
-    return draw_task(dataset, shots=config.data.shots, ways=config.data.ways, seed=config.seed)
+def draw(config: RunConfig, ranges: Ranges | None = None) -> FewShotTask:
+    """The few-shot task that a run of `config` learns; deep pictures by `ranges`, or measured if None."""
+    dataset = load_dataset(config.data.source, config.data.image_size, skip_damaged=config.data.skip_damaged)
+    return draw_task(dataset, shots=config.data.shots, ways=config.data.ways, seed=config.seed, ranges=ranges)
 
 
 class EdgeRun:
@@ -147,21 +151,23 @@ class EdgeRun:
             "bytes_down": down + len(message.get("pairs", b"")),
         }
 
-    def finish(self, trace: list[list[Any]]) -> None:
-        """Calibrates the model, records what a report shows, and exports the model."""
+    def finish(self, trace: list[list[Any]]) -> Evaluation:
+        """Calibrates the model, records what a report shows, exports the model, and evaluates it."""
         config, learner, task = self.config, self.learner, self.task
-        temperature = calibrated_temperature(task, config)
+        temperature = temperature_for(learner)
         record = Record(
             class_names=task.class_names,
             temperature=temperature,
             parameters=sum(parameter.numel() for parameter in learner.model.parameters()),
             losses=trace,
             environment=describe_environment(config.device, config.threads),
+            ranges=task.ranges,
             arrays=result_arrays(task, (learner.logits(task.test_images) / temperature).softmax(dim=1)),
         )
         write_record(self.out, record if self.exchange is None else self._with_cloud(record, self.exchange))
-        facts = ModelFacts(task.class_names, self.request.image_size, self.request.channels, temperature)
+        facts = ModelFacts(task.class_names, self.request.image_size, self.request.channels, temperature, task.ranges)
         export_onnx(PictureClassifier(learner.model, temperature), facts, self.out / "model.onnx")
+        return learner.evaluate()
 
     def _with_cloud(self, record: Record, exchange: CloudExchange) -> Record:
         """The record with what the last round sent and received."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from ktl.data.depth import described
 from ktl.edge.export.bundle_source import Source, rgb_pictures
 from ktl.edge.export.card import render_card
 from ktl.edge.export.quantise import Quantisation
-from ktl.edge.onnx.model_file import OPSET, ModelFacts, PictureClassifier, export_onnx
+from ktl.edge.onnx.model_file import ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.record import describe_environment
 from ktl.federation.trained_client import TrainedClient, trained_client
 from ktl.intervals import wilson_interval
@@ -25,7 +26,7 @@ def federation_client(run: Path, client: int) -> Source:
     trained = trained_client(run, client)
     task, model = trained.learner.task, trained.predictor
     channels, size = task.shot_images.shape[1:3]
-    facts = ModelFacts(task.class_names, size, channels, temperature=1.0)
+    facts = ModelFacts(task.class_names, size, channels, temperature=1.0, ranges=task.ranges)
     return Source(
         model=model,
         config=trained.learner.config,
@@ -51,18 +52,18 @@ def _card(
     learner, model, config = trained.learner, trained.predictor, trained.config
     task = learner.task
     tested = evaluate(model, task.test_images, task.test_labels, len(task.class_names), learner.device)
-    quantised = quantisation if quantisation is not None and quantisation.calibration is not None else None
-    accuracy = quantised.after.accuracy if quantised else tested.accuracy
+    calibration = None if quantisation is None else quantisation.calibration
+    accuracy = tested.accuracy if quantisation is None or calibration is None else quantisation.after.accuracy
     low, high = wilson_interval(round(accuracy * tested.tested), tested.tested)
     return render_card(
         "client_card.md.j2",
         name=f"client {client} of {run.name}",
         file=model_file,
-        opset=OPSET,
-        calibration=quantised.calibration if quantised else None,
+        calibration=calibration,
         labels=facts.labels,
         size=facts.image_size,
         channels=facts.channels,
+        depth=described(facts.ranges),
         model=learner.config.model,
         tested=tested.tested,
         accuracy=accuracy,

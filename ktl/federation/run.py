@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ktl.cloud.embedded import embedded_cloud
-from ktl.data import load_dataset
+from ktl.data import check_apart, load_dataset
 from ktl.data.fewshot import FewShotTask
 from ktl.data.partition import FederatedData, share_out
 from ktl.data.partition_files import load_partition
@@ -71,8 +71,8 @@ def federate(
     """
     folder = RunFolder(out, resume_by="--resume with the same options")
     folder.check(config, resume=resume)
+    data = data or data_of(config, out)
     folder.start(config)
-    data = data or federated_data(config.source, config.image_size, config.partition, config.seed)
     problem = federated_problem(config, data)
     turnout = Turnout(config, problem)
     method = _opened(config, problem, out / "wire", connection)
@@ -115,11 +115,21 @@ def _clients(
     return federated_edges(config, problem, tasks)
 
 
-def federated_data(source: str, image_size: int | None, partition: PartitionConfig, seed: int) -> FederatedData:
+def data_of(config: FederationConfig, out: Path) -> FederatedData:
+    """What the clients of the federation in `out` hold. Raises UsageError and DataError, also for data in `out`."""
+    check_apart(config.source, out)
+    return federated_data(
+        config.source, config.image_size, config.partition, config.seed, skip_damaged=config.skip_damaged
+    )
+
+
+def federated_data(
+    source: str, image_size: int | None, partition: PartitionConfig, seed: int, *, skip_damaged: bool = False
+) -> FederatedData:
     """A saved partition's folder as it is, or a data set shared out to clients."""
     if (Path(source) / "train" / "0.npz").is_file():
         return load_partition(Path(source))
-    return share_out(load_dataset(source, image_size), partition, seed)
+    return share_out(load_dataset(source, image_size, skip_damaged=skip_damaged), partition, seed)
 
 
 def federated_problem(config: FederationConfig, data: FederatedData) -> Problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
-from ktl.data.settings import PartitionConfig
+from ktl.data.settings import PartitionConfig, SkipDamaged
 from ktl.learning.settings import EdgeConfig, TrainingConfig, check_device
 from ktl.loop.settings import MIN_DOWNLOAD, CloudConfig
 from ktl.methods import METHODS
@@ -22,6 +22,7 @@ class FederationConfig(Settings):
     method: Choice | str = "fedktl"
     source: str = "fashion-mnist"
     image_size: Annotated[int, Meta(ge=4, le=4096, description="Pixels, square.")] | None = None
+    skip_damaged: SkipDamaged = False
     partition: PartitionConfig = field(default_factory=PartitionConfig)
     models: str = "cnn4"  # a group or a list: client i takes the model i mod its length
     classifier: Annotated[

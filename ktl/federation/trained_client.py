@@ -12,7 +12,7 @@ from torch import nn
 from ktl.checkpoint import under
 from ktl.errors import CheckpointError, UsageError
 from ktl.federation.processes import federated_edges, make_method
-from ktl.federation.run import federated_data, federated_problem, stale
+from ktl.federation.run import data_of, federated_problem, stale
 from ktl.federation.settings import FederationConfig
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.process import prepare_process
@@ -74,7 +74,7 @@ def trained_client(run: Path, client: int) -> TrainedClient:
     prepare_process(1)
     folder = RunFolder(run)
     tensors, progress = folder.load()
-    data = federated_data(config.source, config.image_size, config.partition, config.seed)
+    data = data_of(config, run)
     if not 0 <= client < len(data.clients):
         raise UsageError(f"--client is {client}: {run} has clients 0 to {len(data.clients) - 1}")
     task = data.task(client)

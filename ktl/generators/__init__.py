@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ktl.errors import UsageError
+from ktl.files import kind_of
 from ktl.registry import Choice, Registry, is_import_path
 from ktl.settings import NoSettings, describe
 
@@ -112,6 +113,11 @@ def _load_file(source: str) -> ImageGenerator:
         from ktl.generators.official.convert import load_official
 
         return load_official(path)
+    if path.is_file():
+        raise UsageError(
+            f"{source} is {kind_of(path) or 'no file of a generator by its name'}: give a .safetensors that ktl wrote "
+            "or an official StyleGAN's .pkl"
+        )
     others = [repr(name) for name in GENERATORS.names() if name not in GENERATORS.builtin()]
     raise UsageError(
         f"unknown generator {source!r}: give '{BUILTIN}', the path of a .safetensors that ktl wrote or of an official "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ktl.errors import UsageError
-from ktl.files import write_atomically
+from ktl.files import why_unreadable, write_atomically
 
 MAX_IMAGES = 100_000
 
@@ -62,7 +61,8 @@ def _read(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError, SyntaxError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else shortened(str(error))
+        missing = isinstance(error, FileNotFoundError)
+        reason = "there is no such file" if missing else why_unreadable(path, error)
         raise UsageError(f"{path} is no .npy file of numbers ({reason}): write one with numpy.save") from error
     if not isinstance(array, np.ndarray):
         raise UsageError(f"{path} is an archive of arrays: give a .npy file of one")

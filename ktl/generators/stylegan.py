@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ktl.errors import CheckpointError, UsageError
-from ktl.files import file_digest, write_atomically
+from ktl.files import file_digest, why_unreadable, write_atomically
 from ktl.generators.decoding import decoded
 from ktl.generators.limits import Config, Shapes, check_config
 from ktl.generators.networks.convolution import products_in
@@ -206,7 +206,7 @@ def load_stylegan(path: Path, name: str) -> StyleGANGenerator:
             network = _network(about, {key: tuple(file.get_slice(key).get_shape()) for key in names})
             network.load_state_dict({key: file.get_tensor(key).float() for key in names}, assign=True)
     except READING_ERRORS as error:
-        reason = str(error).splitlines()[0]
+        reason = why_unreadable(path, error)
         raise CheckpointError(
             f"{path} is no generator that ktl can read: {reason}; convert or train it anew"
         ) from error

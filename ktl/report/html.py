@@ -42,7 +42,7 @@ def save_page(html: str, out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"cannot write {out}: {error.strerror or error}; name another --out") from error
-    write_atomically(out, html.encode())
+    write_atomically(out, html.encode(errors="backslashreplace"))  # a path need not be text
 
 
 def _svg(drawing: Drawing) -> Markup:

@@ -37,7 +37,13 @@ def test_a_folder_is_read_at_any_depth_in_the_order_of_names(tmp_path: Path, fil
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
 def test_a_tar_file_is_read_in_the_order_of_names(tmp_path: Path, fill: Fill, mode: str) -> None:
     files = fill(tmp_path / "source", 3, first=5)
-    named = {"z/last.PNG": files[0], "a/first.png": files[1], "m/notes.txt": files[2], "m/middle.png": files[2]}
+    (tmp_path / "notes").write_text("no image")
+    named = {
+        "z/last.PNG": files[0],
+        "a/first.png": files[1],
+        "m/notes.txt": tmp_path / "notes",
+        "m/middle.png": files[2],
+    }
     assert levels(packed(tmp_path / "images.tar", named, mode)) == [6, 7, 5]
 
 

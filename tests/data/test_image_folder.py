@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import tarfile
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,20 +105,75 @@ def test_a_class_that_one_split_lacks_is_named(tmp_path: Path, fill: Fill, lacki
 def test_a_split_without_the_other_is_refused(tmp_path: Path, fill: Fill, lacking: str, holding: str) -> None:
     for name in ("cat", "dog"):
         fill(tmp_path / holding / name, 2)
-    (tmp_path / "val").mkdir()
     assert f"{tmp_path} has {holding}/ but no {lacking}/; add it" in refusal(tmp_path)
 
 
-def test_an_unreadable_image_is_named_when_it_is_read(tmp_path: Path, fill: Fill) -> None:
-    for name in ("cat", "dog"):
-        fill(tmp_path / "train" / name, 2)
-        fill(tmp_path / "test" / name, 2)
-    bad = tmp_path / "train" / "dog" / "000.png"
-    bad.write_bytes(bad.read_bytes()[:40])
+def test_all_unreadable_images_of_all_splits_are_named_at_once(tmp_path: Path, fill: Fill) -> None:
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            fill(tmp_path / split / name, 2)
+    damaged = [tmp_path / "train/dog/000.png", tmp_path / "test/cat/001.png"]
+    for file in damaged:
+        file.write_bytes(file.read_bytes()[:40])
+    message = refusal(tmp_path)
+    assert message.startswith("2 of 8 pictures cannot be used: ")
+    assert all(f"cannot read the image {file}: " in message for file in damaged)
+    assert message.endswith("; remove or replace them, or go on without them by --skip-damaged")
+
+
+def test_damaged_images_are_skipped_and_named_if_asked_for(
+    tmp_path: Path, fill: Fill, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path / "cat", 5)
+    (tmp_path / "cat" / "000.png").write_bytes(b"")
+    fill(tmp_path / "dog", 4, first=50)
+    pets = load_folder(tmp_path, 8, skip_damaged=True)
+    assert sorted(levels(pets.train) + levels(pets.test)) == [1, 2, 3, 4, 50, 51, 52, 53]
+    assert f"skipped 1 of 9 pictures: cannot read the image {tmp_path / 'cat' / '000.png'}: " in caplog.text
+
+
+def test_a_class_of_damaged_images_only_is_named(tmp_path: Path, fill: Fill) -> None:
+    fill(tmp_path / "cat", 2)
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / "a.jpg").write_bytes(b"<html>")
+    with pytest.raises(DataError, match="every picture of class 'dog' is damaged"):
+        load_folder(tmp_path, 8, skip_damaged=True)
+
+
+def test_val_beside_test_is_for_calibration(tmp_path: Path, fill: Fill) -> None:
+    for split, first in (("train", 0), ("VAL", 50), ("test", 100)):
+        fill(tmp_path / split / "cat", 2, first=first)
+        fill(tmp_path / split / "dog", 2, first=first + 10)
     pets = load_folder(tmp_path, 8)
-    assert len(levels(pets.test)) == 4
-    with pytest.raises(DataError, match=f"cannot read the image {bad}: "):
-        levels(pets.train)
+    assert pets.calibration is not None
+    assert levels(pets.train) == [0, 1, 10, 11]
+    assert levels(pets.calibration) == [50, 51, 60, 61]
+    assert levels(pets.test) == [100, 101, 110, 111]
+
+
+def test_a_name_composed_and_decomposed_is_one_class(tmp_path: Path, fill: Fill) -> None:
+    for split, form in (("train", "NFC"), ("test", "NFD")):
+        fill(tmp_path / split / unicodedata.normalize(form, "café"), 2)
+        fill(tmp_path / split / "tea", 2)
+    assert load_folder(tmp_path, 8).class_names == ["café", "tea"]
+
+
+def test_a_name_that_is_not_utf_8_is_read_as_western_text(tmp_path: Path, fill: Fill) -> None:
+    fill(tmp_path / os.fsdecode(b"caf\xe9"), 2)
+    fill(tmp_path / "tea", 2)
+    assert load_folder(tmp_path, 8).class_names == ["café", "tea"]
+
+
+def test_runs_in_the_folder_are_no_classes(tmp_path: Path, fill: Fill, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 2)
+    for run in ("runs/first", "runs/federation/local", "cat/here"):
+        fill(tmp_path / run / "samples", 1)
+        (tmp_path / run / "config.json").write_text('{"layout": 2}')
+    pets = load_folder(tmp_path, 8)
+    assert pets.class_names == ["cat", "dog"]
+    assert len(levels(pets.train) + levels(pets.test)) == 4
+    assert f"left out of {tmp_path}: 2 run folders" in caplog.text
 
 
 def test_many_formats_live_in_one_class(tmp_path: Path, fill: Fill) -> None:

@@ -119,14 +119,14 @@ def test_a_pickled_array_is_refused_and_not_executed(tmp_path: Path, arrays: Arr
 def test_a_pickle_in_place_of_a_bundle_is_refused_and_not_executed(tmp_path: Path) -> None:
     path, trace = tmp_path / "pets.npz", tmp_path / "executed"
     path.write_bytes(pickle.dumps(Trap(trace)))
-    assert "is damaged or no .npz file" in refusal(path)
+    assert "is no whole .npz file: it is " in refusal(path)
     assert not trace.exists()
 
 
 def test_a_single_array_in_place_of_a_bundle_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "single.npy", np.zeros(3))
     (tmp_path / "single.npy").rename(tmp_path / "pets.npz")
-    assert "is damaged or no .npz file" in refusal(tmp_path / "pets.npz")
+    assert "is no whole .npz file: it is " in refusal(tmp_path / "pets.npz")
 
 
 def test_an_array_that_claims_terabytes_is_refused(tmp_path: Path, arrays: Arrays) -> None:
@@ -142,7 +142,7 @@ def test_a_bundle_cut_short_anywhere_is_refused(tmp_path: Path, arrays: Arrays) 
     whole = path.read_bytes()
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
-        assert "is damaged or no .npz file" in refusal(path)
+        assert "is no whole .npz file: it is " in refusal(path)
 
 
 def test_random_bit_flips_give_the_same_arrays_or_a_data_error(tmp_path: Path, arrays: Arrays) -> None:

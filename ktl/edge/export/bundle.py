@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from safetensors.torch import save_file
 from ktl.edge.export.bundle_source import Source, edge_run, rgb_pictures
 from ktl.edge.export.measure import Measured, measure, run_model
 from ktl.edge.export.quantise import PairReader, Quantisation, quantise
+from ktl.edge.export.script import predict_script
 from ktl.edge.onnx.model_file import PictureClassifier
 from ktl.errors import UsageError
 from ktl.files import replace_atomically, write_json
@@ -150,10 +150,11 @@ class _Export:
     def describe(self, model: Path, quantisation: Quantisation | None) -> None:
         """Puts labels and card beside `model`, and the script where it is what the script runs."""
         write_json(model.with_name("labels.json"), self.source.facts.labels)
-        model.with_name("card.md").write_text(self.source.card(model.name, quantisation), encoding="utf-8")
+        model.with_name("card.md").write_text(
+            self.source.card(model.name, quantisation), encoding="utf-8", errors="backslashreplace"
+        )
         if model.name == FORMATS["onnx"]:
-            script = files("ktl.edge.inference").joinpath("standalone.py").read_text(encoding="utf-8")
-            model.with_name("predict.py").write_text(script, encoding="utf-8")
+            model.with_name("predict.py").write_text(predict_script(), encoding="utf-8")
 
 
 def _write_onnx(export: _Export, path: Path) -> None:

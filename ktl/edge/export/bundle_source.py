@@ -51,7 +51,7 @@ def edge_run(run: Path) -> Source:
     return Source(
         model=learner.model.cpu().eval(),
         config=learner.config,
-        facts=ModelFacts(record.class_names, size, channels, record.temperature),
+        facts=ModelFacts(record.class_names, size, channels, record.temperature, record.ranges),
         task=learner.task,
         write_onnx=write_onnx,
         calibration=partial(received_images, run, record),

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ktl.data.depth import described
 from ktl.edge.export.quantise import Quantisation
 from ktl.edge.onnx.model_file import OPSET
 from ktl.edge.record import Record, read_record
@@ -33,11 +34,11 @@ def model_card(run: Path, record: Record, model_file: str, quantisation: Quantis
         "card.md.j2",
         name=run.name,
         file=model_file,
-        opset=OPSET,
         calibration=quantised.calibration if quantised else None,
         labels=record.class_names,
         size=size,
         channels=channels,
+        depth=described(record.ranges),
         record=record,
         model=settings["model"],
         settings=settings,
@@ -56,7 +57,7 @@ def render_card(template: str, **facts: Any) -> str:
     """Markdown, from a template in this folder."""
     loader = PackageLoader("ktl.edge.export", ".")
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
-    return environment.get_template(template).render(percent=in_percent, **facts)
+    return environment.get_template(template).render(percent=in_percent, opset=OPSET, **facts)
 
 
 def _local_accuracy(run: Path) -> float | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from safetensors.numpy import load
 
@@ -42,7 +42,9 @@ class PairReader(CalibrationDataReader):  # type: ignore[misc] # onnxruntime has
 
     def __init__(self, images: Images) -> None:
         some = images[:: max(1, len(images) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
-        self.batches: list[Images] = np.array_split(some, range(BATCH, len(some), BATCH))
+        count = math.ceil(len(some) / BATCH)
+        size = len(some) // count  # all the same, or onnxruntime's percentiles fail
+        self.batches: list[Images] = [some[i * size : (i + 1) * size] for i in range(count)]
         self.rewind()
 
     @classmethod

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ktl.data.images import Images, read_image
+from ktl.data.reading import EARLIER_RANGES, Ranges
 from ktl.errors import CheckpointError, DataError
+from ktl.files import why_unreadable
 
 UNKNOWN = "unknown"
 BATCH = 32  # pictures held in memory at a time
@@ -58,9 +60,11 @@ class Predictor:
             self.session = onnxruntime.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
             facts: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map["ktl"])
             self.size = int(facts["image_size"])
+            self.ranges: Ranges = facts.get("ranges", EARLIER_RANGES)
         except Exception as error:  # onnxruntime's own exceptions share no public base
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise CheckpointError(f"{folder} cannot be read ({reason}); export the run anew") from error
+            raise CheckpointError(
+                f"{folder} cannot be read ({why_unreadable(model, error)}); export the run anew"
+            ) from error
         if facts["labels"] != self.labels:
             raise CheckpointError(f"{model} {_disagreement(facts['labels'], self.labels, labels)}; export the run anew")
 
@@ -84,7 +88,7 @@ class Predictor:
         return result
 
     def _read(self, name: str, source: Path | IO[bytes] | Images) -> Images:
-        return source if isinstance(source, np.ndarray) else read_image(source, self.size, 3, name)
+        return source if isinstance(source, np.ndarray) else read_image(source, self.size, 3, name, self.ranges)
 
     def _predict_batch(
         self, names: list[str], reading: list[Future[Images]], top: int, reject_below: float

@@ -6,24 +6,28 @@ import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ktl.data.images import EXTENSIONS, Images
+from ktl.data.formats import EXTENSIONS
+from ktl.data.images import Images
+from ktl.data.photos import HELPER, LeftOut, is_helper, is_photo, photos_under
 from ktl.errors import DataError, UsageError
 
 
 def picture_files(names: Sequence[str]) -> list[Path]:
-    """Files as they are named; of folders (any depth) and patterns the files that look like images, sorted.
+    """Files as they are named; of folders (any depth) and patterns the photographs, sorted.
 
-    Raises DataError for a folder or pattern without any.
+    One logged line says what was left out. Raises DataError for a folder or pattern without any photograph.
     """
     files: list[Path] = []
     for name in names:
         path = Path(name)
         if path.is_dir():
-            pictures = sorted(file for file in path.rglob("*") if _is_picture(file))
+            left_out = LeftOut()
+            pictures = photos_under(path, left_out)
+            left_out.say(path)
             if not pictures:
                 raise DataError(f"{path} holds no image ({', '.join(sorted(EXTENSIONS))}); name a folder with some")
         elif glob.has_magic(name) and not path.exists():
-            pictures = sorted(Path(match) for match in glob.glob(name, recursive=True) if _is_picture(Path(match)))
+            pictures = _matching(name)
             if not pictures:
                 raise DataError(f"no image matches {name}")
         else:
@@ -61,5 +65,17 @@ def _frames(video: str, capture: object, every: int) -> Iterator[tuple[str, Imag
         capture.release()  # type: ignore[attr-defined]
 
 
-def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in EXTENSIONS and file.is_file()
+def _matching(pattern: str) -> list[Path]:
+    """The photographs that match; folders that do are not looked into, and a helper must be named as such."""
+    left_out, named = LeftOut(), Path(pattern).parts
+    pictures = []
+    for file in sorted(path for match in glob.glob(pattern, recursive=True) if (path := Path(match)).is_file()):
+        within = [part for part in file.parts[:-1] if part not in named]
+        if is_helper(file.name, folder=False) or any(is_helper(part, folder=True) for part in within):
+            left_out[HELPER] += 1
+        elif is_photo(file):
+            pictures.append(file)
+        else:
+            left_out.add(file.name)
+    left_out.say(pattern)
+    return pictures

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from ktl.data.reading import Ranges
 from ktl.data.transforms import to_network
 from ktl.edge.onnx.preprocessing import with_preprocessing
 from ktl.files import replace_atomically
@@ -32,6 +33,7 @@ class ModelFacts:
     image_size: int  # pixels, square: what the network sees
     channels: int
     temperature: float  # by which the logits were divided; 1 if nothing could be calibrated
+    ranges: Ranges = field(default_factory=dict)  # of deep pictures, measured on the shots
 
 
 class PictureClassifier(nn.Module):
@@ -55,9 +57,10 @@ def export_onnx(classifier: PictureClassifier, facts: ModelFacts, path: Path) ->
 
     n, height and width are free: the central square of an image is scaled to the model's size inside the graph.
     """
-    from onnx import save
+    from onnx import helper, save
 
     model = with_preprocessing(_core(classifier, facts), facts.image_size, facts.channels)
+    model.ir_version = helper.find_min_ir_version_for(model.opset_import)  # torch writes the newest
     entry = model.metadata_props.add()
     entry.key, entry.value = "ktl", json.dumps(asdict(facts))
     replace_atomically(path, lambda temporary: save(model, temporary))

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ktl.errors import CheckpointError, UsageError
-from ktl.files import file_digest
+from ktl.files import file_digest, kind_of
 
 LIBRARIES = ("diffusers", "transformers")
 UNUSED = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}  # components that are not loaded
@@ -65,7 +65,9 @@ def load_pipeline(folder: Path, variant: str | None, dtype: torch.dtype) -> Any:
     except Exception as error:  # of four libraries, which share no base class
         if "AutoPipeline can't find" in str(error):
             raise UsageError(_not_text_to_image(folder, index)) from error
-        raise CheckpointError(f"the pipeline {folder} cannot be loaded: {_reason(error)}") from error
+        wrong = next(((file, kind) for file in sorted(folder.glob("*/*.safetensors")) if (kind := kind_of(file))), None)
+        reason = _reason(error) if wrong is None else f"{wrong[0].relative_to(folder)} is {wrong[1]}"
+        raise CheckpointError(f"the pipeline {folder} cannot be loaded: {reason}") from error
     if not _draws_from_noise(pipeline):
         raise UsageError(_not_text_to_image(folder, index))
     return pipeline

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ktl.errors import CheckpointError
+from ktl.files import why_unreadable
 from ktl.generators.official.pickles import OfficialNetwork
 
 STATE = "state/"
@@ -37,7 +38,7 @@ def read_arrays(path: Path) -> OfficialNetwork:
             state = {name.removeprefix(STATE): torch.from_numpy(file[name]) for name in file if name.startswith(STATE)}
         return _network(about, state)
     except (CheckpointError, LookupError, ValueError, TypeError, OSError, zipfile.BadZipFile, RecursionError) as error:
-        raise CheckpointError(f"{path} is no network that ktl can read: {' '.join(str(error).split())}") from error
+        raise CheckpointError(f"{path} is no network that ktl can read: {why_unreadable(path, error)}") from error
 
 
 def _network(about: Any, state: dict[str, torch.Tensor]) -> OfficialNetwork:

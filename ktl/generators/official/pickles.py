@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from ktl.errors import CheckpointError
+from ktl.files import why_unreadable
 from ktl.generators.official.pickle_machine import Admitted, Budget, PickleMachine, Record
 from ktl.generators.official.pickle_names import ArrayRecord, Claim, Names
 
@@ -54,7 +55,8 @@ def read_official(path: Path, which: str = "G_ema") -> OfficialNetwork:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # closed with its last view
         return _Reader(len(view)).network(_choose(_read(view), which))
     except (CheckpointError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path} is no official network that ktl can read: {error}") from error
+        reason = why_unreadable(path, error)
+        raise CheckpointError(f"{path} is no official network that ktl can read: {reason}") from error
 
 
 def _read(view: memoryview) -> Any:

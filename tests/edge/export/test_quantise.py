@@ -80,6 +80,23 @@ def test_the_reader_yields_the_generated_images_as_the_model_takes_them(embedded
 
 
 @pytest.mark.parametrize(
+    ("count", "batches"), [(1, [1]), (64, [64]), (65, [32, 32]), (100, [50, 50]), (2000, [64] * 8)]
+)
+def test_batches_are_of_one_size(count: int, batches: list[int]) -> None:
+    reader = PairReader(np.zeros((count, 4, 4, 3), dtype=np.uint8))
+    assert [len(batch) for batch in reader.batches] == batches
+
+
+def test_percentiles_of_any_number_of_images(embedded_run: Path, tmp_path: Path) -> None:
+    images = received_images(embedded_run, read_record(embedded_run))
+    pairs = PairReader(np.concatenate([images, images])[:101])
+    measured = iter((0.9, 0.5, 0.9))
+    model, out = embedded_run / "model.onnx", tmp_path / "int8.onnx"
+    quantise(model, out, pairs, lambda file: Measured(next(measured), 1, Latency(1.0, 1.0)), max_drop=0.01)
+    assert out.stat().st_size < 0.4 * model.stat().st_size
+
+
+@pytest.mark.parametrize(
     ("accuracies", "calibration"),
     [
         ((0.9, 0.9), "smallest and largest value"),

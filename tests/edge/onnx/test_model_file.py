@@ -79,6 +79,7 @@ def test_it_says_what_it_is(session: onnxruntime.InferenceSession, finished: Com
         "image_size": 16,
         "channels": 3,
         "temperature": temperature,
+        "ranges": {},
     }
 
 
