@@ -38,13 +38,15 @@ LISTINGS = [
         "alignments", "How prototypes become latents.", "ktl.alignment:ALIGNMENTS", "--alignment", "cloud.alignment"
     ),
     Listing("spaces", "What the vectors of pairs are.", "ktl.spaces:SPACES", "--space", "cloud.space"),
+    Listing("encoders", "What embeds the images, for --space encoder.", "ktl.encoders:ENCODERS", "cloud.space.encoder"),
     Listing("generators", "What draws the images.", "ktl.generators:GENERATORS", "--generator", "cloud.generator"),
 ]
 PATHS = {
     "--data": [
         ("FOLDER", "train/<class>/* and test/<class>/*, or <class>/* (a quarter is held out to test)"),
         ("FILE.npz", "uint8 x_train, x_test (n, h, w[, c]); integer y_train, y_test; optional class_names"),
-    ]
+    ],
+    "cloud.space.encoder": [("FILE.safetensors", "what `ktl encoder train` wrote")],
 }
 
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:  # the same names for type checkers; `as` says that they are p
     from ktl.edge.run import RunResult as RunResult
     from ktl.edge.run import train_edge as train_edge
     from ktl.edge.settings import RunConfig as RunConfig
+    from ktl.encoders import ENCODERS as ENCODERS
+    from ktl.encoders import load_encoder as load_encoder
+    from ktl.encoders.base import Encoder as Encoder
     from ktl.errors import CheckpointError as CheckpointError
     from ktl.errors import CloudError as CloudError
     from ktl.errors import CloudUnreachable as CloudUnreachable
@@ -104,6 +107,8 @@ _NAMES = {
     "ktl.edge.network.transport": "Access",
     "ktl.edge.run": "RunResult train_edge",
     "ktl.edge.settings": "RunConfig",
+    "ktl.encoders": "ENCODERS load_encoder",
+    "ktl.encoders.base": "Encoder",
     "ktl.errors": "CheckpointError CloudError CloudUnreachable DataError KtlError UsageError WireError",
     "ktl.federation.run": "FederationResult federate",
     "ktl.federation.settings": "FederationConfig",

@@ -11,6 +11,7 @@ from support.plugin import installed
 
 from ktl.alignment import ALIGNMENTS
 from ktl.data import DATASETS
+from ktl.encoders import ENCODERS
 from ktl.generators import GENERATORS
 from ktl.methods import METHODS
 from ktl.models import MODELS
@@ -80,6 +81,17 @@ def test_datasets_lists_every_source_that_data_accepts(ktl: Ktl) -> None:
 def test_datasets_says_where_downloads_go(ktl: Ktl, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KTL_DATA", str(tmp_path))
     assert ktl("datasets").stdout.rstrip().endswith(f"downloads are kept in {tmp_path}")
+
+
+def test_encoders_lists_files_beside_the_names(ktl: Ktl) -> None:
+    ended = ktl("encoders")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert first_words(ended.stdout) == [
+        "cloud.space.encoder",
+        *ENCODERS.names(),
+        "FILE.safetensors",
+        "module:Class",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -69,11 +69,11 @@ def test_a_file_fits_thirty_lines(module: Path) -> None:
 def test_the_docs_show_the_files_as_they_are() -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", DOCS, flags=re.MULTILINE | re.DOTALL)
     shown = {module.read_text() for module in MODULES if module.stem != "__init__"}
-    assert len(shown) == 8
+    assert len(shown) == 9
     assert shown < set(blocks)
     [registered] = re.findall(r"^```toml\n(.*?)^```$", DOCS, flags=re.MULTILINE | re.DOTALL)
     assert registered in (PLUGIN / "pyproject.toml").read_text()
-    assert registered.count(" = ") == 8
+    assert registered.count(" = ") == 9
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,7 @@ def test_the_docs_show_the_files_as_they_are() -> None:
         ("transfers", "cosine", "The cosine distance", "margin = 0.0 a number of at least 0 and below 2: Cosine"),
         ("alignments", "nearest-noise", "The same draws", "draws = 10 a whole number of at least 1 and at most 100"),
         ("spaces", "brightness-grid", "How bright each cell", "cells = 4 a whole number of at least 2 and at most 32"),
+        ("encoders", "colour-histogram", "How many pixels have", None),
         ("generators", "blobs", "Four soft blobs", "radius = 0.6 a number above 0 and at most 2: Of a blob"),
         ("models", "depthwise", "Depthwise separable convolutions", None),
         ("datasets", "colour-shapes", "Discs, squares and crosses", None),

@@ -88,7 +88,7 @@ class _TrainingFolder:
     def keep(self, row: Row, on_row: Callable[[Row], None]) -> None:
         """Adds a row of figures; every `save_every` steps also measures the embeddings and saves all."""
         saving = self.trainer.step % self.trainer.config.save_every == 0
-        if saving:
+        if saving and len(self.images):
             row["held_out_cosine"] = self._held_out_cosine()
         self.rows.append(row)
         on_row(row)
