@@ -31,6 +31,9 @@ from .report import write_report_apart
 from .settings import Assignments, Option, assigned, with_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
     from ktl.edge.compare import Comparison
     from ktl.edge.network.transport import Access
     from ktl.edge.run import RunResult
@@ -73,6 +76,7 @@ OPTIONS = {
     "steps": Option(
         "training.steps", default=f"{TrainingConfig.epochs} epochs, at least {TrainingConfig.min_steps} steps"
     ),
+    "warm_start": Option("warm_start"),
     "warmup_steps": Option("transfer.warmup_steps", of=TransferSettings, default="by transfer and classes"),
     "weight": Option("transfer.weight", of=TransferSettings, default="by transfer"),
     "seed": Option("seed"),
@@ -139,7 +143,9 @@ def _in_time(config: RunConfig, seconds: float) -> RunConfig:
 
     fitted = fit_to_time(config, draw(config), seconds)
     if fitted != config:
-        warmup = 0 if fitted.transfer is None else chosen(fitted.transfer).settings.warmup_steps
+        settings = None if fitted.transfer is None else chosen(fitted.transfer).settings
+        steps = "warm_started_steps" if fitted.warm_start == "cloud" else "warmup_steps"
+        warmup = getattr(settings, steps, 0)
         errors.print(f"in {seconds:g} seconds: {warmup} steps on the pairs, {fitted.training.steps} on the shots")
     return fitted
 
@@ -171,7 +177,8 @@ class _Training:
             else:
                 observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
                 try:
-                    comparison = self._beside_local(observer, local)
+                    cloud = self._cloud(progress.steps("cloud's warm start"), stop)
+                    comparison = self._beside_local(cloud, observer, local)
                     result = comparison.ktl
                 except CloudUnreachable as error:
                     if not offline_ok:
@@ -181,10 +188,26 @@ class _Training:
             tracker.finished(result)
         return result, comparison
 
-    def _beside_local(self, observer: Observer, local: Observer) -> Comparison:
+    def _cloud(self, on_warm_start: Callable[[int, int, float], None], stop: Event) -> CloudConnection:
+        if self.elsewhere is not None:
+            from ktl.edge.network.http import HttpCloud
+
+            return HttpCloud(self.elsewhere, self.folder)
+        from ktl.cloud.embedded import embedded_cloud
+        from ktl.warm_start.settings import WarmStartConfig
+
+        cloud = self.config.cloud
+        return embedded_cloud(
+            chosen(cloud.generator),
+            chosen(cloud.space) if cloud.space else None,
+            WarmStartConfig(images=cloud.warm_start_images),
+            on_step=on_warm_start,
+            should_stop=stop.is_set,
+        )
+
+    def _beside_local(self, cloud: CloudConnection, observer: Observer, local: Observer) -> Comparison:
         from ktl.edge.compare import train_beside_local
 
-        cloud = _cloud(self.config, self.folder, self.elsewhere)
         comparison = train_beside_local(
             self.config, self.folder, cloud, resume=self.resume, observer=observer, local_observer=local
         )
@@ -251,17 +274,6 @@ def evaluate(run: Run, as_json: AsJson = False) -> None:
 
 
 app.command()(predict)
-
-
-def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudConnection:
-    if elsewhere is not None:
-        from ktl.edge.network.http import HttpCloud
-
-        return HttpCloud(elsewhere, folder)
-    from ktl.cloud.embedded import embedded_cloud
-
-    cloud = config.cloud
-    return embedded_cloud(chosen(cloud.generator), chosen(cloud.space) if cloud.space else None)
 
 
 def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:

@@ -70,6 +70,7 @@ OPTIONS = {
     "generator": Option("cloud.generator", help="'builtin' or a generator file."),
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
     "space": Option("cloud.space", help=" | ".join(SPACES.builtin()), default="by the latents' size"),
+    "warm_start": Option("warm_start"),
     "seed": Option("seed"),
     "device": Option("device", help="cpu | cuda"),
 }

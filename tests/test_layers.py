@@ -26,16 +26,18 @@ ALLOWED = {
     "encoders": LEAVES | {"encoders", "generators", "data", "models", "objectives"},
     "spaces": LEAVES | {"spaces", "encoders", "generators"},
     "alignment": LEAVES | {"alignment", "generators", "spaces"},
+    "warm_start": LEAVES | {"warm_start", "generators", "spaces", "learning", "objectives", "models", "data"},
     "learning": LEAVES | {"learning", "objectives", "models", "data"},
     # of generators, alignments and spaces the next two know what a run's configuration names
     "methods": LEAVES | {"methods", "learning", "objectives", "models", "data", "shared_space", "alignment"},
     "loop": LEAVES | {"loop", "methods", "learning", "models", "data", "generators", "alignment", "spaces"},
     "edge": LEAVES | {"edge", "loop", "methods", "learning", "models", "data"},
     "report": LEAVES | {"report", "edge"},
-    "cloud": LEAVES | {"cloud", "alignment", "generators", "spaces", "data"},
+    "cloud": LEAVES | {"cloud", "alignment", "generators", "spaces", "data", "warm_start"},
     "federation": LEAVES
     | {"federation", "cloud", "loop", "methods", "learning", "objectives", "models", "data", "generators", "spaces"}
-    | {"edge", "shared_space"},  # to export a client as an edge
+    | {"edge", "shared_space"}  # to export a client as an edge
+    | {"warm_start"},
 }
 # within a room that has rooms of its own: which may import which; "" is what lies in the room itself
 INNER = {

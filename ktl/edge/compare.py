@@ -8,8 +8,9 @@ from pathlib import Path
 from ktl.data.fewshot import FewShotTask
 from ktl.edge.run import RunResult, draw, train_edge
 from ktl.edge.settings import RunConfig
+from ktl.errors import Interrupted
 from ktl.loop.connection import CloudConnection
-from ktl.loop.rounds import Interrupted, Observer
+from ktl.loop.rounds import Observer
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def train_alone(
 ) -> RunResult:
     """The training of `config` without a cloud, into `out/local-only`. Raises as `train_edge` does."""
     training = replace(config.training, epochs=config.training.epochs or config.rounds)  # as many in its one round
-    alone = replace(config, transfer=None, rounds=1, training=training)
+    alone = replace(config, transfer=None, warm_start="edge", rounds=1, training=training)
     try:
         return train_edge(alone, out / "local-only", task=task, resume=resume, observer=observer)
     except Interrupted as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from ktl.data.partition_files import load_partition
 from ktl.data.settings import PartitionConfig
 from ktl.errors import DataError
 from ktl.federation.drawings import keep_drawings
-from ktl.federation.processes import Processes, federated_edges, make_method
+from ktl.federation.processes import Processes, WarmStarts, federated_edges, make_method
 from ktl.federation.settings import FederationConfig
 from ktl.files import Row
 from ktl.learning.process import prepare_process
@@ -31,9 +31,11 @@ from ktl.machine import cores
 from ktl.methods import METHODS
 from ktl.methods.base import Method, Problem
 from ktl.methods.message import Message
-from ktl.models import model_group
+from ktl.models import client_model, model_group
+from ktl.models.edge_model import extractor_weights
 from ktl.registry import chosen
 from ktl.seeds import stream
+from ktl.warm_start.settings import WarmStartConfig
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -75,14 +77,16 @@ def federate(
     folder.start(config)
     problem = federated_problem(config, data)
     turnout = Turnout(config, problem)
-    method = _opened(config, problem, out / "wire", connection)
+    method, warm_starts = _opened(config, problem, out / "wire", connection, should_stop)
+    warmed = _warm_traffic(warm_starts, [client_model(config.models, client) for client in turnout.active])
+    tasks = {client: data.task(client) for client in turnout.active}
     with ExitStack() as stack:
         loop = Loop(
             folder,
             method,
-            _clients(config, problem, {client: data.task(client) for client in turnout.active}, workers, stack),
+            _clients(config, problem, tasks, warm_starts, workers, stack),
             config.rounds,
-            describe=lambda finished, scores: described(method, finished, scores),
+            describe=lambda finished, scores: described(method, finished, scores, warmed),
             participants=turnout.participants,
             every_client=turnout.active,
             enough=lambda rows: stale(rows, config.patience),
@@ -94,25 +98,44 @@ def federate(
     return FederationResult(out, rows, loop.scores.accuracies)
 
 
-def _opened(config: FederationConfig, problem: Problem, wire: Path, connection: CloudConnection | None) -> Method:
-    """The method, in a session with the cloud if it needs one."""
-    method = make_method(config, problem)
+def _opened(
+    config: FederationConfig,
+    problem: Problem,
+    wire: Path,
+    connection: CloudConnection | None,
+    should_stop: Callable[[], bool],
+) -> tuple[Method, WarmStarts]:
+    """The method, in a session with the cloud if it needs one, and what clients begin with."""
+    method, warm_starts = make_method(config, problem), dict[str, bytes]()
     if method.uses_pairs:
         cloud = config.cloud
-        connection = connection or embedded_cloud(chosen(cloud.generator), chosen(cloud.space) if cloud.space else None)
-        method.exchange = CloudExchange(problem.request, wire, connection)
-    return method
+        connection = connection or embedded_cloud(
+            chosen(cloud.generator),
+            chosen(cloud.space) if cloud.space else None,
+            WarmStartConfig(images=cloud.warm_start_images),
+            should_stop=should_stop,
+        )
+        method.exchange = exchange = CloudExchange(problem.request, wire, connection)
+        for model in config.warm_started:
+            like = extractor_weights(model, problem.channels, problem.image_size)
+            warm_starts[model] = exchange.warm_start(model, like)
+    return method, warm_starts
 
 
 def _clients(
-    config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask], workers: int | None, stack: ExitStack
+    config: FederationConfig,
+    problem: Problem,
+    tasks: Mapping[int, FewShotTask],
+    warm_starts: WarmStarts,
+    workers: int | None,
+    stack: ExitStack,
 ) -> Clients:
     """The federation's clients in `workers` processes, which end with `stack`, or in this one."""
     wanted = min(len(cores()) if workers is None else workers, len(tasks))
     if wanted > 0:
-        return stack.enter_context(Processes(config, problem, tasks, wanted))
+        return stack.enter_context(Processes(config, problem, tasks, wanted, warm_starts))
     prepare_process(1)
-    return federated_edges(config, problem, tasks)
+    return federated_edges(config, problem, tasks, warm_starts)
 
 
 def data_of(config: FederationConfig, out: Path) -> FederatedData:
@@ -150,6 +173,7 @@ def federated_problem(config: FederationConfig, data: FederatedData) -> Problem:
             image_size=image_size,
             download_bytes=config.download_budget,
             seed=config.seed,
+            warm_starts=config.warm_started,
         ),
     )
 
@@ -183,8 +207,8 @@ class Turnout:
         return stream(self.config.seed, what, round_index)
 
 
-def described(method: Method, finished: Round, scores: Scores) -> Row:
-    """A round's row of the metrics, but for seconds."""
+def described(method: Method, finished: Round, scores: Scores, warmed: Row) -> Row:
+    """A round's row of the metrics, but for seconds; the first one's bytes include those of warm starts."""
     accuracies = scores.accuracies
     losses = [outcome.losses["shot_loss"] for outcome in finished.outcomes.values()]
     known = [loss for loss in losses if loss is not None]
@@ -198,7 +222,16 @@ def described(method: Method, finished: Round, scores: Scores) -> Row:
         "by_client": {str(client): accuracy for client, accuracy in accuracies.items()},
     }
     left_out = {str(client): reason for client, reason in sorted(finished.left_out.items())}
-    return row | _traffic(method, finished) | {"left_out": left_out}
+    traffic = _traffic(method, finished)
+    if finished.index == 0:
+        traffic |= {column: traffic[column] + count for column, count in warmed.items()}
+    return row | traffic | {"left_out": left_out}
+
+
+def _warm_traffic(warm_starts: WarmStarts, models: Sequence[str]) -> Row:
+    """Of the clients' models: each client gets its own's, a broadcast carries each once."""
+    down = sum(len(warm_starts.get(model, b"")) for model in models)
+    return {"bytes_down": down, "bytes_broadcast": sum(map(len, warm_starts.values()))}
 
 
 def _traffic(method: Method, finished: Round) -> Row:

@@ -60,6 +60,10 @@ class KeptSession:
 
     pool = exchange
 
+    def warm_start(self, model: str) -> bytes:
+        """Raises CheckpointError: trained weights lie in the run, and none are begun with."""
+        raise CheckpointError(f"{self.wire} is of a finished run; federate anew")
+
 
 def trained_client(run: Path, client: int) -> TrainedClient:
     """Client number `client`, from 0, with its images, weights, pairs and the method's predictor.

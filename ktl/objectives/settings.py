@@ -15,6 +15,9 @@ class TransferSettings(Settings):
     warmup_steps: (
         Annotated[int, Meta(ge=0, le=10**7, description="Steps on the pairs alone, before the shots.")] | None
     ) = None  # by the number of classes if None
+    warm_started_steps: Annotated[
+        int, Meta(ge=0, le=10**7, description="The same where the extractor comes from a cloud's warm start.")
+    ] = 0
     warmup_batch: Annotated[int, Meta(ge=1, le=10**6, description="Pairs per warm-up step.")] | None = (
         None  # by classes and colour if None
     )

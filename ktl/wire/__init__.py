@@ -21,6 +21,13 @@ from ktl.wire.pairs import PAIRS_HEADER_BYTES, count_pairs, decode_pairs, encode
 from ktl.wire.prototypes import MAX_PROTOTYPE_BYTES, decode_prototypes, encode_prototypes
 from ktl.wire.statistics import MAX_STATISTICS_BYTES, decode_statistics, encode_statistics
 from ktl.wire.tensors import MAX_HEADER_BYTES
+from ktl.wire.warm_start import (
+    MAX_WARM_START_BYTES,
+    WARM_START_FORMAT,
+    decode_warm_start,
+    encode_warm_start,
+    warm_start_bytes,
+)
 
 __all__ = [
     "MAX_CLASSES",
@@ -32,8 +39,10 @@ __all__ = [
     "MAX_PAIR_BYTES",
     "MAX_PROTOTYPE_BYTES",
     "MAX_STATISTICS_BYTES",
+    "MAX_WARM_START_BYTES",
     "PAIRS_HEADER_BYTES",
     "VERSION",
+    "WARM_START_FORMAT",
     "SessionReply",
     "SessionRequest",
     "count_pairs",
@@ -41,8 +50,11 @@ __all__ = [
     "decode_pairs",
     "decode_prototypes",
     "decode_statistics",
+    "decode_warm_start",
     "encode_message",
     "encode_pairs",
     "encode_prototypes",
     "encode_statistics",
+    "encode_warm_start",
+    "warm_start_bytes",
 ]

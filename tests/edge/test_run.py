@@ -19,12 +19,12 @@ from ktl.data.settings import DataConfig
 from ktl.edge.compare import Comparison
 from ktl.edge.run import evaluate_run, train_edge
 from ktl.edge.settings import RunConfig
-from ktl.errors import CheckpointError, UsageError
+from ktl.errors import CheckpointError, Interrupted, UsageError
 from ktl.files import Row
 from ktl.learning.schedule import Span
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.folder import load_config
-from ktl.loop.rounds import Interrupted, Observer
+from ktl.loop.rounds import Observer
 
 Contents = Callable[[Path], dict[str, Any]]
 

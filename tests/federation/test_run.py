@@ -16,7 +16,7 @@ from ktl.checkpoint import load_checkpoint, prefixed
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.partition import ClientIndex, FederatedData
 from ktl.data.settings import PartitionConfig
-from ktl.errors import DataError, UsageError
+from ktl.errors import DataError, Interrupted, UsageError
 from ktl.federation.processes import federated_edges, make_method
 from ktl.federation.run import federate, federated_data, federated_problem
 from ktl.federation.settings import FederationConfig
@@ -25,7 +25,6 @@ from ktl.generators.stylegan import StyleGANGenerator
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.settings import EdgeConfig, TrainingConfig
 from ktl.loop.exchange import CloudExchange
-from ktl.loop.rounds import Interrupted
 from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
 from ktl.wire import (

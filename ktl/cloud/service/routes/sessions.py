@@ -79,7 +79,7 @@ def _answer(here: Service, asked: bytes) -> tuple[bytes, bytes]:
     settings = here.settings
     try:
         request = decode_message(asked, SessionRequest)
-        reply = KnowledgeCloud(here.generator, request, here.space).reply()
+        reply = KnowledgeCloud(here.generator, request, here.space, here.warm_starting.warm_starts).reply()
     except KtlError as error:
         raise Refused("invalid", str(error)) from error
     for name, limit in (("image_size", settings.most_image_size), ("download_bytes", settings.most_download)):
