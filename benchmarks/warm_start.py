@@ -3,8 +3,8 @@
 Run: python benchmarks/warm_start.py run --out warm_start.jsonl [--images 100000] [--seeds 1] [--arms ARM ...]
      python benchmarks/warm_start.py table --out warm_start.jsonl
 
-CIFAR-100, 100 ways, 2 shots, the 4-layer CNN, 1.43 MB down in all (a warm start leaves room for fewer pairs). A warm start
-that is not kept yet is made first; an edge's seconds are those of its processor, on one thread, without the cloud's work.
+CIFAR-100, 100 ways, 2 shots, the 4-layer CNN, 1.43 MB down in all: a warm start leaves room for fewer pairs. One that
+is not kept yet is made first. An edge's seconds are those of its processor, on one thread, without the cloud's work.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def config_of(arm: str, seed: int, source: str) -> RunConfig:
 
 
 def measure(config: RunConfig, space: Choice, images: int) -> Row:
-    """Trains one edge in this process: accuracy in percent, the edge's and the cloud's seconds, pairs and bytes down."""
+    """Trains one edge in this process: accuracy in percent, the edge's and the cloud's seconds, bytes down."""
     cloud = None
     if config.transfer is not None:
         generator = load_generator(chosen(config.cloud.generator).name)

@@ -31,7 +31,7 @@ from ktl.machine import cores
 from ktl.methods import METHODS
 from ktl.methods.base import Method, Problem
 from ktl.methods.message import Message
-from ktl.models import client_model, model_group
+from ktl.models import model_group
 from ktl.models.edge_model import extractor_weights
 from ktl.registry import chosen
 from ktl.seeds import stream
@@ -78,15 +78,13 @@ def federate(
     problem = federated_problem(config, data)
     turnout = Turnout(config, problem)
     method, warm_starts = _opened(config, problem, out / "wire", connection, should_stop)
-    warmed = _warm_traffic(warm_starts, [client_model(config.models, client) for client in turnout.active])
-    tasks = {client: data.task(client) for client in turnout.active}
     with ExitStack() as stack:
         loop = Loop(
             folder,
             method,
-            _clients(config, problem, tasks, warm_starts, workers, stack),
+            _clients(config, problem, {c: data.task(c) for c in turnout.active}, warm_starts, workers, stack),
             config.rounds,
-            describe=lambda finished, scores: described(method, finished, scores, warmed),
+            describe=lambda finished, scores: described(method, finished, scores, warm_starts),
             participants=turnout.participants,
             every_client=turnout.active,
             enough=lambda rows: stale(rows, config.patience),
@@ -207,7 +205,7 @@ class Turnout:
         return stream(self.config.seed, what, round_index)
 
 
-def described(method: Method, finished: Round, scores: Scores, warmed: Row) -> Row:
+def described(method: Method, finished: Round, scores: Scores, warm_starts: WarmStarts) -> Row:
     """A round's row of the metrics, but for seconds; the first one's bytes include those of warm starts."""
     accuracies = scores.accuracies
     losses = [outcome.losses["shot_loss"] for outcome in finished.outcomes.values()]
@@ -224,13 +222,15 @@ def described(method: Method, finished: Round, scores: Scores, warmed: Row) -> R
     left_out = {str(client): reason for client, reason in sorted(finished.left_out.items())}
     traffic = _traffic(method, finished)
     if finished.index == 0:
-        traffic |= {column: traffic[column] + count for column, count in warmed.items()}
+        traffic = {column: count + _began(method, warm_starts).get(column, 0) for column, count in traffic.items()}
     return row | traffic | {"left_out": left_out}
 
 
-def _warm_traffic(warm_starts: WarmStarts, models: Sequence[str]) -> Row:
-    """Of the clients' models: each client gets its own's, a broadcast carries each once."""
-    down = sum(len(warm_starts.get(model, b"")) for model in models)
+def _began(method: Method, warm_starts: WarmStarts) -> Row:
+    """The bytes of warm starts: every client with images gets its own model's, a broadcast carries each once."""
+    models, images = method.problem.models, method.problem.counts.sum(dim=1).tolist()
+    own = [models[client % len(models)] for client, count in enumerate(images) if count > 0]
+    down = sum(len(warm_starts.get(model, b"")) for model in own)
     return {"bytes_down": down, "bytes_broadcast": sum(map(len, warm_starts.values()))}
 
 

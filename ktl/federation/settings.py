@@ -56,7 +56,7 @@ class FederationConfig(Settings):
 
     @property
     def warm_started(self) -> list[str]:
-        """The models of clients that begin with the cloud's extractor: ktl's own, where a method has a cloud for them."""
+        """The models of clients that begin with the cloud's extractor: ktl's own, where the method uses pairs."""
         if self.warm_start == "edge" or not METHODS.load(chosen(self.method).name).uses_pairs:
             return []
         return [model for model in dict.fromkeys(model_group(self.models)) if model in MODELS.builtin()]
