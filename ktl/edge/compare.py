@@ -52,7 +52,7 @@ def train_alone(
 ) -> RunResult:
     """The training of `config` without a cloud, into `out/local-only`. Raises as `train_edge` does."""
     training = replace(config.training, epochs=config.training.epochs or config.rounds)  # as many in its one round
-    alone = replace(config, transfer=None, warm_start="edge", rounds=1, training=training)
+    alone = replace(config, transfer=None, rounds=1, training=training)
     try:
         return train_edge(alone, out / "local-only", task=task, resume=resume, observer=observer)
     except Interrupted as error:

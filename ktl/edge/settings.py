@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ktl.data.settings import DataConfig
-from ktl.errors import UsageError
 from ktl.learning.settings import EdgeConfig
 from ktl.loop.settings import CloudConfig, check_budget
 
@@ -23,5 +22,3 @@ class RunConfig(EdgeConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_budget(self.cloud.download_budget, self.rounds)
-        if self.warm_start == "cloud" and self.transfer is None:
-            raise UsageError("a warm start from the cloud needs a cloud: leave --warm-start or --local-only out")

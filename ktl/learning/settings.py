@@ -65,7 +65,7 @@ class EdgeConfig(Settings):
     rounds: Annotated[int, Meta(ge=1, le=100_000, description="Times that prototypes go up and pairs come down.")] = 1
     training: TrainingConfig = field(default_factory=TrainingConfig)
     transfer: Choice | str | None = "image-vector"  # None: no pairs, the shots alone
-    warm_start: WarmStart = "edge"
+    warm_start: WarmStart = "edge"  # likewise of runs with a cloud
     seed: Annotated[int, Meta(ge=0, lt=2**31, description="Of every random choice.")] = 0
     device: str = "cpu"
     precision: Annotated[

@@ -148,7 +148,6 @@ def test_another_payload_than_was_announced_is_refused_and_not_kept(
     ("change", "message"),
     [
         ({"model": "torchvision.models:squeezenet1_1"}, "is this edge's own, and a cloud has warm starts of ktl's"),
-        ({"transfer": None}, "a warm start from the cloud needs a cloud"),
         ({"warm_start": "both"}, "warm_start is 'both': give one of edge, cloud"),
     ],
 )
