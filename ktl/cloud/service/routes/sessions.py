@@ -66,7 +66,7 @@ async def open_session(
     asked = await read_body(request, MAX_JSON_BYTES)
     if quorum > here.settings.most_quorum:
         raise Refused("invalid", f"quorum is {quorum}: this server grants at most {here.settings.most_quorum}")
-    message, reply = _answer(here, asked)
+    message, reply = await here.in_thread(lambda: _answer(here, asked))
     opening = Opening(who.name, idempotency_key, message, reply, quorum, deadline, tuple(member))
     session, reply, new = await here.in_thread(lambda: here.store.open_session(opening))
     if new:
