@@ -29,7 +29,7 @@ def warm(plain: FederationConfig) -> FederationConfig:
         rounds=2,
         warm_start="cloud",
         transfer=federated_transfer(),
-        training=replace(plain.training, steps=4, batch=16),
+        training=replace(plain.training, steps=2, batch=16),
     )
 
 
