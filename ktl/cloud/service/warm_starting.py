@@ -59,16 +59,11 @@ class WarmStarting:
     def look(self, wanted: Architecture, session: str) -> bytes | Making:
         """The payload, or how far it is: asking has it made. Raises Refused (warm-start-failed, busy)."""
         with self._state:
-            if wanted in self._failed:
-                raise Refused("warm-start-failed", self._failed[wanted])
-            if wanted in self._making:
-                making = self._making[wanted]
-                making.sessions.add(session)
-                return making
-        if (kept := self.warm_starts.kept(wanted)) is not None:
-            return kept
-        with self._state:
+            if wanted in self._failed:  # told once: whoever asks again has it tried again
+                raise Refused("warm-start-failed", self._failed.pop(wanted))
             if wanted not in self._making:
+                if (kept := self.warm_starts.kept(wanted)) is not None:
+                    return kept
                 if len(self._making) >= MAX_WAITING:
                     raise busy(f"{MAX_WAITING} warm starts wait to be made; try again", retry_after=60)
                 self._making[wanted] = Making()
