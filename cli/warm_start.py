@@ -27,7 +27,7 @@ def group() -> None:
 def train(
     model: Annotated[str, typer.Option(help=" | ".join(MODELS.builtin()))] = "cnn4",
     image_size: Annotated[int, typer.Option(min=4, help="Pixels, square, of the edges' images.")] = 32,
-    channels: Annotated[int, typer.Option(min=1, max=3, help="1: grey, 3: colour.")] = 3,
+    grey: Annotated[bool, typer.Option("--grey", help="For grey images.", show_default="colour")] = False,
     generator: Annotated[str, typer.Option(help="Whose images to train on.")] = BUILTIN,
     space: Annotated[
         str | None, typer.Option(help=" | ".join(SPACES.builtin()), show_default="by the latents' size")
@@ -48,7 +48,7 @@ def train(
     drawing = load_generator(generator, cached=True)
     shared = space_of(drawing, SPACES.parse(space) if space else None)
     warm_starts = WarmStarts(drawing, shared, WarmStartConfig(images=images))
-    wanted = Architecture(model, channels, image_size)
+    wanted = Architecture(model, 1 if grey else 3, image_size)
     with stop_on_signal() as stop, RunProgress(quiet=False) as progress:
         payload = warm_starts.make(wanted, progress.steps("warm start"), stop.is_set)
     output.print(f"warm start: {warm_starts.file(wanted)}, {len(payload):,} bytes")
