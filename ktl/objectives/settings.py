@@ -15,9 +15,6 @@ class TransferSettings(Settings):
     warmup_steps: (
         Annotated[int, Meta(ge=0, le=10**7, description="Steps on the pairs alone, before the shots.")] | None
     ) = None  # by the number of classes if None
-    warm_started_steps: Annotated[
-        int, Meta(ge=0, le=10**7, description="The same where the extractor comes from a cloud's warm start.")
-    ] = 0
     warmup_batch: Annotated[int, Meta(ge=1, le=10**6, description="Pairs per warm-up step.")] | None = (
         None  # by classes and colour if None
     )
@@ -27,6 +24,9 @@ class TransferSettings(Settings):
     body_rate: Annotated[
         float, Meta(ge=0, description="Learning rate of the extractor on the shots, relative to the head's.")
     ] = 1.0
+    warm_started_steps: Annotated[
+        int, Meta(ge=0, le=10**7, description="Warm-up steps where the extractor is a cloud's warm start.")
+    ] = 0
     anew_each_round: Annotated[
         bool, Meta(description="Start the objective's weights anew and drop earlier pairs in each round.")
     ] = False
