@@ -28,13 +28,14 @@ from ktl.spaces import SPACES, space_of
 from ktl.warm_start.settings import WarmStartConfig
 
 FIRST_SEED = 100  # apart from those that defaults are chosen by
-# space of the pairs, who warms up, the edge's steps after a warm start, download budget
-ARMS: dict[str, tuple[str, str, int, int]] = {
-    "local": ("latent", "none", 0, 0),
-    "pairs, latent": ("latent", "edge", 0, 1_430_000),
-    "pairs, encoder": ("encoder", "edge", 0, 1_430_000),
+BUDGET = 1_430_000  # bytes down
+# space of the pairs, who warms up, the edge's steps after a warm start
+ARMS: dict[str, tuple[str, str, int]] = {
+    "local": ("latent", "none", 0),
+    "pairs, latent": ("latent", "edge", 0),
+    "pairs, encoder": ("encoder", "edge", 0),
     **{
-        f"warm start, {space}, {steps} steps": (space, "cloud", steps, 1_430_000)
+        f"warm start, {space}, {steps} steps": (space, "cloud", steps)
         for space in ("latent", "encoder")
         for steps in (0, 50, 100)
     },
@@ -66,7 +67,7 @@ class TimedCloud(EmbeddedCloud):
 
 def config_of(arm: str, seed: int, source: str) -> RunConfig:
     """The edge's run of an arm."""
-    _, warmed_by, steps, budget = ARMS[arm]
+    _, warmed_by, steps = ARMS[arm]
     config = RunConfig(data=DataConfig(source, shots=2), seed=seed, threads=1)
     if warmed_by == "none":
         return replace(config, transfer=None)
@@ -74,7 +75,7 @@ def config_of(arm: str, seed: int, source: str) -> RunConfig:
         config,
         transfer=TRANSFERS.choose("image-vector", warm_started_steps=steps),
         warm_start=warmed_by,
-        cloud=replace(config.cloud, download_budget=budget),
+        cloud=replace(config.cloud, download_budget=BUDGET),
     )
 
 
@@ -120,13 +121,15 @@ def table(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     usual = [row["edge_seconds"] for row in rows if row["arm"] == "pairs, latent"]
-    for name in dict.fromkeys((row["arm"], row.get("encoder", ""), row.get("images", "")) for row in rows):
-        own = [row for row in rows if (row["arm"], row.get("encoder", ""), row.get("images", "")) == name]
+    arms: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        arms.setdefault((row["arm"], row.get("encoder", ""), str(row.get("images", ""))), []).append(row)
+    for name, own in arms.items():
         seconds = statistics.mean(row["edge_seconds"] for row in own)
         share = f"{seconds / statistics.mean(usual):.2f}" if usual else ""
         accuracy = seed_mean([row["accuracy"] for row in own])
         down = statistics.mean(row["bytes_down"] for row in own)
-        cells = [*map(str, name), str(len(own)), accuracy, f"{seconds:.0f}", share, f"{down:,.0f}"]
+        cells = [*name, str(len(own)), accuracy, f"{seconds:.0f}", share, f"{down:,.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
