@@ -140,10 +140,10 @@ def train(
 
 def _in_time(config: RunConfig, seconds: float) -> tuple[RunConfig, FewShotTask, Timekeeper[RunConfig]]:
     """What fits, with the task that it was measured on: the photographs are read once."""
-    from ktl.edge.task import draw
+    from ktl.edge.task import draw, settled
 
     task = draw(config)
-    timekeeper = keep_time(config, task, seconds)
+    timekeeper = keep_time(settled(config, task), task, seconds)
     return timekeeper.config, task, timekeeper
 
 

@@ -14,9 +14,10 @@ from ktl.settings import Meta, Settings
 
 DEVICES = ("cpu", "cuda", "mps")
 WarmStart = Annotated[
-    Literal["edge", "cloud"],
+    Literal["auto", "edge", "cloud"],
     Meta(
-        description="Who trains the extractor on generated images before the shots; the cloud is told the model's name."
+        description="Who trains the extractor on images of the cloud's before the shots; the cloud is told the model's "
+        "name. auto: the cloud, where a trained one ships with ktl."
     ),
 ]
 
