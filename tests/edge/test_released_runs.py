@@ -61,7 +61,7 @@ def test_a_run_evaluates_to_the_accuracy_of_its_metrics(run: str) -> None:
 
 def test_its_settings_are_read_in_todays_form() -> None:
     config = load_config(Path("finished"), RunConfig)
-    assert config.transfer == TRANSFERS.choose("image-vector", warmup_steps=15)
+    assert config.transfer == TRANSFERS.choose("image-vector", warmup_steps=15, joint_batch=64)
     assert isinstance(config.cloud.generator, Choice)
     assert config.cloud.generator.name == "tiny.safetensors"
     assert (config.data.source, config.data.shots, config.rounds) == ("colours.npz", 4, 2)
