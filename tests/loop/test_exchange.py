@@ -51,6 +51,7 @@ def test_a_round_is_asked_for_once_and_then_read(counting: CountingCloud, tmp_pa
         "round-001-pairs.safetensors",
         "round-001-prototypes-0.safetensors",
         "round-001-prototypes-2.safetensors",
+        "session-reply.json",
     ]
     assert exchange.rounds() == [0]
     assert exchange.kept(0) == ({0: upload(0), 2: upload(2)}, first)
