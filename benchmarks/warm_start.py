@@ -1,6 +1,7 @@
 """A warm start from the cloud in place of an edge's own warm-up: accuracy, the edge's seconds, and bytes.
 
-Run: python benchmarks/warm_start.py run --out warm_start.jsonl [--images 100000] [--shots 2 9 23] [--seeds 1] [--arms ARM ...]
+Run: python benchmarks/warm_start.py run --out warm_start.jsonl [--shots 2 9 23] [--seeds 1] [--arms ARM ...]
+         [--images 100000] [--encoder builtin]
      python benchmarks/warm_start.py table --out warm_start.jsonl
 
 CIFAR-100, 100 ways, the 4-layer CNN, 1.43 MB down in all: a warm start leaves room for fewer pairs. One that

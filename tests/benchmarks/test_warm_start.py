@@ -24,6 +24,14 @@ def test_leads_are_over_local_training_on_the_same_seeds(printed: Printed, tmp_p
     assert cells == [
         ["2", "local", "2", "8.00 ± 0.00", "", "", "20", "0"],
         ["2", "warm start, latent, 0 steps", "2", "13.00 ± 12.71", "+5.00 ± 12.71", "+62%", "30", "1,430,000"],
-        ["2", "warm start, latent, 0 steps of 20,000 images", "2", "10.00 ± 0.00", "+2.00 ± 0.00", "+25%", "30"]
-        + ["1,430,000"],
+        [
+            "2",
+            "warm start, latent, 0 steps of 20,000 images",
+            "2",
+            "10.00 ± 0.00",
+            "+2.00 ± 0.00",
+            "+25%",
+            "30",
+            "1,430,000",
+        ],
     ]
