@@ -8,6 +8,9 @@ from pathlib import Path
 from .conftest import Printed
 
 
+OTHER = "warm start, latent, 0 steps of 20,000 images"
+
+
 def test_leads_are_over_local_training_on_the_same_seeds(printed: Printed, tmp_path: Path) -> None:
     rows = [
         {"arm": "local", "accuracy": 8.0, "edge_seconds": 20.0, "bytes_down": 0},
