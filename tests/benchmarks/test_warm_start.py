@@ -7,7 +7,6 @@ from pathlib import Path
 
 from .conftest import Printed
 
-
 OTHER = "warm start, latent, 0 steps of 20,000 images"
 
 
