@@ -19,7 +19,7 @@ from ktl.prototypes import Prototypes
 from ktl.settings import from_table
 from ktl.spaces import space_of
 from ktl.spaces.base import SharedSpace
-from ktl.wire import SessionReply, SessionRequest
+from ktl.wire import SessionReply, SessionRequest, most_pairs
 
 DRAWN_AT_ONCE = 128  # images
 
@@ -84,7 +84,7 @@ class KnowledgeCloud:
         if self.alignment.reads_prototypes and any(edge.vectors.shape[1] == 0 for edge in prototypes):
             raise UsageError(f"alignment {self.request.alignment!r} reads prototypes, and none were sent: send them")
         classes_present = len(torch.cat([edge.classes for edge in prototypes]).unique())
-        fitting = math.ceil(self.request.download_bytes / (2 * self.space.dimension))  # by vectors alone
+        fitting = most_pairs(self.request, self.space.dimension)  # by vectors alone
         per_class = min(self._most_per_class(classes_present), math.ceil(fitting / classes_present))
         aligned = self.alignment.align(prototypes, self.generator, per_class)
         latents, classes = aligned.latents.transpose(0, 1).flatten(0, 1), aligned.classes.repeat(per_class)
@@ -103,7 +103,7 @@ class KnowledgeCloud:
 
     @torch.no_grad()
     def _draw(self, latents: Tensor, classes: Tensor) -> ImageVectorPairs:
-        # float16 on the wire: the images must be those of the vectors that arrive
+        # as kept images are named, and as they travel or nearly: the images must be those of the vectors that arrive
         latents = latents.to(torch.float16).float()
         drawn = self.generator.images(latents)
         images = fit_batch(drawn, self.request.image_size, self.request.channels)

@@ -17,7 +17,14 @@ from ktl.wire.opening import (
     decode_message,
     encode_message,
 )
-from ktl.wire.pairs import PAIRS_HEADER_BYTES, count_pairs, decode_pairs, encode_pairs
+from ktl.wire.pairs import (
+    PAIRS_HEADER_BYTES,
+    PAIRS_VERSION,
+    count_pairs,
+    decode_pairs,
+    encode_pairs,
+    most_pairs,
+)
 from ktl.wire.prototypes import MAX_PROTOTYPE_BYTES, decode_prototypes, encode_prototypes
 from ktl.wire.statistics import (
     MAX_STATISTICS_BYTES,
@@ -39,6 +46,7 @@ __all__ = [
     "MAX_PROTOTYPE_BYTES",
     "MAX_STATISTICS_BYTES",
     "PAIRS_HEADER_BYTES",
+    "PAIRS_VERSION",
     "VERSION",
     "SessionReply",
     "SessionRequest",
@@ -53,4 +61,5 @@ __all__ = [
     "encode_pooled",
     "encode_prototypes",
     "encode_statistics",
+    "most_pairs",
 ]
