@@ -34,6 +34,13 @@ from ktl.wire.statistics import (
     encode_statistics,
 )
 from ktl.wire.tensors import MAX_HEADER_BYTES
+from ktl.wire.warm_start import (
+    MAX_WARM_START_BYTES,
+    WARM_START_FORMAT,
+    decode_warm_start,
+    encode_warm_start,
+    warm_start_bytes,
+)
 
 __all__ = [
     "MAX_CLASSES",
@@ -45,9 +52,11 @@ __all__ = [
     "MAX_PAIR_BYTES",
     "MAX_PROTOTYPE_BYTES",
     "MAX_STATISTICS_BYTES",
+    "MAX_WARM_START_BYTES",
     "PAIRS_HEADER_BYTES",
     "PAIRS_VERSION",
     "VERSION",
+    "WARM_START_FORMAT",
     "SessionReply",
     "SessionRequest",
     "count_pairs",
@@ -56,10 +65,13 @@ __all__ = [
     "decode_pooled",
     "decode_prototypes",
     "decode_statistics",
+    "decode_warm_start",
     "encode_message",
     "encode_pairs",
     "encode_pooled",
     "encode_prototypes",
     "encode_statistics",
+    "encode_warm_start",
     "most_pairs",
+    "warm_start_bytes",
 ]

@@ -2,8 +2,8 @@
 
 InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) over the batch, both directions, between the small network's unit
 vectors and fixed targets: the principal directions of what the large encoder makes of the whole images. The small one
-sees random views: zooms, flips and changes of light. AdamW at one learning rate, and an exponential moving average of
-the weights, so that a training may end at any time; bfloat16 and channels-last.
+sees random views: zooms, flips and changes of light. AdamW at a learning rate that falls to zero at the end, and an
+exponential moving average of the weights, of use at any time; bfloat16 and channels-last.
 """
 
 from __future__ import annotations
@@ -87,12 +87,18 @@ class EncoderTrainer:
         loss = info_nce(embeddings, self.targets[index], self.config.temperature)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.optimizer.param_groups[0]["lr"] = self._learning_rate()
         self.optimizer.step()
         # the half-life is short at first, so that the average soon forgets the initial weights
         half_life = min(self.config.average_half_life, 0.05 * (self.images_seen + self.config.batch))
         self._average(1.0 - 0.5 ** (self.config.batch / half_life))
         self.step += 1
         return loss.item()
+
+    def _learning_rate(self) -> float:
+        config = self.config
+        left = 1.0 - self.images_seen / config.images
+        return config.learning_rate * (min(1.0, left / config.cooldown) if config.cooldown else 1.0)
 
     @torch.no_grad()
     def _average(self, weight: float) -> None:
