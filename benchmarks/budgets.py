@@ -107,7 +107,7 @@ def _arms(args: argparse.Namespace) -> dict[str, dict[str, object]]:
 
 
 def table(rows: list[Row]) -> str:
-    """A line an arm of each task: what it has more than local training of the same seeds, for which bytes and seconds."""
+    """A line an arm of each task: what it has more than local training of the same seeds, and what that costs."""
     lines = [
         "| data | shots | arm | seeds | accuracy % | gain, points | pairs | MB down | edge's seconds | of local's "
         "| cloud's seconds | peak MiB |",

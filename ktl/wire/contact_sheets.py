@@ -20,8 +20,8 @@ def images_per_sheet(size: int) -> int:
     return max(SIDE // size, 1) ** 2
 
 
-def encode_sheet(images: Pixels, image_format: str, quality: int) -> bytes:
-    """uint8 images (n, size, size, c) -> one picture with them in rows: WebP, lossy by `quality` of 100, or PNG, exact."""
+def encode_sheet(images: Pixels, image_format: str, quality: int = 80) -> bytes:
+    """uint8 images (n, size, size, c) -> one picture with them in rows: WebP by `quality` of 100, or PNG, exact."""
     count, size, _, channels = images.shape
     columns, rows = _layout(count, size)
     blank = np.full((columns * rows - count, *images.shape[1:]), 128, np.uint8)
@@ -48,7 +48,7 @@ def decode_sheet(file: bytes, name: str, count: int, size: int, channels: int) -
         raise
     except Exception as error:  # Pillow's decoders raise anything, IndexError and struct.error included
         raise WireError(f"{name} of the pairs cannot be decoded ({error}); download them again") from error
-    cells = pixels.reshape(rows, size, columns, size, channels).transpose(0, 2, 1, 3, 4)
+    cells: Pixels = pixels.reshape(rows, size, columns, size, channels).transpose(0, 2, 1, 3, 4)
     return cells.reshape(-1, size, size, channels)[:count]
 
 

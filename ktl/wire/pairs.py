@@ -18,7 +18,7 @@ from ktl.errors import DataError, WireError
 from ktl.pairs import ImageVectorPairs
 from ktl.wire.contact_sheets import decode_sheet, encode_sheet, images_per_sheet
 from ktl.wire.opening import MAX_PAIR_BYTES, SessionRequest
-from ktl.wire.tensors import Shapes, int64, int8_rows, load_arrays, read_header, save_arrays
+from ktl.wire.tensors import Shapes, int8_rows, int64, load_arrays, read_header, save_arrays
 
 PAIRS_HEADER_BYTES = 768  # the safetensors header of pairs is shorter
 
@@ -92,7 +92,7 @@ def decode_pairs(payload: bytes, request: SessionRequest, latent_dim: int) -> Im
     """Reads what `encode_pairs` wrote in answer to `request`, in either form, with vectors of `latent_dim` numbers."""
     version, arrays = load_arrays(payload, "pairs", _shapes(latent_dim), MAX_PAIR_BYTES)
     vectors = torch.from_numpy(arrays["vectors"]).float()
-    if "scales" in arrays:
+    if version > 1:
         vectors = vectors * torch.from_numpy(arrays["scales"])
     pairs = ImageVectorPairs(_decoded(arrays, FORMS[version], request), vectors, int64(arrays["classes"]))
     try:
@@ -100,12 +100,6 @@ def decode_pairs(payload: bytes, request: SessionRequest, latent_dim: int) -> Im
     except DataError as error:
         raise WireError(str(error)) from error
     return pairs
-
-
-def picture_counts(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
-    """Of a payload's arrays: how many images each of its picture files holds."""
-    counts = arrays["counts"] if "counts" in arrays else np.ones_like(arrays["lengths"])
-    return counts.astype(np.int64)
 
 
 def _parts(batches: Iterable[ImageVectorPairs], most: int) -> Iterator[ImageVectorPairs]:
@@ -164,7 +158,8 @@ def _shapes(latent_dim: int) -> dict[int, Shapes]:
 def _decoded(arrays: Mapping[str, NDArray[Any]], form: _Form, request: SessionRequest) -> Tensor:
     """The images, uint8 (n, c, size, size)."""
     size, channels = request.image_size, request.channels
-    lengths, counts = arrays["lengths"].astype(np.int64), picture_counts(arrays)
+    lengths = arrays["lengths"].astype(np.int64)
+    counts = arrays["counts"].astype(np.int64) if form.shared else np.ones_like(lengths)
     if len(counts) != len(lengths):
         raise WireError(f"{len(counts)} counts for {len(lengths)} {form.picture}s of the pairs")
     most, limit = form.images_per_picture(size), request.num_classes * request.pairs_per_class

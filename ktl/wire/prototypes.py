@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from numpy.typing import NDArray
 
 from ktl.errors import DataError, WireError
 from ktl.protocol import VERSION
@@ -15,7 +18,7 @@ MAX_PROTOTYPE_BYTES = 8 * 2**20
 def encode_prototypes(prototypes: Prototypes) -> bytes:
     """Prototypes as int8 with a float32 scale per row: off by at most 1/254 of a row's maximum."""
     vectors, scales = int8_rows(prototypes.vectors)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "vectors": vectors,
         "scales": scales,
         "classes": prototypes.classes.to(torch.int32).numpy(),
