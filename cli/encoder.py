@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,7 @@ def train(
     from ktl.encoders import load_encoder
     from ktl.encoders.training.run import train_encoder
     from ktl.generators import load_generator
+    from ktl.generators.base import drawn
 
     def print_row(row: dict[str, float]) -> None:
         output.print("  ".join(f"{name} {value:,.4g}" for name, value in row.items()))
@@ -62,7 +64,7 @@ def train(
             images,
             out,
             load_encoder(teacher),
-            load_generator(generator),
+            partial(drawn, load_generator(generator)),
             EncoderTrainingConfig(images=count, generated=generated, seed=seed),
             licence=licence,
             resume=resume,

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from ktl.errors import UsageError
 from ktl.settings import NoSettings, Settings, expected
 
+DRAWN_AT_ONCE = 128  # images
+
 
 class ImageGenerator(Protocol):
     """Noise -> latents -> images. Latents are what is aligned, sent to edges and learnt from.
@@ -136,6 +138,23 @@ def checked_generator(source: str, generator: Any) -> ImageGenerator:
 def sample_latents(generator: ImageGenerator, count: int, rng: torch.Generator) -> Tensor:
     """`count` fresh valid latents (count, latent_dim): the distribution that prototypes are aligned with."""
     return generator.latents(torch.randn(count, generator.noise_dim, generator=rng))
+
+
+def drawn(generator: ImageGenerator, count: int, rng: torch.Generator) -> Iterator[Tensor]:
+    """`count` fresh images, uint8 (DRAWN_AT_ONCE or fewer, 3, image_size, image_size) at a time."""
+    for latents in sample_latents(generator, count, rng).split(DRAWN_AT_ONCE):
+        with torch.no_grad():
+            yield generator.images(latents)
+
+
+def is_metric(generator: ImageGenerator) -> bool:
+    """Whether latents of alike images point to alike directions, as those of a pool do, which an encoder made."""
+    return bool(getattr(generator, "metric", False))
+
+
+def members_of(generator: ImageGenerator) -> Tensor | None:
+    """All latents (n, latent_dim) that have an image, of a generator that only hands out its own; else None."""
+    return getattr(generator, "members", None)
 
 
 def stock_of(generator: ImageGenerator) -> int | None:

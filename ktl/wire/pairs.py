@@ -29,11 +29,14 @@ class _Form:
 
     picture: str
     shared: bool  # whether a file holds many images
-    quality: int  # of WebP
+    quality: int  # of WebP in colour
     per_picture: int  # bytes of lengths and counts
     per_pair: int  # bytes of the class
     per_number: int  # bytes of a vector
     per_direction: int  # bytes of a scale
+
+    def webp_quality(self, channels: int) -> int:
+        return self.quality if channels == 3 else GREY_QUALITY
 
     def images_per_picture(self, size: int) -> int:
         return images_per_sheet(size) if self.shared else 1
@@ -43,6 +46,7 @@ class _Form:
         return self.per_picture + pairs * (self.per_pair + self.per_number * dimension)
 
 
+GREY_QUALITY = 80  # grey takes half the bytes of colour
 FORMS = {
     1: _Form("image", False, quality=80, per_picture=4, per_pair=4, per_number=2, per_direction=0),
     # of the same bytes, more images teach more than sharper ones: docs/benchmarks.md
@@ -114,7 +118,7 @@ def _fitting(part: ImageVectorPairs, request: SessionRequest, room: int) -> tupl
     pixels = part.images.permute(0, 2, 3, 1).numpy()
     best, fitting, trial, above = b"", 0, len(part), len(part) + 1
     while fitting < trial < above:  # by halves, after all of them
-        file = encode_sheet(pixels[:trial], request.image_format, form.quality)
+        file = encode_sheet(pixels[:trial], request.image_format, form.webp_quality(request.channels))
         if len(file) + form.bytes_beside(trial, part.vectors.shape[1]) <= room:
             best, fitting = file, trial
         else:

@@ -16,10 +16,9 @@ from ktl.encoders.principal import principal_directions
 from ktl.encoders.small import SmallEncoder, SmallEncoderConfig, save_small_encoder
 from ktl.encoders.training.distillation import EncoderTrainer, Row
 from ktl.encoders.training.settings import EncoderTrainingConfig
-from ktl.encoders.training.targets import AT_ONCE, kept_embeddings, training_images
+from ktl.encoders.training.targets import AT_ONCE, Draw, kept_embeddings, training_images
 from ktl.errors import UsageError
 from ktl.files import write_json, write_rows
-from ktl.generators.base import ImageGenerator
 from ktl.seeds import stream
 from ktl.settings import as_table
 
@@ -31,7 +30,7 @@ def train_encoder(
     source: Path,
     out: Path,
     teacher: Encoder,
-    generator: ImageGenerator,
+    draw: Draw,
     config: EncoderTrainingConfig,
     *,
     licence: str = "not stated",
@@ -52,7 +51,7 @@ def train_encoder(
         raise UsageError(f"{out} already holds a training; go on with --resume or name another --out")
     out.mkdir(parents=True, exist_ok=True)
     sizes = SmallEncoderConfig()
-    images = training_images(source, generator, config.generated, config.seed)
+    images = training_images(source, draw, config.generated, config.seed)
     embeddings = kept_embeddings(out / "targets.safetensors", teacher, images, on_embedded)
     centre, directions = principal_directions(embeddings, sizes.dimension)
     targets = (embeddings - centre) @ directions
