@@ -56,9 +56,6 @@ def train(
     from ktl.generators import load_generator
     from ktl.generators.base import drawn
 
-    def print_row(row: dict[str, float]) -> None:
-        output.print("  ".join(f"{name} {value:,.4g}" for name, value in row.items()))
-
     with stop_on_signal() as stop:
         weights = train_encoder(
             images,
@@ -75,3 +72,8 @@ def train(
     if stop.is_set():
         errors.print("stopped; go on with the same command and --resume")
     output.print(f"weights: {weights}\nnext: ktl encoder show {weights}")
+
+
+def print_row(row: dict[str, float]) -> None:
+    """A line of a training's figures."""
+    output.print("  ".join(f"{name} {value:,.4g}" for name, value in row.items()))

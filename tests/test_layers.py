@@ -26,7 +26,8 @@ ALLOWED = {
     "encoders": LEAVES | {"encoders", "data", "models", "objectives"},
     "spaces": LEAVES | {"spaces", "encoders", "generators"},
     "alignment": LEAVES | {"alignment", "generators", "spaces"},
-    "warm_start": LEAVES | {"warm_start", "generators", "spaces", "learning", "objectives", "models", "data"},
+    "warm_start": LEAVES
+    | {"warm_start", "encoders", "generators", "spaces", "learning", "objectives", "models", "data"},
     "learning": LEAVES | {"learning", "objectives", "models", "data"},
     # of generators, alignments and spaces the next two know what a run's configuration names
     "methods": LEAVES | {"methods", "learning", "objectives", "models", "data", "shared_space", "alignment"},

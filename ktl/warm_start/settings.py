@@ -7,6 +7,8 @@ from typing import Annotated
 
 from ktl.settings import Meta, Settings
 
+IMAGES = 100_000
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -19,9 +21,12 @@ class Architecture:
 
 @dataclass(frozen=True)
 class WarmStartConfig(Settings):
-    """What a warm start is made with, beside its architecture, generator and space: equal ones give equal bytes."""
+    """What a warm start is made with, beside its architecture, generator and space: equal ones give equal bytes.
 
-    images: Annotated[int, Meta(ge=2, le=10**8, description="Fresh images to train on.")] = 100_000
+    Without a number of images the one that is ready is taken, and where there is none it is made with `IMAGES`.
+    """
+
+    images: Annotated[int, Meta(ge=2, le=10**8, description="Fresh images to train on.")] | None = None
     passes: Annotated[int, Meta(ge=1, le=10_000, description="Times that each image is shown.")] = 10
     chunk: Annotated[int, Meta(ge=2, le=10**6, description="Images that are drawn, and held, at once.")] = 10_000
     batch: Annotated[int, Meta(ge=2, le=10**6, description="Images per step.")] = 256

@@ -22,7 +22,7 @@ from ktl.objectives.image_vector import ContrastSettings, ImageVectorContrast
 from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.seeds import initialising, stream
 from ktl.spaces.base import SharedSpace
-from ktl.warm_start.settings import Architecture, WarmStartConfig
+from ktl.warm_start.settings import IMAGES, Architecture, WarmStartConfig
 
 DRAWN_AT_ONCE = 128  # images
 CPU = torch.device("cpu")
@@ -45,6 +45,7 @@ class WarmStartTraining:
     ) -> None:
         """Draws the first chunk. Raises Interrupted after `should_stop()`."""
         self.config = config
+        self.images = config.images or IMAGES
         self.generator = generator
         self.space = space
         self.wanted = wanted
@@ -106,12 +107,12 @@ class WarmStartTraining:
 
     @property
     def _chunks(self) -> int:
-        return math.ceil(self.config.images / self.config.chunk)
+        return math.ceil(self.images / self.config.chunk)
 
     @property
     def _steps_a_chunk(self) -> int:
         config = self.config
-        return max(config.passes * min(config.chunk, config.images) // config.batch, 1)
+        return max(config.passes * min(config.chunk, self.images) // config.batch, 1)
 
     def _next(self) -> Step:
         rng = stream(self.config.seed, "warm start", self.step)
@@ -133,7 +134,7 @@ class WarmStartTraining:
     @torch.no_grad()
     def _drawn(self, chunk: int) -> ImageVectorPairs:
         """Fresh images of one chunk; the last one may be smaller. Raises Interrupted."""
-        left = self.config.images - chunk * self.config.chunk
+        left = self.images - chunk * self.config.chunk
         rng = stream(self.config.seed, "warm start images", chunk)
         latents = sample_latents(self.generator, min(self.config.chunk, left), rng)
         parts = []

@@ -1,15 +1,16 @@
-"""The warm starts of one generator and space: each made once, and kept in the user's cache folder."""
+"""The warm starts of one generator and space: ready ones, or each made once and kept in the user's cache folder."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+
+from torch import Tensor
 
 from ktl.checkpoint import load_checkpoint, save_checkpoint
 from ktl.errors import CheckpointError, Interrupted, UsageError, WireError
@@ -19,7 +20,8 @@ from ktl.models import MODELS
 from ktl.models.edge_model import extractor_weights
 from ktl.settings import as_table
 from ktl.spaces.base import SharedSpace
-from ktl.warm_start.settings import Architecture, WarmStartConfig
+from ktl.warm_start.ready import cache_folder, ready_name, ready_payload
+from ktl.warm_start.settings import IMAGES, Architecture, WarmStartConfig
 from ktl.warm_start.training import WarmStartTraining
 from ktl.wire import MAX_WARM_START_BYTES, WARM_START_FORMAT, decode_warm_start, encode_warm_start, warm_start_bytes
 
@@ -53,7 +55,8 @@ class WarmStarts:
         """`most_bytes`: of the largest that is offered; `folder`: the user's cache folder if none."""
         self.generator = generator
         self.space = space
-        self.config = config
+        self.config = config if config.images else replace(config, images=IMAGES)
+        self.takes_ready = config.images is None
         self.most_bytes = most_bytes
         self._folder = folder
         self._offers: dict[Architecture, Offer] = {}
@@ -66,14 +69,19 @@ class WarmStarts:
     def offer(self, wanted: Architecture) -> Offer:
         """Raises UsageError for a name that is none of ktl's own, images that it cannot take, too large a network."""
         if wanted not in self._offers:
-            self._offers[wanted] = Offer(self._fingerprint(wanted), self._size(wanted))
+            size = self._size(wanted)
+            ready = self._ready(wanted)
+            fingerprint = self._fingerprint(wanted) if ready is None else hashlib.sha256(ready).hexdigest()
+            self._offers[wanted] = Offer(fingerprint, size)
         return self._offers[wanted]
 
     def kept(self, wanted: Architecture) -> bytes | None:
-        """A warm start's payload if it has been made. A damaged file is none."""
+        """A warm start's payload if it is ready or has been made. A damaged file of what was made is none."""
+        if (ready := self._ready(wanted)) is not None:
+            return ready
         try:
             payload = self.file(wanted).read_bytes()
-            decode_warm_start(payload, extractor_weights(wanted.model, wanted.channels, wanted.image_size))
+            decode_warm_start(payload, _like(wanted))
         except (OSError, WireError):
             return None
         return payload
@@ -97,8 +105,17 @@ class WarmStarts:
 
     def file(self, wanted: Architecture) -> Path:
         """Where a warm start is kept."""
-        name = f"{wanted.model}-{wanted.channels}x{wanted.image_size}-{self.offer(wanted).fingerprint[:16]}"
+        name = f"{wanted.model}-{wanted.channels}x{wanted.image_size}-{self._fingerprint(wanted)[:16]}"
         return self.folder / f"{name}.safetensors"
+
+    def _ready(self, wanted: Architecture) -> bytes | None:
+        ready = ready_payload(wanted) if self.takes_ready else None
+        if ready is not None:
+            try:
+                decode_warm_start(ready, _like(wanted))
+            except WireError as error:
+                raise UsageError(f"{ready_name(wanted)} in {self.folder} is no warm start of that network: {error}") from error
+        return ready
 
     def _made(self, wanted: Architecture, on_step: OnStep, should_stop: Callable[[], bool]) -> bytes:
         training = WarmStartTraining(wanted, self.generator, self.space, self.config, should_stop)
@@ -142,7 +159,7 @@ class WarmStarts:
             raise UsageError(
                 f"no warm start of model {wanted.model!r}: choose one of {', '.join(names)}, or let the edge warm up"
             )
-        like = extractor_weights(wanted.model, wanted.channels, wanted.image_size)
+        like = _like(wanted)
         numbers = sum(weight.numel() for weight in like.values())  # a byte each, and more
         if numbers > self.most_bytes or (size := warm_start_bytes(like)) > self.most_bytes:
             raise UsageError(
@@ -152,12 +169,8 @@ class WarmStarts:
         return size
 
 
-def cache_folder() -> Path:
-    """`KTL_WARM_STARTS`, or ktl/warm-starts in the user's cache folder (XDG)."""
-    own = os.environ.get("KTL_WARM_STARTS")
-    return (
-        Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ktl" / "warm-starts"
-    )
+def _like(wanted: Architecture) -> dict[str, Tensor]:
+    return extractor_weights(wanted.model, wanted.channels, wanted.image_size)
 
 
 @contextmanager

@@ -19,7 +19,8 @@ class EncoderTrainingConfig(Settings):
     generated: Annotated[int, Meta(ge=0, le=10**6, description="Generated images beside the unlabelled ones.")] = 20_000
     learning_rate: Annotated[float, Meta(gt=0, le=1, description="AdamW's.")] = 2e-3
     cooldown: Annotated[
-        float, Meta(ge=0, le=1, description="Share of the images, the last ones, over which the learning rate falls to 0.")
+        float,
+        Meta(ge=0, le=1, description="Share of the images, the last ones, over which the learning rate falls to 0."),
     ] = 0.25
     weight_decay: Annotated[float, Meta(ge=0, le=1, description="AdamW's.")] = 0.02
     average_half_life: Annotated[
