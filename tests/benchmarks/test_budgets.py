@@ -58,6 +58,6 @@ def test_the_table_has_gains_and_seconds_against_local_training_of_the_same_seed
     out.write_text("".join(json.dumps(row) + "\n" for row in rows))
     lines = printed("budgets", "table", "--out", out)
     assert lines[2:] == [
-        "| cifar100-20k | 2 | local only | 2 | 8.50 ± 6.35 |  | 0 | 0.00 | 30 | 1.0 | 0 | 901 |",
-        "| cifar100-20k | 2 | encoder, 8 MB | 2 | 11.00 ± 12.71 | +2.50 ± 6.35 | 21,000 | 7.99 | 80 | 2.8 | 5 | 901 |",
+        "| cifar100-20k | 2 | local only | 2 | 8.50 ± 6.36 |  | 0 | 0.00 | 30 | 1.0 | 0 | 901 |",
+        "| cifar100-20k | 2 | encoder, 8 MB | 2 | 11.00 ± 12.71 | +2.50 ± 6.36 | 21,000 | 7.99 | 80 | 2.8 | 5 | 901 |",
     ]
