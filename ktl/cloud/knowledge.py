@@ -111,7 +111,7 @@ class KnowledgeCloud:
 
     @torch.no_grad()
     def _draw(self, latents: Tensor, classes: Tensor) -> ImageVectorPairs:
-        # as kept images are named, and as they travel or nearly: the images must be those of the vectors that arrive
+        # a kept image and a pool's are found by the latent in float16, which is all but what arrives at an edge
         latents = latents.to(torch.float16).float()
         drawn = self.generator.images(latents)
         images = fit_batch(drawn, self.request.image_size, self.request.channels)

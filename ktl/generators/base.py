@@ -147,16 +147,15 @@ def drawn(generator: ImageGenerator, count: int, rng: torch.Generator) -> Iterat
             yield generator.images(latents)
 
 
-def is_metric(generator: ImageGenerator) -> bool:
-    """Whether latents of alike images point to alike directions, as those of a pool do, which an encoder made."""
-    return bool(getattr(generator, "metric", False))
-
-
 def members_of(generator: ImageGenerator) -> Tensor | None:
-    """All latents (n, latent_dim) that have an image, of a generator that only hands out its own; else None."""
+    """All latents (n, latent_dim) that have an image, where a generator only hands out its own, as a pool; else None.
+
+    They are an encoder's embeddings of the images: alike images have latents that point to alike directions.
+    """
     return getattr(generator, "members", None)
 
 
 def stock_of(generator: ImageGenerator) -> int | None:
-    """How many images there are in all, where a generator only hands out its own, as a pool; None of one that draws."""
-    return getattr(generator, "stock", None)
+    """How many images there are in all, where a generator only hands out its own; None of one that draws."""
+    members = members_of(generator)
+    return None if members is None else len(members)

@@ -22,24 +22,26 @@ def benchmark_names(names_in: Names) -> SimpleNamespace:
 def options(**changed: object) -> argparse.Namespace:
     given = {"data": "fashion-mnist", "data_root": Path("data"), "shots": 2, "first_seed": 100, "seeds": 2}
     given |= {"megabytes": [0.5, 8.0], "spaces": ["latent", "encoder?dimension=64"], "generator": "builtin"}
-    return argparse.Namespace(**(given | {"warmup_steps": None} | changed))
+    return argparse.Namespace(**(given | {"warm_up": ["edge", "cloud"]} | changed))
 
 
-def test_each_seed_is_trained_alone_and_with_each_space_and_budget(benchmark_names: SimpleNamespace) -> None:
+def test_each_seed_is_trained_alone_and_by_who_warms_up_space_and_budget(benchmark_names: SimpleNamespace) -> None:
     cells = benchmark_names.cells(options())
-    arms = ["latent, 0.5 MB", "latent, 8 MB", "encoder?dimension=64, 0.5 MB", "encoder?dimension=64, 8 MB"]
+    spaces = ["latent", "encoder?dimension=64"]
+    arms = [f"{space}, {budget} MB" for space in spaces for budget in ("0.5", "8")]
+    arms += [f"{space}, 8 MB, warm start" for space in spaces]  # half a megabyte holds none
     assert [cell.key["arm"] for cell in cells] == 2 * ["local only", *arms]
-    assert [cell.key["seed"] for cell in cells] == 5 * [100] + 5 * [101]
+    assert [cell.key["seed"] for cell in cells] == 7 * [100] + 7 * [101]
     assert cells[0].arguments[0].transfer is None
     (last,) = cells[-1].arguments
-    assert (last.seed, last.cloud.download_budget, chosen(last.cloud.space).settings.dimension) == (101, 8_000_000, 64)
+    assert (last.seed, last.cloud.download_budget, last.warm_start) == (101, 8_000_000, "cloud")
+    assert chosen(last.cloud.space).settings.dimension == 64
 
 
-def test_a_shorter_warm_up_and_a_pool_are_arms_of_their_own(benchmark_names: SimpleNamespace) -> None:
-    changed = {"megabytes": [4.0], "spaces": ["latent"], "warmup_steps": [300], "generator": "pool:a.tar?licence=own"}
+def test_a_pool_is_an_arm_of_its_own(benchmark_names: SimpleNamespace) -> None:
+    changed = {"megabytes": [4.0], "spaces": ["latent"], "warm_up": ["edge"], "generator": "pool:a.tar?licence=own"}
     _, cell = benchmark_names.cells(options(seeds=1, **changed))
-    assert cell.key["arm"] == "pool, latent, 4 MB, 300 warm-up steps"
-    assert chosen(cell.arguments[0].transfer).settings.warmup_steps == 300
+    assert cell.key["arm"] == "pool, latent, 4 MB"
     assert chosen(cell.arguments[0].cloud.generator).name == "pool:a.tar?licence=own"
 
 

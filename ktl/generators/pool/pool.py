@@ -55,16 +55,15 @@ class Embedding(Protocol):
 
 
 class PoolGenerator:
-    """Implements `ktl.generators.base.ImageGenerator`; `stock` images are all that there are.
+    """Implements `ktl.generators.base.ImageGenerator`; `members` are the latents of all images that there are.
 
-    Latents are rounded to float16 as they travel, so that a member's own latent finds it again. Of images with the same
+    Latents are rounded to float16 as a cloud does before it draws, so that a member's own latent finds it again. Of images with the same
     latent the first is kept. Raises UsageError for fewer than two.
     """
 
     Settings = PoolSettings
     family = "pool"
     parameters = 0
-    metric = True
 
     def __init__(
         self, images: Images, embedding: Embedding, *, name: str, licence: str, dimension: int = PoolSettings.dimension
@@ -84,10 +83,9 @@ class PoolGenerator:
         for number, latent in enumerate(latents.numpy()):
             self._number.setdefault(latent.tobytes(), number)
         self._kept = torch.tensor([*self._number.values()])
-        self.stock = len(self._kept)
-        if self.stock < 2:
-            raise UsageError(f"the pool {name} holds {self.stock} image that differs from the others: give at least 2")
         self.members = latents[self._kept].float()
+        if len(self.members) < 2:
+            raise UsageError(f"the pool {name} holds 1 image that differs from the others: give at least 2")
         self._tree = Members(self.members)
         self.noise_dim, self.latent_dim = self._tree.noise_dim, self.members.shape[1]
         self.fingerprint = _digest(images, embedding, self.latent_dim)

@@ -16,7 +16,7 @@ from ktl.data.collection import read_collection
 from ktl.encoders import load_encoder
 from ktl.errors import DataError, KtlError, UsageError
 from ktl.generators import load_generator
-from ktl.generators.base import ImageGenerator, members_of, sample_latents
+from ktl.generators.base import ImageGenerator, members_of, sample_latents, stock_of
 from ktl.generators.cached import CachedGenerator
 from ktl.generators.pool.pool import PoolGenerator
 from ktl.seeds import stream
@@ -99,7 +99,7 @@ def test_its_latents_are_a_metric_and_those_of_a_network_are_not(
 
 def test_images_that_nothing_tells_apart_count_once() -> None:
     pool = of_levels(7, 9, 7, 9, 11)
-    assert pool.stock == 3
+    assert stock_of(pool) == 3
     assert sorted(levels_of(pool.images(sample_latents(pool, 3, stream(0, "test"))))) == [7, 9, 11]
     with pytest.raises(UsageError, match="the pool levels holds 1 image that differs from the others: give at least 2"):
         of_levels(5, 5, 5)
