@@ -57,8 +57,8 @@ class Embedding(Protocol):
 class PoolGenerator:
     """Implements `ktl.generators.base.ImageGenerator`; `members` are the latents of all images that there are.
 
-    Latents are rounded to float16 as a cloud does before it draws, so that a member's own latent finds it again. Of images with the same
-    latent the first is kept. Raises UsageError for fewer than two.
+    Latents are rounded to float16, as a cloud does before it draws, so that a member's own latent finds it again. Of
+    images with the same latent the first is kept. Raises UsageError for fewer than two.
     """
 
     Settings = PoolSettings
