@@ -164,7 +164,7 @@ def test_a_latent_of_16384_numbers_is_projected_and_as_it_is_fills_a_download_wi
     own += ["--space", "latent"]
     ended = ktl("edge", "train", *options, *own, "--out", tmp_path / "run", "--download-budget", 300_000)
     assert ended.returncode == 0, ended.stderr
-    assert 240_000 < json.loads(ended.stdout)["bytes_down"] <= 300_000  # 2 rounds of 4 pairs of 16 kB and 66 kB of scales
+    assert 240_000 < json.loads(ended.stdout)["bytes_down"] <= 300_000  # 2 rounds: 4 pairs of 16 kB, scales
     transfer = json.loads((tmp_path / "run" / "config.json").read_text())["transfer"]
     settings = transfer["settings"]
     assert (transfer["name"], settings["weight"], settings["warmup_steps"]) == ("mse", 100, 10)
