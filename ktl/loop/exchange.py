@@ -15,7 +15,14 @@ from ktl.loop.connection import CloudConnection
 from ktl.loop.settings import CloudConfig
 from ktl.registry import chosen
 from ktl.settings import as_table
-from ktl.wire import SessionReply, SessionRequest, decode_message, decode_warm_start, encode_message
+from ktl.wire import (
+    PAIRS_VERSION,
+    SessionReply,
+    SessionRequest,
+    decode_message,
+    decode_warm_start,
+    encode_message,
+)
 
 REPLY_FILE = "session-reply.json"
 PAIRS_FILE = re.compile(r"round-(\d+)-pairs\.safetensors")
@@ -143,12 +150,13 @@ def session_request(
         num_classes=classes,
         image_size=image_size,
         channels=channels,
-        pairs_per_class=cloud.pairs_per_class or default_pairs_per_class(classes, channels),
+        pairs_per_class=cloud.pairs_per_class or default_pairs_per_class(classes, channels, download_bytes),
         download_bytes=download_bytes,
         alignment=alignment.name,
         image_format=cloud.image_format,
         seed=seed,
         alignment_settings={name: value for name, value in given.items() if value != default[name]},
         memory=cloud.memory,
+        pairs_version=PAIRS_VERSION,
         warm_starts=[*warm_starts],
     )
