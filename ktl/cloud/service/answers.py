@@ -72,7 +72,7 @@ class TokenInfo(BaseModel):
     """Whom the service takes the caller for."""
 
     name: str
-    scope: Literal["edge", "admin"]
+    scope: Literal["edge", "admin", "metrics"]
 
 
 class GeneratorInfo(BaseModel):

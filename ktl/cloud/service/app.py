@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -39,6 +39,7 @@ from ktl.spaces import SPACES, space_of
 PROBLEM = {"description": "Refused.", "content": {MEDIA_TYPE: {"schema": ProblemDetail.model_json_schema()}}}
 log = logging.getLogger("ktl.cloud")
 
+USES_EVERY = 60.0  # seconds
 KINDS = {404: "not-found", 405: "method-not-allowed"}
 
 
@@ -49,7 +50,10 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await anyio.to_thread.run_sync(here.worker.start)
-        yield
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(_write_uses, here)
+            yield
+            beside.cancel_scope.cancel()
         await anyio.to_thread.run_sync(here.worker.stop)
 
     app = FastAPI(
@@ -74,14 +78,32 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     return app
 
 
+async def _write_uses(here: Service) -> None:
+    """Brings the tokens' times of last use into the database, each minute and at the end."""
+    try:
+        while True:
+            await anyio.sleep(USES_EVERY)
+            await _written(here)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _written(here)
+
+
+async def _written(here: Service) -> None:
+    try:
+        await here.in_thread(here.tokens.write_uses)
+    except SQLAlchemyError:  # nothing depends on it
+        log.warning("the tokens' times of last use could not be written")
+
+
 def _service(settings: Settings, database: Database, generator: ImageGenerator) -> Service:
     store = Store(database, max_queued=settings.queue, max_bytes=settings.most_stored)
     events, metrics, tokens = Events(), Metrics(), Tokens(database)
     batching = BatchingGenerator(generator)
     space = space_of(batching, SPACES.parse(settings.space) if settings.space else None)
     worker = Worker(store, batching, events, metrics, space, jobs=settings.jobs, keep_seconds=settings.keep)
-    metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued)
-    metrics.watch("stored_bytes", "Payload bytes of all sessions.", store.stored_bytes)
+    metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued, in_database=True)
+    metrics.watch("stored_bytes", "Payload bytes of all sessions.", store.stored_bytes, in_database=True)
     metrics.watch("generator_batches", "Batches drawn since the start.", lambda: batching.batches)
     return Service(
         settings=settings,

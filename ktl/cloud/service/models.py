@@ -26,6 +26,19 @@ class Token(Base):
     hash: Mapped[bytes]
     created_at: Mapped[float]
     revoked_at: Mapped[float | None]
+    expires_at: Mapped[float | None]
+    used_at: Mapped[float | None]  # to the minute
+
+
+class AuditEntry(Base):
+    """Something that an admin did: `actor` is the token's name, `target` a token, or a session and what of it."""
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float]
+    actor: Mapped[str]
+    action: Mapped[str]
+    target: Mapped[str]
 
 
 class CloudSession(Base):

@@ -52,7 +52,7 @@ class Pooling:
             round_ = rows.get(Round, (session_id, number))
             if round_ is None or round_.state != DONE:
                 raise Refused("round-not-open", f"round {number} has no pairs yet to learn from")
-            claim_edge(rows, session_id, edge, name)
+            claim_edge(rows, session, edge, name)
             known = rows.get(Statistics, (session_id, number, edge))
             if known is not None:
                 if known.payload != payload:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session as Rows
 from ktl.cloud.service.answers import RoundState, SessionState
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.jobs import Jobs
-from ktl.cloud.service.lookup import claim_edge, find_session, may_see, refuse_if_full, stored_bytes
+from ktl.cloud.service.lookup import claim_edge, find_session, may_see, refuse_if_full, refuse_strangers, stored_bytes
 from ktl.cloud.service.models import (
     COLLECTING,
     DONE,
@@ -72,7 +72,7 @@ class Store:
     # sessions
 
     def open_session(self, opening: Opening) -> tuple[str, bytes, bool]:
-        """The session's id, its reply, and whether it is new. Raises Refused (conflict, busy)."""
+        """The session's id, its reply, and whether it is new. Raises Refused (conflict, invalid, busy)."""
         with self.database.write() as rows:
             same_key = select(CloudSession).where(
                 CloudSession.owner == opening.owner, CloudSession.idempotency_key == opening.idempotency_key
@@ -82,6 +82,7 @@ class Store:
                 if known.demand != opening.demand():
                     raise Refused("conflict", "this Idempotency-Key opened another session; send a new one")
                 return known.id, known.reply, False
+            refuse_strangers(rows, opening.members)
             refuse_if_full(rows, self.max_bytes)
             now = time.time()
             session = CloudSession(
@@ -152,7 +153,7 @@ class Store:
         """
         with self.database.write() as rows:
             session = find_session(rows, session_id, sees, lock=True)
-            claim_edge(rows, session_id, edge, name)
+            claim_edge(rows, session, edge, name)
             known = rows.get(Upload, (session_id, number, edge))
             if known is not None:
                 if known.payload != payload:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.served import START_SECONDS, Command
+from support.served import START_SECONDS, Command, first_tokens
 from torch import Tensor
 
 from ktl.cloud.embedded import EmbeddedCloud
@@ -49,8 +49,7 @@ def process(folder: Path, generator: Path, *options: str) -> Iterator[Process]:
             assert command.process.is_alive(), command.output()
             assert time.monotonic() < deadline, command.output()
             time.sleep(0.01)
-        tokens = dict(re.findall(r"^(\w+) token, shown this once: (\S+)", command.output(), re.MULTILINE))
-        yield Process(command, found[1], tokens)
+        yield Process(command, found[1], first_tokens(command.output(), folder))
     finally:
         command.kill()
 

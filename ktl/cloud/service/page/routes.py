@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from ktl.cloud.service.context import Here, RoundNumber, Service, SessionId
 from ktl.cloud.service.page.overview import MINUTES, overview
-from ktl.cloud.service.quotas import read_body
+from ktl.cloud.service.quotas import address, read_body
 from ktl.cloud.service.refusals import Refused
 from ktl.protocol import SESSION_ID
 
@@ -105,9 +105,11 @@ async def login(request: Request, here: Here) -> Response:
     _require_own_form(request)
     fields = parse_qs((await read_body(request, MAX_FORM_BYTES)).decode("ascii", "replace"))
     token = fields.get("token", [""])[0].strip()
+    if here.tokens.remembered(token) is None:
+        here.unknown.take(address(request), cost=0)
     key = await here.in_thread(lambda: here.logins.begin(token))
     if key is None:
-        here.unknown.take(request.client.host if request.client else "")
+        here.unknown.take(address(request))
         return _html("login.html", 401, wrong=True)
     answer = RedirectResponse("/", 303)
     secure = request.url.scheme == "https"
