@@ -68,7 +68,8 @@ def rotate(
     config: Config = None,
 ) -> None:
     """Print a new token of the same name, scope and length of life; the old one ends after the grace."""
-    print(_tokens(database, config).rotate(token_id, _seconds("--grace", grace)))
+    _, secret = _tokens(database, config).rotate(token_id, _seconds("--grace", grace))
+    print(secret)
 
 
 @app.command("list")

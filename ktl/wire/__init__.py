@@ -5,6 +5,7 @@ names what was wrong.
 """
 
 from ktl.protocol import VERSION
+from ktl.wire.frame import encode_frame
 from ktl.wire.opening import (
     MAX_CLASSES,
     MAX_IMAGE_SIZE,
@@ -48,6 +49,7 @@ __all__ = [
     "decode_pooled",
     "decode_prototypes",
     "decode_statistics",
+    "encode_frame",
     "encode_message",
     "encode_pairs",
     "encode_pooled",

@@ -21,6 +21,7 @@ from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
 from ktl.cloud.service.database import THREADS, Database
 from ktl.cloud.service.events import Events
+from ktl.cloud.service.head import HeadAsGet
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.middleware import Middleware
 from ktl.cloud.service.page import routes as page
@@ -28,8 +29,9 @@ from ktl.cloud.service.page.logins import Logins
 from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, busy, problem
-from ktl.cloud.service.routes import operations, pooling, rounds, sessions
+from ktl.cloud.service.routes import administration, operations, pooling, rounds, sessions, steering
 from ktl.cloud.service.settings import Settings
+from ktl.cloud.service.steering import Steering
 from ktl.cloud.service.store import Store
 from ktl.cloud.service.tokens import Tokens
 from ktl.cloud.service.worker import Worker
@@ -66,6 +68,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
         responses={"4XX": PROBLEM, 503: PROBLEM},
     )
     app.state.service = here
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Middleware, metrics=here.metrics, https=settings.tls_cert is not None)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -73,7 +76,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     for away in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(away, _database_away)
     app.add_exception_handler(page.NotLoggedIn, page.to_login)
-    for module in (operations, sessions, rounds, pooling, page):
+    for module in (operations, sessions, steering, rounds, pooling, administration, page):
         app.include_router(module.router)
     return app
 
@@ -109,6 +112,7 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         settings=settings,
         database=database,
         store=store,
+        steering=Steering(database),
         tokens=tokens,
         generator=batching,
         space=space,
@@ -120,6 +124,7 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         logins=Logins(tokens),
         thumbnails=Thumbnails(store),
         database_threads=anyio.CapacityLimiter(THREADS),
+        etf_threads=anyio.CapacityLimiter(1),  # one of 1000 classes takes a core 0.3 s
     )
 
 

@@ -21,6 +21,7 @@ from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit, address
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.settings import Settings
+from ktl.cloud.service.steering import Steering
 from ktl.cloud.service.store import Store
 from ktl.cloud.service.tokens import Caller, Tokens
 from ktl.cloud.service.worker import Worker
@@ -39,6 +40,7 @@ class Service:
     settings: Settings
     database: Database
     store: Store
+    steering: Steering
     tokens: Tokens
     generator: BatchingGenerator
     space: SharedSpace
@@ -50,6 +52,7 @@ class Service:
     logins: Logins
     thumbnails: Thumbnails
     database_threads: anyio.CapacityLimiter
+    etf_threads: anyio.CapacityLimiter
 
     async def in_thread(self, function: Callable[[], Result]) -> Result:
         """Runs what waits for the database or computes, beside the event loop."""

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session as Rows
 
-from ktl.cloud.service.models import CloudSession, Edge, Member, Token
+from ktl.cloud.service.models import FAILED, CloudSession, Edge, Member, Round, Token
 from ktl.cloud.service.refusals import Refused, busy
 
 
@@ -51,6 +51,14 @@ def refuse_strangers(rows: Rows, names: Collection[str]) -> None:
     """Raises Refused (invalid) if a name that is to take part is no token's."""
     if unknown := sorted(set(names) - names_of_tokens(rows, names)):
         raise Refused("invalid", f"member {unknown[0]!r}: there is no token of this name; let an admin create it first")
+
+
+def refuse_after_failure(rows: Rows, session_id: str, number: int) -> None:
+    """Raises Refused (round-failed) if the round or one before it failed: a session ends with its failed round."""
+    ended = (Round.session_id == session_id, Round.state == FAILED, Round.number <= number)
+    failed = rows.scalar(select(Round).where(*ended).limit(1))
+    if failed is not None:
+        raise Refused("round-failed", f"round {failed.number} failed ({failed.error}); open a new session")
 
 
 def stored_bytes(rows: Rows) -> int:

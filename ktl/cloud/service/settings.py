@@ -88,9 +88,7 @@ class Settings(settings.Settings):
     rate: Annotated[float, Meta(gt=0, description="Requests per second and token; twice as many at once.")] = 100.0
     tls_cert: Annotated[Path | None, Meta(description="Certificate chain, PEM.")] = None
     tls_key: Annotated[Path | None, Meta(description="Private key, PEM.")] = None
-    client_ca: Annotated[Path | None, Meta(description="PEM; clients need its certificates.")] = (
-        None
-    )
+    client_ca: Annotated[Path | None, Meta(description="PEM; clients need its certificates.")] = None
     insecure: Annotated[bool, Meta(description="Allow plain HTTP beyond this machine.")] = False
     trusted_proxies: Annotated[
         str, Meta(description="Addresses and networks whose X-Forwarded-For and -Proto are taken, with commas between.")

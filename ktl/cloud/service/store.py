@@ -14,7 +14,15 @@ from sqlalchemy.orm import Session as Rows
 from ktl.cloud.service.answers import RoundState, SessionState
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.jobs import Jobs
-from ktl.cloud.service.lookup import claim_edge, find_session, may_see, refuse_if_full, refuse_strangers, stored_bytes
+from ktl.cloud.service.lookup import (
+    claim_edge,
+    find_session,
+    may_see,
+    refuse_after_failure,
+    refuse_if_full,
+    refuse_strangers,
+    stored_bytes,
+)
 from ktl.cloud.service.models import (
     COLLECTING,
     DONE,
@@ -149,7 +157,7 @@ class Store:
 
         `name` is the caller's, `sees` too unless it is an admin's (None).
 
-        Raises Refused (not-found, forbidden, conflict, round-closed, round-not-open, busy).
+        Raises Refused (not-found, forbidden, conflict, round-closed, round-not-open, round-failed, busy).
         """
         with self.database.write() as rows:
             session = find_session(rows, session_id, sees, lock=True)
@@ -179,7 +187,7 @@ class Store:
             return round_state(rows, session, round_), True
 
     def round(self, session_id: str, number: int, name: str | None = None) -> RoundState:
-        """Where a round is. Raises Refused (not-found) for one that cannot begin yet, too."""
+        """Where a round is. Raises Refused (not-found, round-failed) for one that cannot begin yet, too."""
         with self.database.read() as rows:
             session = find_session(rows, session_id, name)
             round_ = rows.get(Round, (session_id, number))
@@ -246,6 +254,7 @@ def _visible_to(name: str) -> ColumnElement[bool]:
 
 
 def _may_begin(rows: Rows, session_id: str, number: int) -> bool:
+    refuse_after_failure(rows, session_id, number)
     before = rows.get(Round, (session_id, number - 1)) if number > 1 else None
     return number == 1 or (before is not None and before.state == DONE)
 

@@ -11,18 +11,18 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Literal, get_args
+from typing import get_args
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session as Rows
 
+from ktl.cloud.service.answers import Scope
 from ktl.cloud.service.audit import record
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.models import Token
 from ktl.errors import UsageError
 from ktl.protocol import NAME
 
-Scope = Literal["edge", "admin", "metrics"]
 SCOPES = get_args(Scope)
 FORM = re.compile(r"ktl_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 MAX_REMEMBERED = 50_000  # tokens, 100 bytes each
@@ -86,6 +86,12 @@ class Tokens:
         with self.database.read() as rows:
             return list(rows.scalars(select(Token).order_by(Token.created_at, Token.id)))
 
+    def page(self, limit: int, after: str | None) -> list[Token]:
+        """At most `limit` tokens in the order of their ids, those after the id `after`."""
+        query = select(Token).order_by(Token.id).limit(limit)
+        with self.database.read() as rows:
+            return list(rows.scalars(query if after is None else query.where(Token.id > after)))
+
     def revoke(self, token_id: str, by: str | None = None) -> Token:
         """Ends a token. Raises UsageError if there is none of this id."""
         with self.database.write() as rows:
@@ -94,10 +100,10 @@ class Tokens:
             record(rows, by, "token revoked", f"{row.id} ({row.name})")
             return row
 
-    def rotate(self, token_id: str, grace: float, by: str | None = None) -> str:
-        """A new token in place of a live one, of its name, scope and length of life; the old one ends after `grace` s.
+    def rotate(self, token_id: str, grace: float, by: str | None = None) -> tuple[str, str]:
+        """Name and secret of a new token in place of a live one, which ends after `grace` seconds.
 
-        Raises UsageError if there is none of this id, or it has ended.
+        It has the old one's scope and length of life. Raises UsageError if there is none of this id, or it has ended.
         """
         with self.database.write() as rows:
             row, now = _found(rows, token_id), time.time()
@@ -106,7 +112,7 @@ class Tokens:
             life = None if row.expires_at is None else row.expires_at - row.created_at
             row.expires_at = min(now + max(grace, 0.0), row.expires_at or float("inf"))
             record(rows, by, "token rotated", f"{row.id} ({row.name})")
-            return _add(rows, row.name, row.scope, life, by)
+            return row.name, _add(rows, row.name, row.scope, life, by)
 
     def caller(self, token: str) -> Caller | None:
         """Whose token this is; None if it is nobody's, or has ended. The database is asked every time."""

@@ -177,7 +177,7 @@ def _refusal(answer: Answer, access: Access) -> CloudError:
     urn, detail = str(problem.get("type", "")), str(problem.get("detail", ""))
     kind = urn.removeprefix("urn:ktl:error:") if urn.startswith("urn:ktl:error:") else ""
     detail = "".join(character if character.isprintable() else " " for character in detail)[:500]
-    if answer.status in PASSING or kind == "round-not-open":
+    if answer.status in PASSING or kind in ("round-not-open", "damaged"):
         text = detail or f"status {answer.status}"
         return Passing(f"the cloud answered: {text}", _retry_after(answer.headers.get("retry-after", "")))
     if answer.status == 401:

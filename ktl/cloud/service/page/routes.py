@@ -11,10 +11,11 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 
 from ktl.cloud.service.context import Here, RoundNumber, Service, SessionId
 from ktl.cloud.service.page.overview import MINUTES, overview
+from ktl.cloud.service.payloads import stream_events
 from ktl.cloud.service.quotas import address, read_body
 from ktl.cloud.service.refusals import Refused
 from ktl.protocol import SESSION_ID
@@ -70,7 +71,7 @@ async def page(here: Here, key: LoggedIn, session: OneSession = None) -> Respons
 @router.get("/page/events")
 async def events(here: Here, key: LoggedIn, session: OneSession = None) -> Response:
     """The page's live part, again after each change."""
-    return StreamingResponse(_updates(here, key, session), media_type="text/event-stream")
+    return stream_events(_updates(here, key, session))
 
 
 @router.get("/page/pictures/{session}/{round}/{index}")

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from ktl.cloud.service.answers import GeneratorInfo, Limits, ServiceInfo, TokenInfo
 from ktl.cloud.service.context import Bearer, Here, Holder, admitted, holder
 from ktl.cloud.service.database import READY_SECONDS, Database
+from ktl.cloud.service.media import SENDS_JSON
 from ktl.cloud.service.refusals import Refused, busy
 from ktl.protocol import JSON
 from ktl.wire import VERSION
@@ -19,7 +20,7 @@ from ktl.wire import VERSION
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/v1", summary="Who am I, and who are you", response_model=ServiceInfo)
+@router.get("/v1", summary="Who am I, and who are you", response_model=ServiceInfo, dependencies=[SENDS_JSON])
 async def about(here: Here, who: Holder) -> Response:
     """The token's name and scope, the generator, and what this server grants at most."""
     settings = here.settings
