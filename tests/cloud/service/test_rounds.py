@@ -139,6 +139,23 @@ def test_pairs_larger_than_a_piece_come_whole_and_in_parts(cloud: Running) -> No
         assert client.pairs(session, Range=f"bytes={start}-{end - 1}").content == whole[start:end]
 
 
+def test_head_is_get_without_the_body(cloud: Running) -> None:
+    client = cloud.client()
+    session = client.opened()
+    client.put(session, prototypes())
+    whole = client.pairs(session)
+    for url in (session, f"{session}/rounds/1", f"{session}/rounds/1/pairs", f"{session}/etf", "/v1", "/healthz"):
+        head, get = client.http.head(url), client.http.get(url)
+        assert (head.status_code, head.content) == (200, b"")
+        for name in ("content-length", "content-type", "etag", "repr-digest"):
+            assert head.headers.get(name) == get.headers.get(name), (url, name)
+    assert int(client.http.head(f"{session}/rounds/1/pairs").headers["content-length"]) == len(whole.content)
+    assert client.http.head(f"{session}/rounds/7").status_code == 404
+    events = client.http.head(f"{session}/events")  # a stream without end: it is not waited for
+    assert (events.status_code, events.headers["x-accel-buffering"]) == (200, "no")
+    assert client.http.head("/v1/sessions/xyz").status_code == 422
+
+
 def test_a_quorum_of_edges_is_pooled_in_the_order_of_their_names(
     cloud: Running, tiny_generator: StyleGANGenerator
 ) -> None:

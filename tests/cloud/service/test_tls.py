@@ -39,6 +39,16 @@ def certificate(tmp_path: Path) -> Make:
     return make
 
 
+def test_a_certificate_makes_it_https(start: Start, certificate: Make) -> None:
+    cert, key = certificate("cloud")
+    with start(tls_cert=cert, tls_key=key) as cloud:
+        assert cloud.url.startswith("https://")
+        answer = httpx.get(f"{cloud.url}/healthz", verify=ssl.create_default_context(cafile=str(cert)))
+        assert (answer.status_code, answer.headers["strict-transport-security"]) == (200, "max-age=31536000")
+        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+            httpx.get(f"{cloud.url}/healthz")
+
+
 def test_old_versions_and_ciphers_without_forward_secrecy_are_refused(start: Start, certificate: Make) -> None:
     cert, key = certificate("cloud")
     with start(tls_cert=cert, tls_key=key) as cloud:
