@@ -42,6 +42,8 @@ def serve(
     most_stored: Annotated[str | None, setting("most_stored")] = None,
     most_image_size: Annotated[int | None, setting("most_image_size")] = None,
     most_download: Annotated[str | None, setting("most_download")] = None,
+    most_warm_start: Annotated[str | None, setting("most_warm_start")] = None,
+    warm_start_images: Annotated[int | None, setting("warm_start_images")] = None,
     most_quorum: Annotated[int | None, setting("most_quorum")] = None,
     rate: Annotated[float | None, setting("rate")] = None,
     tls_cert: Annotated[Path | None, setting("tls_cert")] = None,

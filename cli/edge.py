@@ -84,6 +84,7 @@ OPTIONS = {
     "steps": Option(
         "training.steps", default=f"{TrainingConfig.epochs} epochs, at least {TrainingConfig.min_steps} steps"
     ),
+    "warm_start": Option("warm_start"),
     "warmup_steps": Option("transfer.warmup_steps", of=TransferSettings, default="by transfer and classes"),
     "weight": Option("transfer.weight", of=TransferSettings, default="by transfer"),
     "seed": Option("seed"),
@@ -174,6 +175,8 @@ def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
     check_choice("recipe", recipe, list(RECIPES))
     if values["cloud.url"] is not None and "cloud.generator" in values:
         raise UsageError("--generator and --cloud exclude each other: a cloud elsewhere has a generator of its own")
+    if local_only and values.get("warm_start") == "cloud":
+        raise UsageError("--warm-start cloud and --local-only exclude each other: a warm start comes from a cloud")
     config = with_values(RunConfig(training=RECIPES[recipe]), values)
     check_device(config.device)
     return replace(config, transfer=None) if local_only else config

@@ -10,11 +10,12 @@ from ktl.edge.record import is_finished, read_record
 from ktl.edge.run import RunResult, read_result, train_edge
 from ktl.edge.settings import RunConfig
 from ktl.edge.task import draw
+from ktl.errors import Interrupted
 from ktl.intervals import newcombe_interval
 from ktl.learning.outlook import stretches
 from ktl.learning.pace import Timekeeper
 from ktl.loop.connection import CloudConnection
-from ktl.loop.rounds import Interrupted, Observer
+from ktl.loop.rounds import Observer
 
 LOCAL = "local-only"  # the folder of the same training without a cloud, in a run's
 

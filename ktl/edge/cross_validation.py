@@ -19,11 +19,10 @@ from ktl.edge.kept_pairs import pair_files, read_pairs
 from ktl.edge.record import read_record
 from ktl.edge.run import load_run
 from ktl.edge.settings import RunConfig
-from ktl.errors import UsageError
+from ktl.errors import Interrupted, UsageError
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.schedule import round_plan
 from ktl.loop.folder import load_config
-from ktl.loop.rounds import Interrupted
 from ktl.pairs import ImageVectorPairs
 from ktl.seeds import stream
 

@@ -36,6 +36,7 @@ MATRIX = {
     ("GET", "/v1/sessions/{session}/rounds/{round}/pairs"): (401, 404, 202, 202, 202, 403),
     ("PUT", "/v1/sessions/{session}/rounds/{round}/statistics/{edge}"): (401, 404, 422, 422, 422, 403),
     ("GET", "/v1/sessions/{session}/rounds/{round}/pooled"): (401, 404, 202, 202, 202, 403),
+    ("GET", "/v1/sessions/{session}/warm-starts/{model}"): (401, 404, 404, 404, 404, 403),
     ("GET", "/v1/sessions/{session}/events"): (401, 404, 200, 200, 200, 403),
     ("POST", "/v1/tokens"): (401, 403, 403, 403, 201, 403),
     ("GET", "/v1/tokens"): (401, 403, 403, 403, 200, 403),
@@ -63,7 +64,7 @@ def test_each_route_answers_those_it_is_for(
     session = clients["opener"].opened(quorum=9, member=["member"])
     clients["opener"].put(session, prototypes(), edge="first")
     target = path.replace("/v1/sessions/{session}", session).replace("{round}", "1").replace("{edge}", who)
-    target = target.replace("{name}", "stranger").replace("{quorum}", "5")
+    target = target.replace("{name}", "stranger").replace("{quorum}", "5").replace("{model}", "cnn4")
     target = target.replace("{token}", cloud.service.tokens.create("spare", "edge")[4:16])
     headers, content = {}, None
     if path == "/v1/tokens" and method == "POST":
