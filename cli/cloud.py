@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,14 @@ from urllib.parse import urlsplit
 
 import typer
 
-from ktl.cloud.service.settings import load_settings
+from ktl.cloud.service.settings import Settings, load_settings
 from ktl.errors import KtlError
 from ktl.files import write_secret
 
 from . import cloud_tokens
 from .cloud_database import Config, DatabaseUrl, needs_extra, opened, setting
 from .connection import CaFile, Insecure, TokenFile, access
-from .console import output
+from .console import errors, exit_code, output
 
 app = typer.Typer(no_args_is_help=True, help="The cloud: serve devices, and look after tokens and data.")
 app.add_typer(cloud_tokens.app, name="token")
@@ -57,9 +58,12 @@ def serve(
 ) -> None:
     """Answer devices over HTTP until Ctrl-C. Without options: on this machine only, with a database file here."""
     flags = {name: value for name, value in locals().items() if name != "config"}
+    _serve(load_settings(flags, config))
+
+
+def _serve(settings: Settings) -> None:
     with needs_extra():
         from ktl.cloud.service.server import serve as run
-    settings = load_settings(flags, config)
     files = {scope: _first_token_file(settings.database, scope) for scope in ("admin", "edge")}
 
     def keep_tokens(tokens: dict[str, str]) -> None:
@@ -72,7 +76,13 @@ def serve(
         output.print(f"listening on {url}\nnext: ktl edge train --cloud {url} --token-file {file}")
         output.file.flush()
 
-    run(settings, keep_tokens, print_url)
+    try:
+        run(settings, keep_tokens, print_url)
+    except KtlError as error:
+        if errors.is_terminal:
+            raise
+        logging.getLogger("ktl.cloud").error("the server cannot run", extra={"reason": str(error)})  # a line as all
+        raise typer.Exit(exit_code(error)) from error
 
 
 def _first_token_file(database: str, scope: str) -> Path:

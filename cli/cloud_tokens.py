@@ -48,16 +48,16 @@ def create(
     given = [*(names or []), *_names_in(names_file)]
     if not given:
         raise UsageError("no name was given: ktl cloud token create NAME")
-    tokens = _tokens(database, config)
     seconds = None if expires is None else _seconds("--expires", expires)
-    if into is not None:
-        into.mkdir(parents=True, exist_ok=True)
-    created = tokens.create_all(given, scope, seconds)
-    for name, secret in created.items():
-        if into is not None:
-            write_secret(into / f"{name}.token", f"{secret}\n")
-        else:
-            print(secret if len(created) == 1 else f"{name} {secret}")
+
+    def keep(made: dict[str, str]) -> None:
+        for name, secret in made.items():
+            if into is not None:
+                write_secret(_new_file(into, name), f"{secret}\n")
+
+    created = _tokens(database, config).create_all(given, scope, seconds, keep=keep)
+    for name, secret in created.items() if into is None else ():
+        print(secret if len(created) == 1 else f"{name} {secret}")
 
 
 @app.command()
@@ -97,6 +97,14 @@ def revoke(token_id: TokenId, database: DatabaseUrl = None, config: Config = Non
     """End a token; a running server refuses it from its next request on."""
     revoked = _tokens(database, config).revoke(token_id)
     output.print(f"revoked: {revoked.id} ({revoked.name}, {revoked.scope})")
+
+
+def _new_file(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.token"
+    if file.exists():
+        raise UsageError(f"{file} is there already, with a token that would be lost: choose another --into")
+    return file
 
 
 def _names_in(file: Path | None) -> list[str]:

@@ -114,7 +114,7 @@ class WarmStarts:
             try:
                 decode_warm_start(ready, _like(wanted))
             except WireError as error:
-                raise UsageError(f"{ready_name(wanted)} in {self.folder} is no warm start of that network: {error}") from error
+                raise UsageError(f"{ready_name(wanted)} in {self.folder} is no such warm start: {error}") from error
         return ready
 
     def _made(self, wanted: Architecture, on_step: OnStep, should_stop: Callable[[], bool]) -> bytes:

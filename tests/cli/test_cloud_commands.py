@@ -93,6 +93,10 @@ def test_many_tokens_come_as_lines_or_files_that_their_owner_alone_reads(
     caller = Tokens(Database(database)).caller(files[2].read_text().strip())
     assert caller is not None
     assert caller.name == "cam-3"
+    tokens = len(listed(ktl, database))
+    again = ktl(*create, "--into", tmp_path / "tokens")
+    assert (again.returncode, "cam-1.token is there already" in again.stderr) == (2, True)
+    assert len(listed(ktl, database)) == tokens
     nobody = ktl("cloud", "token", "create", "--database", database)
     assert (nobody.returncode, "no name was given" in nobody.stderr) == (2, True)
     soon = ktl("cloud", "token", "create", "a", "--expires", "soon", "--database", database)

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from ktl.cloud.service.answers import ProblemDetail
 from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
-from ktl.cloud.service.database import THREADS, Database
+from ktl.cloud.service.database import READY_SECONDS, THREADS, Database
 from ktl.cloud.service.events import Events
 from ktl.cloud.service.head import HeadAsGet
 from ktl.cloud.service.metrics import Metrics
@@ -93,13 +93,13 @@ async def _write_uses(here: Service) -> None:
             await anyio.sleep(USES_EVERY)
             await _written(here)
     finally:
-        with anyio.CancelScope(shield=True):
-            await _written(here)
+        await _written(here)
 
 
 async def _written(here: Service) -> None:
     try:
-        await here.in_thread(here.tokens.write_uses)
+        with anyio.move_on_after(READY_SECONDS, shield=True):  # a server that stops waits no longer
+            await anyio.to_thread.run_sync(here.tokens.write_uses, abandon_on_cancel=True)
     except SQLAlchemyError:  # nothing depends on it
         log.warning("the tokens' times of last use could not be written")
 
@@ -120,7 +120,7 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         settings=settings,
         database=database,
         store=store,
-        steering=Steering(database),
+        steering=Steering(store),
         tokens=tokens,
         generator=batching,
         space=space,

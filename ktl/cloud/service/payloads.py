@@ -84,13 +84,13 @@ def send(
     return StreamingResponse(pieces, status, headers, SAFETENSORS)
 
 
-def send_whole(here: Service, request: Request, payload: bytes) -> Response:
-    """As `send`, of a payload that is in memory."""
+def send_whole(here: Service, request: Request, payload: bytes, digest: bytes) -> Response:
+    """As `send`, of a payload that is in memory; `digest` is its SHA-256."""
 
     def read(start: int, end: int) -> Iterator[bytes]:
         yield payload[start:end]
 
-    return send(here, request, len(payload), hashlib.sha256(payload).digest(), read)
+    return send(here, request, len(payload), digest, read)
 
 
 def stream_events(events: AsyncIterator[str]) -> Response:

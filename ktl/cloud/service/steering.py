@@ -12,19 +12,20 @@ from sqlalchemy.orm import Session as Rows
 
 from ktl.cloud.service.answers import RoundState, SessionState
 from ktl.cloud.service.audit import record
-from ktl.cloud.service.database import Database
 from ktl.cloud.service.lookup import find_session, refuse_strangers
 from ktl.cloud.service.models import COLLECTING, DRAWING, FAILED, QUEUED, CloudSession, Member, Round, Upload
-from ktl.cloud.service.refusals import Refused
+from ktl.cloud.service.refusals import Refused, busy
 from ktl.cloud.service.states import round_state, session_state
+from ktl.cloud.service.store import Store
 from ktl.cloud.service.tokens import Caller
 
 
 class Steering:
     """Each method raises Refused (not-found; forbidden for one who is only a member)."""
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.database = store.database
 
     def add_member(self, session_id: str, name: str, who: Caller) -> None:
         """Lets a token name take part. Raises Refused (invalid) if no token has it."""
@@ -41,7 +42,8 @@ class Steering:
             rows.execute(delete(Member).where(Member.session_id == session_id, Member.name == name))
 
     def set_quorum(self, session_id: str, quorum: int, who: Caller) -> SessionState:
-        """How many edges this round and the next wait for; a round with as many in is queued now."""
+        """How many edges this round and the next wait for; a round with as many in is queued. Raises Refused (busy)."""
+        full = self.store.queued() >= self.store.max_queued
         with self.database.write() as rows:
             session = _own_session(rows, session_id, who, f"quorum set to {quorum}")
             session.quorum = quorum
@@ -49,6 +51,8 @@ class Steering:
             for round_ in rows.scalars(collecting):
                 uploads = select(func.count()).where(Upload.session_id == session_id, Upload.round == round_.number)
                 if (rows.scalar(uploads) or 0) >= quorum:
+                    if full:
+                        raise busy(f"{self.store.max_queued} rounds are waiting to be drawn; try again", retry_after=2)
                     round_.state, round_.queued_at = QUEUED, time.time()
             rows.flush()
             return session_state(rows, session)

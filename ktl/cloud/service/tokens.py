@@ -57,9 +57,14 @@ class Tokens:
         return self.create_all([name], scope, seconds, by)[name]
 
     def create_all(
-        self, names: Sequence[str], scope: str, seconds: float | None = None, by: str | None = None
+        self,
+        names: Sequence[str],
+        scope: str,
+        seconds: float | None = None,
+        by: str | None = None,
+        keep: Callable[[dict[str, str]], None] = lambda made: None,
     ) -> dict[str, str]:
-        """A new token for each name, in one transaction: all of them, or none. Raises UsageError."""
+        """A new token for each name: all of them, or none. They exist once `keep` has them. Raises UsageError."""
         if scope not in SCOPES:
             raise UsageError(f"unknown scope {scope!r}: choose one of {', '.join(SCOPES)}")
         if seconds is not None and not 0 < seconds <= MAX_SECONDS:
@@ -73,13 +78,18 @@ class Tokens:
             if count > 1:
                 raise UsageError(f"the token name {name!r} was given {count} times: give each name once")
         with self.database.write() as rows:
-            return {name: _add(rows, name, scope, seconds, by) for name in names}
+            made = {name: _add(rows, name, scope, seconds, by) for name in names}
+            rows.flush()
+            keep(made)
+            return made
 
     def create_first(self, keep: Callable[[dict[str, str]], None]) -> None:
         """Makes a token of scope admin and one of scope edge if there is none yet. They exist once `keep` has them."""
         with self.database.write() as rows:
             if rows.scalar(select(Token.id).limit(1)) is None:
-                keep({scope: _add(rows, scope, scope, None, None) for scope in ("admin", "edge")})
+                made = {scope: _add(rows, scope, scope, None, None) for scope in ("admin", "edge")}
+                rows.flush()
+                keep(made)
 
     def all(self) -> list[Token]:
         """Every token, oldest first; their secrets are not known."""

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from ktl.cloud.service.database import Database
+from ktl.cloud.service.models import Token
 from ktl.cloud.service.tokens import Tokens
 from ktl.errors import UsageError
 
@@ -26,30 +28,39 @@ def id_of(token: str) -> str:
     return token.split("_")[1]
 
 
+def let_pass(tokens: Tokens, seconds: float) -> None:
+    """As if all tokens had been made so much earlier."""
+    with tokens.database.write() as rows:
+        rows.execute(update(Token).values(created_at=Token.created_at - seconds, expires_at=Token.expires_at - seconds))
+
+
 def test_a_token_ends_when_it_was_told_to(tokens: Tokens) -> None:
-    token = tokens.create("cam-7", "edge", seconds=0.2)
+    token = tokens.create("cam-7", "edge", seconds=3600.0)
     caller = tokens.caller(token)
     assert caller is not None
+    let_pass(tokens, 3000.0)
     assert tokens.live(caller.token)
-    time.sleep(0.25)
+    assert tokens.remembered(token) == caller
+    let_pass(tokens, 600.0)
     assert tokens.caller(token) is None
     assert not tokens.live(caller.token)
     assert tokens.remembered(token) is None
 
 
 def test_a_token_is_exchanged_for_one_that_lives_as_long(tokens: Tokens) -> None:
-    old = tokens.create("cam-7", "metrics", seconds=3600.0)
-    name, new = tokens.rotate(id_of(old), grace=0.2)
+    old = tokens.create("cam-7", "metrics", seconds=86_400.0)
+    let_pass(tokens, 3600.0)
+    name, new = tokens.rotate(id_of(old), grace=600.0)
     caller = tokens.caller(new)
     assert caller is not None
     assert (name, caller.name, caller.scope) == ("cam-7", "cam-7", "metrics")
     assert tokens.caller(old) is not None
-    first, second = tokens.all()
-    assert second.expires_at == pytest.approx(second.created_at + 3600.0, abs=1e-3)
-    time.sleep(0.25)
-    assert tokens.caller(old) is None
-    with pytest.raises(UsageError, match=f"the token '{first.id}' has ended: create a new one named 'cam-7'"):
-        tokens.rotate(first.id, grace=0.0)
+    second = next(row for row in tokens.all() if row.id == caller.token)
+    assert second.expires_at == pytest.approx(second.created_at + 86_400.0, abs=1.0)
+    let_pass(tokens, 600.0)
+    assert [tokens.caller(old), tokens.caller(new)] == [None, caller]
+    with pytest.raises(UsageError, match=f"the token '{id_of(old)}' has ended: create a new one named 'cam-7'"):
+        tokens.rotate(id_of(old), grace=0.0)
 
 
 def test_the_time_of_last_use_is_kept(tokens: Tokens) -> None:
@@ -61,7 +72,7 @@ def test_the_time_of_last_use_is_kept(tokens: Tokens) -> None:
     tokens.write_uses()
     by_name = {row.name: row.used_at for row in tokens.all()}
     assert by_name["unused"] is None
-    assert by_name["used"] == pytest.approx(began, abs=5.0)
+    assert by_name["used"] == pytest.approx(began, abs=60.0)
 
 
 def test_a_server_that_stops_writes_the_last_uses_down(start: Start) -> None:
@@ -70,7 +81,7 @@ def test_a_server_that_stops_writes_the_last_uses_down(start: Start) -> None:
         assert client.http.get("/v1").status_code == 200
         tokens = cloud.service.tokens
     [used] = [row.used_at for row in tokens.all() if row.name == "cam-7"]
-    assert used == pytest.approx(time.time(), abs=30.0)
+    assert used == pytest.approx(time.time(), abs=60.0)
 
 
 def test_many_tokens_are_made_all_or_none(tokens: Tokens) -> None:

@@ -93,4 +93,4 @@ async def get_pooled(
     if found is None:
         state = await here.in_thread(lambda: here.store.pooling.state(session, round_, who.sees))
         return Response(state.model_dump_json(), 202, {"Retry-After": "1"}, JSON)
-    return send_whole(here, request, found.payload)
+    return send_whole(here, request, found.payload, found.digest)

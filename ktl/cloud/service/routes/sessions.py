@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from typing import Annotated
 
@@ -128,13 +129,14 @@ async def get_etf(request: Request, here: Here, who: AnyCaller, session: Session
     require_accept(request, SAFETENSORS)
     opened, replied = await here.in_thread(lambda: here.store.opening(session, who.sees))
     asked, reply = decode_message(opened, SessionRequest), decode_message(replied, SessionReply)
-    payload = await anyio.to_thread.run_sync(_etf, asked.num_classes, reply.etf_seed, limiter=here.etf_threads)
-    return send_whole(here, request, payload)
+    etf = await anyio.to_thread.run_sync(_etf, asked.num_classes, reply.etf_seed, limiter=here.etf_threads)
+    return send_whole(here, request, *etf)
 
 
 @lru_cache(maxsize=4)
-def _etf(classes: int, seed: int) -> bytes:
-    return encode_frame(simplex_etf(classes, classes, stream(seed, "etf")))
+def _etf(classes: int, seed: int) -> tuple[bytes, bytes]:
+    payload = encode_frame(simplex_etf(classes, classes, stream(seed, "etf")))
+    return payload, hashlib.sha256(payload).digest()
 
 
 @router.delete("/{session}", summary="Delete a session with all its data", status_code=204)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -59,4 +60,4 @@ async def get_warm_start(
     if not isinstance(found, bytes):
         state = WarmStartState(model=model, step=found.step, steps=found.steps)
         return Response(state.model_dump_json(), 202, {"Retry-After": "1"}, JSON)
-    return send_whole(here, request, found)
+    return send_whole(here, request, found, hashlib.sha256(found).digest())
