@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,9 @@ from support.served import ServedCloud
 
 from ktl.cloud.service.settings import load_settings
 from ktl.cloud.service.tls import reload_certificate, tls_context
-from ktl.errors import UsageError
+from ktl.edge.network.http import ping
+from ktl.edge.network.transport import Access, Transport
+from ktl.errors import CloudUnreachable, UsageError
 
 from .conftest import Start
 
@@ -69,7 +72,9 @@ def test_old_versions_and_ciphers_without_forward_secrecy_are_refused(start: Sta
                 assert not agreed, version
 
 
-def test_clients_without_the_authoritys_certificate_are_turned_away(start: Start, certificate: Make) -> None:
+def test_clients_without_the_authoritys_certificate_are_turned_away(
+    start: Start, certificate: Make, tmp_path: Path
+) -> None:
     (cert, key), (client_cert, client_key), (other_cert, other_key) = map(certificate, ("cloud", "client", "other"))
     with start(tls_cert=cert, tls_key=key, client_ca=client_cert) as cloud:
         for own, admitted in ((None, False), ((other_cert, other_key), False), ((client_cert, client_key), True)):
@@ -82,6 +87,13 @@ def test_clients_without_the_authoritys_certificate_are_turned_away(start: Start
                 else:
                     with pytest.raises(httpx.TransportError):
                         http.get(f"{cloud.url}/healthz")
+        (both := tmp_path / "both.pem").write_bytes(client_cert.read_bytes() + client_key.read_bytes())
+        access = Access(cloud.url, cloud.service.tokens.create("cam-7", "edge"), ca_file=cert, patience=0.0)
+        assert ping(Transport(replace(access, client_cert=both)))["token"]["name"] == "cam-7"
+        with pytest.raises(CloudUnreachable):
+            ping(Transport(access))
+    with pytest.raises(UsageError, match=r"the client certificate \S+other.pem cannot be used"):
+        Transport(replace(access, client_cert=other_cert))  # without its key
 
 
 def test_a_pair_that_cannot_be_used_is_refused_before_anything_begins(start: Start, certificate: Make) -> None:
