@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 from pydantic import BaseModel, Field
 
+from ktl.cloud.service.models import Scope
 from ktl.protocol import VERSION
 from ktl.wire import SessionReply, SessionRequest
 
@@ -74,9 +75,6 @@ class SessionPage(BaseModel):
 
     sessions: list[SessionState]
     next: str | None
-
-
-Scope = Literal["edge", "admin", "metrics"]  # of a token
 
 
 class TokenInfo(BaseModel):

@@ -16,10 +16,9 @@ from typing import get_args
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session as Rows
 
-from ktl.cloud.service.answers import Scope
 from ktl.cloud.service.audit import record
 from ktl.cloud.service.database import Database
-from ktl.cloud.service.models import Token
+from ktl.cloud.service.models import Scope, Token
 from ktl.errors import UsageError
 from ktl.protocol import NAME
 

@@ -52,6 +52,7 @@ def test_a_certificate_makes_it_https(start: Start, certificate: Make) -> None:
             httpx.get(f"{cloud.url}/healthz")
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
 def test_old_versions_and_ciphers_without_forward_secrecy_are_refused(start: Start, certificate: Make) -> None:
     cert, key = certificate("cloud")
     with start(tls_cert=cert, tls_key=key) as cloud:

@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from ktl.cloud.service.answers import Act, AuditPage, NewTokens, Scope, TokenPage, TokenState
+from ktl.cloud.service.answers import Act, AuditPage, NewTokens, TokenPage, TokenState
 from ktl.cloud.service.audit import entries
 from ktl.cloud.service.context import AdminCaller, Here
 from ktl.cloud.service.media import SENDS_JSON
-from ktl.cloud.service.models import Token
+from ktl.cloud.service.models import Scope, Token
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.states import utc
 from ktl.cloud.service.tokens import MAX_SECONDS
