@@ -113,15 +113,6 @@ def test_what_are_no_prototypes_of_this_session_is_refused_and_not_kept(
     assert client.http.get(f"{session}/rounds/1").json()["edges_in"] == []
 
 
-def test_a_body_that_was_damaged_on_its_way_is_refused(cloud: Running) -> None:
-    client = cloud.client()
-    session = client.opened()
-    digest = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"  # of nothing
-    refused = client.put(session, prototypes(), **{"Content-Digest": digest})
-    assert refused.status_code == 422
-    assert "does not have its Content-Digest" in refused.json()["detail"]
-
-
 @pytest.mark.parametrize("edge", ["-a", "a b", "a" * 65, "%00", "é", "..%2f..%2fetc"])
 def test_an_edge_name_is_never_more_than_a_name(cloud: Running, edge: str) -> None:
     client = cloud.client()

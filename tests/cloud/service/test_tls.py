@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -97,16 +98,19 @@ def test_clients_without_the_authoritys_certificate_are_turned_away(
         Transport(replace(access, client_cert=other_cert))  # without its key
 
 
-def test_a_pair_that_cannot_be_used_is_refused_before_anything_begins(start: Start, certificate: Make) -> None:
+@pytest.mark.parametrize("damage", ["of another key", "no certificate"])
+def test_a_pair_that_cannot_be_used_is_refused_before_anything_begins(
+    certificate: Make, tmp_path: Path, tiny_generator_file: Path, damage: str
+) -> None:
     (cert, _), (_, other_key) = certificate("one"), certificate("two")
-    (broken := cert.with_name("broken.pem")).write_text("no certificate")
-    for cert_file, key_file, reason in (
-        (cert, other_key, "KEY_VALUES_MISMATCH"),
-        (broken, other_key, "cannot be used"),
-    ):
-        with pytest.raises(UsageError, match=reason):
-            start(tls_cert=cert_file, tls_key=key_file).__enter__()
-    assert not [*cert.parent.glob("*.db")]
+    if damage == "no certificate":
+        cert.write_text("none")
+    with pytest.raises(RuntimeError) as ended:
+        ServedCloud(tmp_path, tiny_generator_file, "--tls-cert", cert, "--tls-key", other_key)
+    printed = json.loads(str(ended.value).removeprefix("the server did not start: "))  # one line
+    assert printed["message"] == "the server cannot run"
+    assert printed["reason"].startswith(f"--tls-cert {cert} and --tls-key {other_key} cannot be used together: ")
+    assert not [*tmp_path.glob("*.db")]
 
 
 def test_an_encrypted_key_asks_nobody_for_a_password(certificate: Make) -> None:
