@@ -25,7 +25,7 @@ from ktl.encoders import BUILTIN
 from ktl.objectives import TRANSFERS
 from ktl.registry import Choice, chosen
 from ktl.spaces import SPACES, space_of
-from ktl.warm_start.settings import IMAGES, WarmStartConfig
+from ktl.warm_start.settings import WarmStartConfig
 
 FIRST_SEED = 100  # apart from those that defaults are chosen by
 BUDGET = 1_430_000  # bytes down
@@ -79,7 +79,7 @@ def config_of(arm: str, seed: int, source: str) -> RunConfig:
     )
 
 
-def measure(config: RunConfig, space: Choice, images: int) -> Row:
+def measure(config: RunConfig, space: Choice, images: int | None) -> Row:
     """Trains one edge in this process: accuracy in percent, the edge's and the cloud's seconds, bytes down."""
     cloud = None
     if config.transfer is not None:
@@ -139,7 +139,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("run")
     run_options(runs)
-    runs.add_argument("--images", type=int, default=IMAGES)
+    runs.add_argument("--images", type=int, help="those that are ready, if none")
     runs.add_argument("--seeds", type=int, default=1)
     runs.add_argument("--arms", nargs="*", choices=ARMS, metavar="ARM", help="of ARMS; all if none")
     runs.add_argument("--encoder", default=BUILTIN)

@@ -94,4 +94,4 @@ def read_ended(config: RunConfig, out: Path) -> tuple[RunResult, Comparison | No
 def without_cloud(config: RunConfig) -> RunConfig:
     """The same training on the shots alone, in one round with as many epochs."""
     training = replace(config.training, epochs=config.training.epochs or config.rounds)
-    return replace(config, transfer=None, rounds=1, training=training)
+    return replace(config, transfer=None, rounds=1, training=training, warm_start="edge")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from ktl.data.settings import HowToFit, PartitionConfig, SkipDamaged
-from ktl.learning.settings import EdgeConfig, TrainingConfig, WarmStart, check_device
+from ktl.learning.settings import EdgeConfig, TrainingConfig, check_device
 from ktl.loop.settings import MIN_DOWNLOAD, CloudConfig
 from ktl.methods import METHODS
 from ktl.models import MODELS, model_group
@@ -36,7 +36,10 @@ class FederationConfig(Settings):
     patience: Annotated[int, Meta(ge=1, description="Stop after so many rounds without a better mean.")] | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     transfer: Choice | str = "image-vector"  # of methods whose edges learn from pairs
-    warm_start: WarmStart = "edge"  # likewise, and of models of ktl's own
+    warm_start: Annotated[
+        Literal["edge", "cloud"],
+        Meta(description="Who trains extractors before the shots; the cloud, those of ktl's own architectures."),
+    ] = "edge"  # of methods whose edges learn from pairs
     cloud: CloudConfig = field(default_factory=lambda: CloudConfig(alignment="pooled"))
     download_budget: Annotated[
         int, Meta(ge=MIN_DOWNLOAD, description="Bytes per round and client, in place of the cloud's.")

@@ -12,11 +12,13 @@ from ktl.objectives import TRANSFERS
 from ktl.registry import Choice
 from ktl.settings import Meta, Settings
 
+AUTO = "auto"  # in place of a model's name: whichever suits the images' size
 DEVICES = ("cpu", "cuda", "mps")
 WarmStart = Annotated[
-    Literal["edge", "cloud"],
+    Literal["auto", "edge", "cloud"],
     Meta(
-        description="Who trains the extractor on generated images before the shots; the cloud is told the model's name."
+        description="Who trains the extractor on images of the cloud's before the shots; the cloud is told the model's "
+        "name. auto: the cloud, where a trained one ships with ktl."
     ),
 ]
 
@@ -81,11 +83,12 @@ class EdgeConfig(Settings):
         super().__post_init__()
         if self.transfer is not None:
             object.__setattr__(self, "transfer", TRANSFERS.resolve(self.transfer))
-        MODELS.check(self.model)
+        if self.model != AUTO:
+            MODELS.check(self.model)
         if self.weights is not None:
             torchvision_name(self.model)  # raises for an architecture that they are not for
         check_device(self.device)
-        if self.warm_start == "cloud" and self.model not in MODELS.builtin():
+        if self.warm_start == "cloud" and self.model not in [*MODELS.builtin(), AUTO]:
             raise UsageError(
                 f"model {self.model!r} is this edge's own, and a cloud has warm starts of ktl's "
                 f"({', '.join(MODELS.builtin())}): leave --warm-start out"

@@ -42,7 +42,7 @@ class CloudExchange:
         `like`: a state of that architecture, whose names and shapes it must have. Raises WireError, and whatever the
         connection raises.
         """
-        file = self.folder / f"warm-start-{model}.safetensors"
+        file = warm_start_file(self.folder, model)
         if not file.exists():
             payload = self.connection.warm_start(model)
             if len(payload) != (announced := self.about.warm_start_bytes.get(model, 0)):
@@ -111,6 +111,11 @@ class CloudExchange:
 
     def _file(self, round_index: int, what: str) -> Path:
         return self.folder / f"round-{round_index + 1:03d}-{what}.safetensors"
+
+
+def warm_start_file(folder: Path, model: str) -> Path:
+    """Where an exchange in `folder` keeps the warm start of an architecture."""
+    return folder / f"warm-start-{model}.safetensors"
 
 
 def session_request(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from importlib.resources import files
 from pathlib import Path
 
+from ktl.models.shipped import shipped_extractor, shipped_name
 from ktl.warm_start.settings import Architecture
 
 
 def ready_name(wanted: Architecture) -> str:
     """Of the file with an architecture's warm start."""
-    return f"{wanted.model}-{wanted.channels}x{wanted.image_size}.safetensors"
+    return shipped_name(wanted.model, wanted.channels, wanted.image_size)
 
 
 def ready_payload(wanted: Architecture) -> bytes | None:
@@ -19,8 +19,7 @@ def ready_payload(wanted: Architecture) -> bytes | None:
     own = cache_folder() / ready_name(wanted)
     if own.is_file():
         return own.read_bytes()
-    shipped = files("ktl.warm_start") / "weights" / ready_name(wanted)
-    return shipped.read_bytes() if shipped.is_file() else None
+    return shipped_extractor(wanted.model, wanted.channels, wanted.image_size)
 
 
 def cache_folder() -> Path:

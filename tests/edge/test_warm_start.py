@@ -13,12 +13,16 @@ import torch
 
 from ktl.checkpoint import load_checkpoint, under
 from ktl.cloud.embedded import EmbeddedCloud
+from ktl.data.fewshot import FewShotTask
 from ktl.edge.compare import train_beside_local
+from ktl.edge.cross_validation import cross_validate
 from ktl.edge.run import train_edge
 from ktl.edge.settings import RunConfig
+from ktl.edge.task import settled
 from ktl.errors import Interrupted, KtlError, UsageError, WireError
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.learning.schedule import Span, round_plan
+from ktl.loop.folder import load_config
 from ktl.loop.rounds import Observer
 from ktl.models.edge_model import extractor_weights
 from ktl.objectives import TRANSFERS
@@ -148,9 +152,37 @@ def test_another_payload_than_was_announced_is_refused_and_not_kept(
     ("change", "message"),
     [
         ({"model": "torchvision.models:squeezenet1_1"}, "is this edge's own, and a cloud has warm starts of ktl's"),
-        ({"warm_start": "both"}, "warm_start is 'both': give one of edge, cloud"),
+        ({"warm_start": "both"}, "warm_start is 'both': give one of auto, edge, cloud"),
     ],
 )
 def test_what_cannot_be_is_said(config: RunConfig, change: dict[str, Any], message: str) -> None:
     with pytest.raises(KtlError, match=message):
         replace(config, **change)
+
+
+def test_what_ships_is_taken_unless_an_edge_says_otherwise(
+    config: RunConfig, cloud: EmbeddedCloud, small_task: FewShotTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_ended = replace(config, warm_start="auto")
+    assert settled(open_ended, small_task).warm_start == "edge"  # none ships for images of 16 pixels
+    monkeypatch.setattr("ktl.edge.task.shipped_extractor", lambda model, channels, size: b"")
+    assert settled(open_ended, small_task).warm_start == "cloud"
+    assert settled(replace(open_ended, warm_start="edge"), small_task).warm_start == "edge"
+    assert settled(replace(open_ended, transfer=None), small_task).warm_start == "edge"
+    stopped = Observer(should_stop=lambda: True)
+    with pytest.raises(Interrupted):
+        train_edge(open_ended, tmp_path / "run", cloud, observer=stopped)
+    assert load_config(tmp_path / "run", RunConfig).warm_start == "cloud"
+    monkeypatch.setattr("ktl.edge.task.shipped_extractor", lambda model, channels, size: None)
+    with pytest.raises(Interrupted):  # a run that has begun stays as it was
+        train_edge(open_ended, tmp_path / "run", cloud, resume=True, observer=stopped)
+
+
+def test_folds_begin_with_the_same_extractor(config: RunConfig, cloud: EmbeddedCloud, tmp_path: Path) -> None:
+    quick = replace(config, training=replace(config.training, steps=4))
+    train_beside_local(quick, tmp_path / "run", cloud)
+    untouched = cross_validate(tmp_path / "run", 2)
+    file = tmp_path / "run" / "wire" / KEPT
+    file.write_bytes(encode_warm_start({n: torch.zeros(w.shape) for n, w in extractor_weights("cnn4", 3, 16).items()}))
+    (tmp_path / "run" / "folds.json").unlink()
+    assert cross_validate(tmp_path / "run", 2).right["KTL"] != untouched.right["KTL"]

@@ -1,11 +1,7 @@
-"""What small distillations learn from: an encoder that needs no weights, and some pictures."""
+"""What small distillations learn from: an encoder that needs no weights."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from ktl.encoders.base import Encoder
@@ -18,14 +14,3 @@ class Patches(Encoder):
 
     def features(self, images: Tensor) -> Tensor:
         return images.flatten(1)
-
-
-def photographs_in(folder: Path) -> Path:
-    """Writes twenty of 20 x 24 pixels."""
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for index in range(20):
-        Image.fromarray(random.integers(0, 255, (5, 5, 3), dtype=np.uint8)).resize((20, 24)).save(
-            folder / f"{index:02d}.png"
-        )
-    return folder

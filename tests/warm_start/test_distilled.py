@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.teacher import Patches
 
 from ktl.encoders.training.settings import EncoderTrainingConfig
 from ktl.generators.stylegan import StyleGANGenerator
@@ -13,16 +14,14 @@ from ktl.models.edge_model import extractor_weights
 from ktl.warm_start.distilled import distil_warm_start
 from ktl.warm_start.settings import Architecture
 from ktl.wire import decode_warm_start
-from tests.support.teacher import Patches, photographs_in
 
 CONFIG = EncoderTrainingConfig(images=48, batch=12, generated=20, log_every=2, save_every=2)
 
 
 @pytest.mark.parametrize("wanted", [Architecture("cnn4", 3, 16), Architecture("resnet4", 1, 16)])
 def test_a_stopped_one_goes_on_to_the_same_file(
-    wanted: Architecture, tiny_generator: StyleGANGenerator, tmp_path: Path
+    wanted: Architecture, photographs: Path, tiny_generator: StyleGANGenerator, tmp_path: Path
 ) -> None:
-    photographs = photographs_in(tmp_path / "photographs")
     whole = distil_warm_start(photographs, tmp_path / "whole", Patches(), tiny_generator, wanted, CONFIG)
     assert whole.name == f"{wanted.model}-{wanted.channels}x16.safetensors"
     weights = decode_warm_start(whole.read_bytes(), extractor_weights(wanted.model, wanted.channels, wanted.image_size))

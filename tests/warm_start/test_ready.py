@@ -50,5 +50,5 @@ def test_whoever_names_a_number_of_images_has_one_made(ready_file: Path, tiny_ge
 
 def test_a_file_of_another_network_is_named(ready_file: Path, tiny_generator: StyleGANGenerator) -> None:
     ready_file.write_bytes(encode_warm_start({"weight": torch.ones(2, 2)}))
-    with pytest.raises(UsageError, match=r"cnn4-3x16\.safetensors in .* is no warm start of that network"):
+    with pytest.raises(UsageError, match=r"cnn4-3x16\.safetensors in .* is no such warm start"):
         WarmStarts(tiny_generator, space_of(tiny_generator)).offer(CNN)

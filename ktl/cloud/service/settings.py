@@ -87,10 +87,10 @@ class Settings(settings.Settings):
     most_warm_start: Annotated[
         int, SIZE, Meta(ge=0, description="Bytes of a trained extractor that a session may ask for.")
     ] = 8 * 10**6
-    warm_start_images: (
-        Annotated[int, Meta(ge=2, le=10**8, description="That such an extractor is trained on; none: ready ones.")]
-        | None
-    ) = None
+    warm_start_images: Annotated[
+        Annotated[int, Meta(ge=2, le=10**8)] | None,
+        Meta(description="That such an extractor is trained on; ready ones if none."),
+    ] = None
     most_quorum: Annotated[int, Meta(ge=1, description="Edges of a session.")] = 1000
     rate: Annotated[float, Meta(gt=0, description="Requests per second and token; twice as many at once.")] = 100.0
     tls_cert: Annotated[Path | None, Meta(description="Certificate chain, PEM.")] = None
