@@ -35,7 +35,7 @@ class Process:
     tokens: dict[str, str]
 
     def client(self, token: str) -> Client:
-        return Client(httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=30))
+        return Client(httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=90))
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def test_the_generator_of_a_session_cannot_be_exchanged_under_it(start: Start) -
         session = client.opened()
         token = client.http.headers["authorization"]
     with start(generator="builtin") as cloud:
-        client = Client(httpx.Client(base_url=cloud.url, headers={"Authorization": token}, timeout=30))
+        client = Client(httpx.Client(base_url=cloud.url, headers={"Authorization": token}, timeout=90))
         client.put(session, prototypes())
         failed = client.pairs(session)
         assert failed.status_code == 422
