@@ -173,7 +173,7 @@ async def later(seconds: float, load: Load, token: str, session: str, number: in
     """An upload of a new edge, at its time whatever became of those before."""
     payload = prototypes(number % 50)
     await asyncio.sleep(seconds)
-    await load.upload(token, session, 1, f"edge-{number}", payload)
+    await load.upload(token, session, 1, f"paced-{number}", payload)  # no token is called so
 
 
 async def bounded(part: object) -> None:

@@ -3,94 +3,119 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
-from rich.table import Table
 
-from ktl.cloud.service.settings import Settings, default_text, load_settings
+from ktl.cloud.service.settings import Settings, load_settings
 from ktl.errors import KtlError
-from ktl.settings import help_for
+from ktl.files import write_secret
 
+from . import cloud_tokens
+from .cloud_database import Config, DatabaseUrl, needs_extra, opened, setting
 from .connection import CaFile, Insecure, TokenFile, access
-from .console import output
-
-if TYPE_CHECKING:
-    from ktl.cloud.service.database import Database
-    from ktl.cloud.service.tokens import Tokens
+from .console import errors, exit_code, output
 
 app = typer.Typer(no_args_is_help=True, help="The cloud: serve devices, and look after tokens and data.")
-token = typer.Typer(no_args_is_help=True, help="The bearer tokens of devices and admins.")
-app.add_typer(token, name="token")
+app.add_typer(cloud_tokens.app, name="token")
 
-
-def _setting(name: str, *flags: str) -> Any:
-    """A server's setting as an option: what it is for and its default are those of the service's `Settings`."""
-    return typer.Option(*flags, help=help_for(Settings, name), show_default=default_text(name) or False)
-
-
-Config = Annotated[Path | None, typer.Option(help="A TOML file of settings; flags and KTL_CLOUD_* come first.")]
-DatabaseUrl = Annotated[str | None, _setting("database")]
-Keep = Annotated[str | None, _setting("keep")]
-
-
-@contextmanager
-def _needs_extra() -> Iterator[None]:
-    """Turns a missing package of the extra into a line that says how to install it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("ktl"):
-            raise
-        raise KtlError(f"`ktl cloud` needs {error.name}: pip install 'ktl[cloud]'") from error
+Keep = Annotated[str | None, setting("keep")]
 
 
 @app.command()
 def serve(
-    host: Annotated[str | None, _setting("host")] = None,
-    port: Annotated[int | None, _setting("port")] = None,
+    host: Annotated[str | None, setting("host")] = None,
+    port: Annotated[int | None, setting("port")] = None,
     database: DatabaseUrl = None,
-    generator: Annotated[str | None, _setting("generator")] = None,
-    space: Annotated[str | None, _setting("space")] = None,
-    products: Annotated[str | None, _setting("products")] = None,
-    compile: Annotated[bool | None, _setting("compile", "--compile")] = None,
-    threads: Annotated[int | None, _setting("threads")] = None,
-    jobs: Annotated[int | None, _setting("jobs")] = None,
-    queue: Annotated[int | None, _setting("queue")] = None,
+    generator: Annotated[str | None, setting("generator")] = None,
+    space: Annotated[str | None, setting("space")] = None,
+    products: Annotated[str | None, setting("products")] = None,
+    compile: Annotated[bool | None, setting("compile", "--compile")] = None,
+    threads: Annotated[int | None, setting("threads")] = None,
+    jobs: Annotated[int | None, setting("jobs")] = None,
+    queue: Annotated[int | None, setting("queue")] = None,
     keep: Keep = None,
-    most_stored: Annotated[str | None, _setting("most_stored")] = None,
-    most_image_size: Annotated[int | None, _setting("most_image_size")] = None,
-    most_download: Annotated[str | None, _setting("most_download")] = None,
-    most_warm_start: Annotated[str | None, _setting("most_warm_start")] = None,
-    warm_start_images: Annotated[int | None, _setting("warm_start_images")] = None,
-    most_quorum: Annotated[int | None, _setting("most_quorum")] = None,
-    rate: Annotated[float | None, _setting("rate")] = None,
-    tls_cert: Annotated[Path | None, _setting("tls_cert")] = None,
-    tls_key: Annotated[Path | None, _setting("tls_key")] = None,
-    insecure: Annotated[bool | None, _setting("insecure", "--insecure")] = None,
-    log_level: Annotated[str | None, _setting("log_level")] = None,
-    stop_seconds: Annotated[float | None, _setting("stop_seconds")] = None,
+    most_stored: Annotated[str | None, setting("most_stored")] = None,
+    most_image_size: Annotated[int | None, setting("most_image_size")] = None,
+    most_download: Annotated[str | None, setting("most_download")] = None,
+    most_warm_start: Annotated[str | None, setting("most_warm_start")] = None,
+    warm_start_images: Annotated[int | None, setting("warm_start_images")] = None,
+    most_quorum: Annotated[int | None, setting("most_quorum")] = None,
+    rate: Annotated[float | None, setting("rate")] = None,
+    tls_cert: Annotated[Path | None, setting("tls_cert")] = None,
+    tls_key: Annotated[Path | None, setting("tls_key")] = None,
+    client_ca: Annotated[Path | None, setting("client_ca")] = None,
+    insecure: Annotated[bool | None, setting("insecure", "--insecure")] = None,
+    trusted_proxies: Annotated[str | None, setting("trusted_proxies")] = None,
+    log_level: Annotated[str | None, setting("log_level")] = None,
+    stop_seconds: Annotated[float | None, setting("stop_seconds")] = None,
     config: Config = None,
 ) -> None:
     """Answer devices over HTTP until Ctrl-C. Without options: on this machine only, with a database file here."""
     flags = {name: value for name, value in locals().items() if name != "config"}
-    with _needs_extra():
+    _serve(load_settings(flags, config))
+
+
+def _serve(settings: Settings) -> None:
+    with needs_extra():
         from ktl.cloud.service.server import serve as run
-    run(load_settings(flags, config), _print_tokens, _print_url)
+    files = {scope: _first_token_file(settings.database, scope) for scope in ("admin", "edge")}
+
+    def keep_tokens(tokens: dict[str, str]) -> None:
+        for scope, secret in tokens.items():
+            write_secret(files[scope], f"{secret}\n")
+            output.print(f"first {scope} token: in {files[scope]}")
+
+    def print_url(url: str) -> None:
+        file = files["edge"] if files["edge"].is_file() else "FILE"
+        output.print(f"listening on {url}\nnext: ktl edge train --cloud {url} --token-file {file}")
+        output.file.flush()
+
+    try:
+        run(settings, keep_tokens, print_url)
+    except KtlError as error:
+        if errors.is_terminal:
+            raise
+        logging.getLogger("ktl.cloud").error("the server cannot run", extra={"reason": str(error)})  # a line as all
+        raise typer.Exit(exit_code(error)) from error
 
 
-def _print_tokens(tokens: dict[str, str]) -> None:
-    for scope, secret in tokens.items():
-        output.print(f"{scope} token, shown this once: {secret}")
+def _first_token_file(database: str, scope: str) -> Path:
+    """Beside a file of SQLite, else here. Not printed: what a service prints stays in its machine's journal."""
+    address = urlsplit(database)
+    file = Path(address.path.removeprefix("/"))
+    return (file.parent if address.scheme == "sqlite" else Path()) / f"{file.stem or 'ktl-cloud'}.{scope}.token"
 
 
-def _print_url(url: str) -> None:
-    output.print(f"listening on {url}\nnext: ktl edge train --cloud {url} --token-file FILE")
-    output.file.flush()
+@app.command()
+def health(
+    host: Annotated[str | None, setting("host")] = None,
+    port: Annotated[int | None, setting("port")] = None,
+    config: Config = None,
+) -> None:
+    """Ask the server on this machine that has the same settings whether it is ready: exit code 0 or 1."""
+    import socket
+
+    import httpx
+
+    settings = load_settings({"host": host, "port": port}, config)
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    try:
+        if settings.client_ca is not None:  # it answers only to devices: that it takes a connection must do
+            socket.create_connection((here, settings.port), timeout=5).close()
+            answer = "it takes connections"
+        else:
+            url = f"{replace(settings, host=here).url}/readyz"
+            asked = httpx.get(url, timeout=5, verify=False, trust_env=False)  # its own certificate may name no loopback
+            answer = asked.raise_for_status().json()["status"]
+    except (OSError, httpx.HTTPError, ValueError, KeyError) as error:
+        raise KtlError(f"the server on {here} port {settings.port} is not ready: {error}") from error
+    output.print(answer)
 
 
 @app.command()
@@ -126,72 +151,9 @@ def gc(
     config: Config = None,
 ) -> None:
     """Delete old sessions now; the server does so when it starts and once an hour."""
-    with _needs_extra():
+    with needs_extra():
         from ktl.cloud.service.store import Store
     settings = load_settings({"keep": keep, "database": database}, config)
-    store = Store(_opened(settings), max_queued=settings.queue, max_bytes=settings.most_stored)
+    store = Store(opened(settings), max_queued=settings.queue, max_bytes=settings.most_stored)
     deleted = store.collect_garbage(settings.keep)
     output.print(f"{deleted} sessions deleted; {store.stored_bytes():,} bytes are left")
-
-
-@token.command()
-def create(
-    name: Annotated[str, typer.Argument(help="Whose it is. Sessions belong to names: a new token takes them over.")],
-    scope: Annotated[
-        str, typer.Option(help="edge: its own sessions; admin: all, metrics and the status page.")
-    ] = "edge",
-    database: DatabaseUrl = None,
-    config: Config = None,
-) -> None:
-    """Make a token and print it, this once."""
-    output.print(_tokens(database, config).create(name, scope))
-
-
-@token.command("list")
-def list_tokens(
-    database: DatabaseUrl = None,
-    config: Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
-) -> None:
-    """Print the tokens' ids, names and scopes; their secrets are not known."""
-    from datetime import datetime, timezone
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("id", "name", "scope", "created", "revoked"):
-        table.add_column(heading)
-    for each in _tokens(database, config).all():
-        times = [
-            "" if at is None else datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
-            for at in (each.created_at, each.revoked_at)
-        ]
-        row = [each.id, each.name, each.scope, *times]
-        if as_json:
-            print(json.dumps(dict(zip(("id", "name", "scope", "created", "revoked"), row, strict=True))))
-        table.add_row(*row)
-    if not as_json:
-        output.print(table)
-
-
-@token.command()
-def revoke(
-    token_id: Annotated[str, typer.Argument(help="As `ktl cloud token list` shows it.")],
-    database: DatabaseUrl = None,
-    config: Config = None,
-) -> None:
-    """End a token; a running server refuses it from its next request on."""
-    revoked = _tokens(database, config).revoke(token_id)
-    output.print(f"revoked: {revoked.id} ({revoked.name}, {revoked.scope})")
-
-
-def _tokens(database: str | None, config: Path | None) -> Tokens:
-    with _needs_extra():
-        from ktl.cloud.service.tokens import Tokens
-    return Tokens(_opened(load_settings({"database": database}, config)))
-
-
-def _opened(settings: Settings) -> Database:
-    from ktl.cloud.service.database import Database
-
-    opened = Database(settings.database, new=False)
-    opened.check()
-    return opened

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ktl.edge.network.transport import Access
 
 TOKEN_VARIABLE = "KTL_TOKEN"
+CLIENT_CERT_VARIABLE = "KTL_CLIENT_CERT"  # a PEM file of a certificate and its key
 
 CloudUrl = Annotated[
     str | None, typer.Option("--cloud", help="Address of a cloud elsewhere.", show_default="a cloud in this process")
@@ -35,4 +36,5 @@ def access(url: str, token_file: Path | None, ca_file: Path | None, patience: fl
     token = os.environ.get(TOKEN_VARIABLE, "").strip() if token_file is None else read_token(token_file)
     if not token:
         raise UsageError(f"{url} needs a token: give --token-file FILE or set {TOKEN_VARIABLE}")
-    return Access(url, token, ca_file, patience, insecure)
+    client_cert = os.environ.get(CLIENT_CERT_VARIABLE)
+    return Access(url, token, ca_file, patience, insecure, Path(client_cert) if client_cert else None)

@@ -94,3 +94,10 @@ def stop_on_signal() -> Iterator[Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code that tells a script what kind of failure it was."""
+    if isinstance(error, UsageError):
+        return 2
+    return 130 if type(error).__name__ == "Interrupted" else 1

@@ -13,10 +13,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ktl.errors import KtlError, UsageError
+from ktl.errors import KtlError
 
 from . import bench, catalogue, cloud, edge, encoder, export, federate, generator, partition, report, warm_start
-from .console import errors, remarks
+from .console import errors, exit_code, remarks
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -94,10 +94,3 @@ def main() -> None:
         errors.print("error:", style="red", end=" ")
         errors.print(" ".join(text.splitlines()))
         sys.exit(exit_code(error))
-
-
-def exit_code(error: Exception) -> int:
-    """The exit code that tells a script what kind of failure it was."""
-    if isinstance(error, UsageError):
-        return 2
-    return 130 if type(error).__name__ == "Interrupted" else 1

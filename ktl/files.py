@@ -49,6 +49,17 @@ def replace_atomically(path: Path, write: Callable[[Path], object], *, lasting: 
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}; {fix}") from error
 
 
+def write_secret(path: Path, text: str) -> None:
+    """Writes a file that its owner alone can read, atomically. Raises CheckpointError when it cannot be written."""
+
+    def write(temporary: Path) -> None:
+        temporary.unlink(missing_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+
+    replace_atomically(path, write)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, atomically. Raises CheckpointError when it cannot be written."""
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())

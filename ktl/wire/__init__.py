@@ -5,6 +5,7 @@ names what was wrong.
 """
 
 from ktl.protocol import VERSION
+from ktl.wire.frame import encode_frame
 from ktl.wire.opening import (
     MAX_CLASSES,
     MAX_IMAGE_SIZE,
@@ -66,6 +67,7 @@ __all__ = [
     "decode_prototypes",
     "decode_statistics",
     "decode_warm_start",
+    "encode_frame",
     "encode_message",
     "encode_pairs",
     "encode_pooled",

@@ -71,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = fault.damage(body)
         self._answer(answer.status_code, dict(answer.headers), body, fault.cut_after if fault is not None else None)
 
-    do_GET = do_PUT = do_POST = _serve
+    do_GET = do_PUT = do_POST = do_DELETE = _serve
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes, cut_after: int | None = None) -> None:
         self.send_response(status)

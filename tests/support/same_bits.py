@@ -175,7 +175,9 @@ def edge_served(ktl: Ktl, folder: Path) -> Digests:
             if not line:
                 raise SystemExit(f"the server ended: {printed}")
             printed += line
-        token, address = (re.findall(text, printed)[0] for text in (r"edge token, .*: (\S+)", r"listening on (\S+)"))
+        patterns = (r"edge token.*: (?:in )?(.+)", r"listening on (\S+)")
+        token, address = (re.findall(text, printed)[0] for text in patterns)
+        token = Path(token).read_text().strip() if Path(token).is_file() else token  # 0.1.0 printed it
         ktl("edge", "train", *QUICK, "--cloud", address, "--out", folder / "run", KTL_TOKEN=token)
     finally:
         server.send_signal(signal.SIGTERM)

@@ -93,6 +93,7 @@ class ServedCloud:
         authority: Path | None = None,
     ) -> None:
         self.database = database or f"sqlite:///{folder / 'cloud.db'}"
+        self.folder = folder
         self.log = folder / "cloud.log"
         self.tokens: dict[str, str] = {}
         self.url = ""
@@ -105,15 +106,14 @@ class ServedCloud:
     def start(self) -> None:
         """Returns when it takes requests."""
         arguments = ["cloud", "serve", "--port", self._port, *self._options]
-        self.command = Command(arguments, self.log, self._environment)
+        self.command = Command(arguments, self.log, self._environment, self.folder)
         deadline = time.monotonic() + START_SECONDS
         while (found := re.search(r"listening on (\S+:(\d+))\n", self.command.output())) is None:
             if self.command.process.exitcode is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the server did not start: {self.command.output()[-2000:]}")
             time.sleep(0.01)
         self.url, self._port = found[1], int(found[2])
-        for scope, token in re.findall(r"(\w+) token, shown this once: (\S+)", self.command.output()):
-            self.tokens[scope] = token
+        self.tokens |= first_tokens(self.command.output(), self.folder)
         while True:
             try:
                 if httpx.get(f"{self.url}/readyz", trust_env=False, verify=self._verify).status_code == 200:
@@ -147,6 +147,12 @@ class ServedCloud:
                 continue
             if isinstance(record, dict) and record.get("message") == message:
                 yield record
+
+
+def first_tokens(printed: str, folder: Path) -> dict[str, str]:
+    """By scope, from the files that a server which was started in `folder` says that it wrote."""
+    files = re.findall(r"^first (\w+) token: in (.+)$", printed, re.MULTILINE)
+    return {scope: (folder / file).read_text().strip() for scope, file in files}
 
 
 def _run(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 from pydantic import BaseModel, Field
 
+from ktl.cloud.service.models import Scope
 from ktl.protocol import VERSION
 from ktl.wire import SessionReply, SessionRequest
 
@@ -80,7 +81,47 @@ class TokenInfo(BaseModel):
     """Whom the service takes the caller for."""
 
     name: str
-    scope: Literal["edge", "admin"]
+    scope: Scope
+
+
+class TokenState(TokenInfo):
+    """What is known of a token; its secret is not."""
+
+    id: str
+    created_at: datetime
+    used_at: datetime | None = Field(description="To the minute.")
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class TokenPage(BaseModel):
+    """Tokens in the order of their ids; `next` is the `after` of the next page."""
+
+    tokens: list[TokenState]
+    next: str | None
+
+
+class NewTokens(BaseModel):
+    """Secrets by name, told this once."""
+
+    tokens: dict[str, str]
+
+
+class Act(BaseModel):
+    """Something that an admin did; `actor` is the name of the admin's token."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    target: str
+
+
+class AuditPage(BaseModel):
+    """Acts, newest first; `next` is the `before` of the next page."""
+
+    acts: list[Act]
+    next: int | None
 
 
 class GeneratorInfo(BaseModel):

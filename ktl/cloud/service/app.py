@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -19,8 +19,9 @@ from starlette.responses import Response
 from ktl.cloud.service.answers import ProblemDetail
 from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
-from ktl.cloud.service.database import THREADS, Database
+from ktl.cloud.service.database import READY_SECONDS, THREADS, Database
 from ktl.cloud.service.events import Events
+from ktl.cloud.service.head import HeadAsGet
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.middleware import Middleware
 from ktl.cloud.service.page import routes as page
@@ -28,8 +29,9 @@ from ktl.cloud.service.page.logins import Logins
 from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, busy, problem
-from ktl.cloud.service.routes import operations, pooling, rounds, sessions, warm_starts
+from ktl.cloud.service.routes import administration, operations, pooling, rounds, sessions, steering, warm_starts
 from ktl.cloud.service.settings import Settings
+from ktl.cloud.service.steering import Steering
 from ktl.cloud.service.store import Store
 from ktl.cloud.service.tokens import Tokens
 from ktl.cloud.service.warm_starting import WarmStarting
@@ -42,6 +44,7 @@ from ktl.warm_start.warm_starts import WarmStarts
 PROBLEM = {"description": "Refused.", "content": {MEDIA_TYPE: {"schema": ProblemDetail.model_json_schema()}}}
 log = logging.getLogger("ktl.cloud")
 
+USES_EVERY = 60.0  # seconds
 KINDS = {404: "not-found", 405: "method-not-allowed"}
 
 
@@ -53,7 +56,10 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await anyio.to_thread.run_sync(here.worker.start)
         here.warm_starting.start()
-        yield
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(_write_uses, here)
+            yield
+            beside.cancel_scope.cancel()
         await anyio.to_thread.run_sync(here.warm_starting.stop)
         await anyio.to_thread.run_sync(here.worker.stop)
 
@@ -67,6 +73,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
         responses={"4XX": PROBLEM, 503: PROBLEM},
     )
     app.state.service = here
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Middleware, metrics=here.metrics, https=settings.tls_cert is not None)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -74,9 +81,27 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     for away in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(away, _database_away)
     app.add_exception_handler(page.NotLoggedIn, page.to_login)
-    for module in (operations, sessions, rounds, pooling, warm_starts, page):
+    for module in (operations, sessions, steering, rounds, pooling, warm_starts, administration, page):
         app.include_router(module.router)
     return app
+
+
+async def _write_uses(here: Service) -> None:
+    """Brings the tokens' times of last use into the database, each minute and at the end."""
+    try:
+        while True:
+            await anyio.sleep(USES_EVERY)
+            await _written(here)
+    finally:
+        await _written(here)
+
+
+async def _written(here: Service) -> None:
+    try:
+        with anyio.move_on_after(READY_SECONDS, shield=True):  # a server that stops waits no longer
+            await anyio.to_thread.run_sync(here.tokens.write_uses, abandon_on_cancel=True)
+    except SQLAlchemyError:  # nothing depends on it
+        log.warning("the tokens' times of last use could not be written")
 
 
 def _service(settings: Settings, database: Database, generator: ImageGenerator) -> Service:
@@ -88,13 +113,14 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         batching, space, WarmStartConfig(images=settings.warm_start_images), most_bytes=settings.most_warm_start
     )
     worker = Worker(store, batching, events, metrics, space, offered, jobs=settings.jobs, keep_seconds=settings.keep)
-    metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued)
-    metrics.watch("stored_bytes", "Payload bytes of all sessions.", store.stored_bytes)
+    metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued, in_database=True)
+    metrics.watch("stored_bytes", "Payload bytes of all sessions.", store.stored_bytes, in_database=True)
     metrics.watch("generator_batches", "Batches drawn since the start.", lambda: batching.batches)
     return Service(
         settings=settings,
         database=database,
         store=store,
+        steering=Steering(store),
         tokens=tokens,
         generator=batching,
         space=space,
@@ -107,6 +133,7 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         logins=Logins(tokens),
         thumbnails=Thumbnails(store),
         database_threads=anyio.CapacityLimiter(THREADS),
+        etf_threads=anyio.CapacityLimiter(1),  # one of 1000 classes takes a core 0.3 s
     )
 
 

@@ -18,9 +18,10 @@ from ktl.cloud.service.events import Events
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.page.logins import Logins
 from ktl.cloud.service.page.round_images import Thumbnails
-from ktl.cloud.service.quotas import RateLimit
+from ktl.cloud.service.quotas import RateLimit, address
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.settings import Settings
+from ktl.cloud.service.steering import Steering
 from ktl.cloud.service.store import Store
 from ktl.cloud.service.tokens import Caller, Tokens
 from ktl.cloud.service.warm_starting import WarmStarting
@@ -40,6 +41,7 @@ class Service:
     settings: Settings
     database: Database
     store: Store
+    steering: Steering
     tokens: Tokens
     generator: BatchingGenerator
     space: SharedSpace
@@ -52,6 +54,7 @@ class Service:
     logins: Logins
     thumbnails: Thumbnails
     database_threads: anyio.CapacityLimiter
+    etf_threads: anyio.CapacityLimiter
 
     async def in_thread(self, function: Callable[[], Result]) -> Result:
         """Runs what waits for the database or computes, beside the event loop."""
@@ -73,17 +76,26 @@ def service(request: Request) -> Service:
 _bearer = HTTPBearer(auto_error=False, description="A token of `ktl cloud token create`.")
 
 
-async def caller(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> Caller:
-    """Who sent the request. Raises Refused (unauthorised, rate-limited)."""
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+async def holder(request: Request, credentials: Bearer) -> Caller:
+    """Who sent the request, with a token of any scope. Raises Refused (unauthorised, rate-limited)."""
     here = service(request)
     who = None
     if credentials is not None:
         token = credentials.credentials
+        if here.tokens.remembered(token) is None:
+            here.unknown.take(address(request), cost=0)  # before the database is asked
         who = await here.in_thread(lambda: here.tokens.caller(token))
+    return admitted(request, who)
+
+
+def admitted(request: Request, who: Caller | None) -> Caller:
+    """Counts the request for its token, or for its address. Raises Refused (unauthorised, rate-limited)."""
+    here = service(request)
     if who is None:
-        here.unknown.take(request.client.host if request.client else "")
+        here.unknown.take(address(request))
         raise Refused(
             "unauthorised",
             "a valid token is needed: Authorization: Bearer TOKEN; `ktl cloud token create` makes one",
@@ -94,7 +106,14 @@ async def caller(
     return who
 
 
-async def admin(who: Annotated[Caller, Depends(caller)]) -> Caller:
+async def caller(who: Annotated[Caller, Depends(holder)]) -> Caller:
+    """The caller, if its token is an edge's or an admin's. Raises Refused (forbidden)."""
+    if who.scope == "metrics":
+        raise Refused("forbidden", "a token of scope metrics reads /metrics and nothing else")
+    return who
+
+
+async def admin(who: Annotated[Caller, Depends(holder)]) -> Caller:
     """The caller, if it is an admin. Raises Refused (forbidden)."""
     if who.scope != "admin":
         raise Refused("forbidden", "this route needs a token of scope admin")
@@ -102,6 +121,7 @@ async def admin(who: Annotated[Caller, Depends(caller)]) -> Caller:
 
 
 Here = Annotated[Service, Depends(service)]
+Holder = Annotated[Caller, Depends(holder)]
 AnyCaller = Annotated[Caller, Depends(caller)]
 AdminCaller = Annotated[Caller, Depends(admin)]
 SessionId = Annotated[str, Path(alias="session", pattern=f"^{SESSION_ID}$", examples=["0f" * 16])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from datetime import datetime, timezone
 
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -31,5 +32,13 @@ def log_to_stderr(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    threading.excepthook = _log_fault
     logging.getLogger("uvicorn.access").disabled = True  # the service has its own, with request ids
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def _log_fault(fault: threading.ExceptHookArgs) -> None:
+    name = fault.thread.name if fault.thread else ""
+    exception = fault.exc_value or fault.exc_type()
+    logging.getLogger("ktl.cloud").critical("the thread %s ended", name, exc_info=exception)

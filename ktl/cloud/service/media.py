@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastapi import Depends
 from starlette.requests import Request
 
 from ktl.cloud.service.refusals import Refused
@@ -22,7 +23,28 @@ def require_content(request: Request, wanted: str) -> None:
 
 
 def require_accept(request: Request, sent: str) -> None:
-    """Raises Refused (not-acceptable) if the client accepts nothing that a route sends."""
-    accepted = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "*/*").split(",")]
-    if not {sent, "*/*", f"{sent.partition('/')[0]}/*"} & set(accepted):
-        raise Refused("not-acceptable", f"this route sends {sent}", supported=[sent])
+    """Raises Refused (not-acceptable) if the Accept field excludes what a route sends; the closest range decides."""
+    weights: dict[str, float] = {}
+    for part in ",".join(request.headers.getlist("accept")).split(","):
+        kind, *parameters = (word.strip().lower() for word in part.split(";"))
+        weights[kind] = min((_weight(each) for each in parameters), default=1.0)
+    asks = any(weights)  # there is such a field, and it is not empty
+    ranges = (sent, f"{sent.partition('/')[0]}/*", "*/*")
+    if not asks or next((weights[kind] for kind in ranges if kind in weights), 0.0) > 0:
+        return
+    raise Refused("not-acceptable", f"this route sends {sent}", supported=[sent])
+
+
+def _weight(parameter: str) -> float:
+    name, _, value = parameter.partition("=")
+    try:
+        return float(value) if name.strip() == "q" else 1.0
+    except ValueError:
+        return 1.0
+
+
+def _sends_json(request: Request) -> None:
+    require_accept(request, JSON)
+
+
+SENDS_JSON = Depends(_sends_json)  # of a route

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 
 from ktl.cloud.service.answers import Seconds
 
@@ -19,6 +28,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.in_database = CollectorRegistry()  # what only the database knows
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
         counter = partial(Counter, namespace=NAMESPACE, registry=self.registry)
         histogram = partial(Histogram, namespace=NAMESPACE, registry=self.registry)
         self.requests = counter("requests", "Requests by route and status.", ["route", "method", "status"])
@@ -31,6 +43,7 @@ class Metrics:
         self.alignment = histogram("alignment_seconds", "Alignment of a round.", buckets=SLOW)
         self.generation = histogram("generation_seconds", "Generation of a round.", buckets=SLOW)
         self.errors = counter("errors", "Refused or failed requests by kind.", ["kind"])
+        self.database_up = Gauge("database_up", "1 if it answers.", namespace=NAMESPACE, registry=self.registry)
 
     def round_done(self, seconds: Seconds, pairs: int, size: int) -> None:
         """A round was drawn: how long it took, and how much came of it."""
@@ -39,10 +52,12 @@ class Metrics:
         self.alignment.observe(seconds.alignment)
         self.generation.observe(seconds.generation)
 
-    def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
+    def watch(self, name: str, what: str, read: Callable[[], float], *, in_database: bool = False) -> None:
         """A value that is read when Prometheus asks."""
-        Gauge(name, what, namespace=NAMESPACE, registry=self.registry).set_function(read)
+        registry = self.in_database if in_database else self.registry
+        Gauge(name, what, namespace=NAMESPACE, registry=registry).set_function(read)
 
-    def text(self) -> bytes:
-        """The exposition format."""
-        return generate_latest(self.registry)
+    def text(self, *, database_up: bool) -> bytes:
+        """The exposition format; without what is read from the database where that does not answer."""
+        self.database_up.set(database_up)
+        return generate_latest(self.registry) + (generate_latest(self.in_database) if database_up else b"")

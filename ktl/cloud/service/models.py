@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from sqlalchemy import BigInteger, Double, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 
 PIECE_BYTES = 2**18
+Scope = Literal["edge", "admin", "metrics"]  # of a token
 COLLECTING, QUEUED, DRAWING, DONE, FAILED = STATES = ("collecting", "queued", "drawing", "done", "failed")
 
 
@@ -26,6 +29,19 @@ class Token(Base):
     hash: Mapped[bytes]
     created_at: Mapped[float]
     revoked_at: Mapped[float | None]
+    expires_at: Mapped[float | None]
+    used_at: Mapped[float | None]  # to the minute
+
+
+class AuditEntry(Base):
+    """Something that an admin did: `actor` is the token's name, `target` a token, or a session and what of it."""
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float]
+    actor: Mapped[str]
+    action: Mapped[str]
+    target: Mapped[str]
 
 
 class CloudSession(Base):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar
 
 from fastapi import Request
@@ -15,20 +15,29 @@ from starlette.responses import Response, StreamingResponse
 from ktl.cloud.service.context import Service, seconds_to_wait
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.tokens import Caller
-from ktl.protocol import SAFETENSORS, digest_field
+from ktl.protocol import SAFETENSORS, digest_field, read_digests
 
 Seen = TypeVar("Seen")
 
 MAX_WAIT = 60.0  # seconds
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+HASHES = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}  # of other algorithms nothing is checked
 BINARY = {"schema": {"type": "string", "format": "binary"}}  # in the OpenAPI document
 
 
 def check_digest(request: Request, payload: bytes) -> None:
-    """Raises Refused (invalid) for a body that does not have its Content-Digest."""
-    told = request.headers.get("content-digest")
-    if told is not None and told != digest_field(hashlib.sha256(payload).digest()):
-        raise Refused("invalid", "the body does not have its Content-Digest: it was damaged on its way; send it again")
+    """Raises Refused: damaged for a body that has other digests than its fields tell, invalid for a field that is none.
+
+    A body of an upload is all of what it represents, so Content-Digest and Repr-Digest tell the same.
+    """
+    for name in ("Content-Digest", "Repr-Digest"):
+        try:
+            told = read_digests(", ".join(request.headers.getlist(name)))
+        except ValueError as error:
+            raise Refused("invalid", f"{name}: {error}") from error
+        for algorithm in HASHES.keys() & told.keys():
+            if told[algorithm] != HASHES[algorithm](payload).digest():
+                raise Refused("damaged", f"the body does not have the {algorithm} of its {name}: send it again")
 
 
 async def awaited(
@@ -73,6 +82,20 @@ def send(
     headers["Content-Length"] = str(end - start)
     pieces = iterate_in_threadpool(_counted(here, read(start, end)))
     return StreamingResponse(pieces, status, headers, SAFETENSORS)
+
+
+def send_whole(here: Service, request: Request, payload: bytes, digest: bytes) -> Response:
+    """As `send`, of a payload that is in memory; `digest` is its SHA-256."""
+
+    def read(start: int, end: int) -> Iterator[bytes]:
+        yield payload[start:end]
+
+    return send(here, request, len(payload), digest, read)
+
+
+def stream_events(events: AsyncIterator[str]) -> Response:
+    """Server-sent events, which a proxy in front passes on at once."""
+    return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 def _range(header: str | None, size: int) -> tuple[int, int, int]:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session as Rows
 from ktl.cloud.pooling import pool_payloads
 from ktl.cloud.service.answers import PoolingState
 from ktl.cloud.service.database import Database
-from ktl.cloud.service.lookup import claim_edge, find_session, refuse_if_full
+from ktl.cloud.service.lookup import claim_edge, find_session, refuse_after_failure, refuse_if_full
 from ktl.cloud.service.models import DONE, CloudSession, Pooled, Round, Statistics, Upload
 from ktl.cloud.service.refusals import Refused
 from ktl.wire import SessionReply, SessionRequest, decode_message
@@ -45,14 +45,15 @@ class Pooling:
     ) -> tuple[PoolingState, bool]:
         """Takes an edge's statistics in. True if they are new. `name` is the caller's, `sees` None for an admin.
 
-        Raises Refused (not-found, forbidden, conflict, round-closed, round-not-open, busy).
+        Raises Refused (not-found, forbidden, conflict, round-closed, round-not-open, round-failed, busy).
         """
         with self.database.write() as rows:
             session = find_session(rows, session_id, sees, lock=True)
             round_ = rows.get(Round, (session_id, number))
             if round_ is None or round_.state != DONE:
+                refuse_after_failure(rows, session_id, number)
                 raise Refused("round-not-open", f"round {number} has no pairs yet to learn from")
-            claim_edge(rows, session_id, edge, name)
+            claim_edge(rows, session, edge, name)
             known = rows.get(Statistics, (session_id, number, edge))
             if known is not None:
                 if known.payload != payload:
@@ -71,7 +72,7 @@ class Pooling:
             return _state(rows, round_), True
 
     def state(self, session_id: str, number: int, name: str | None = None) -> PoolingState:
-        """Whose statistics of a round are in. Raises Refused (not-found) for a round that has not begun, too."""
+        """Whose statistics of a round are in. Raises Refused (not-found, also before the round began; round-failed)."""
         with self.database.read() as rows:
             find_session(rows, session_id, name)
             return _state(rows, _round(rows, session_id, number))
@@ -79,7 +80,7 @@ class Pooling:
     def sum(self, session_id: str, number: int, name: str | None = None) -> Sum | None:
         """The statistics of all edges as of a round, each edge's latest ones; None until the round's are in.
 
-        Raises Refused (not-found).
+        Raises Refused (not-found, round-failed).
         """
         with self.database.read() as rows:
             find_session(rows, session_id, name)
@@ -127,6 +128,7 @@ class Pooling:
 
 
 def _round(rows: Rows, session_id: str, number: int) -> Round:
+    refuse_after_failure(rows, session_id, number)
     round_ = rows.get(Round, (session_id, number))
     if round_ is None:
         raise Refused("not-found", f"round {number} has not begun")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from threading import Lock
 
 import anyio
@@ -25,13 +26,13 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is left, and when that was
         self._lock = Lock()
 
-    def take(self, caller: str) -> None:
-        """Counts a request. Raises Refused (rate-limited) when there were too many."""
+    def take(self, caller: str, cost: float = 1.0) -> None:
+        """Counts a request; with `cost` 0 only looks. Raises Refused (rate-limited) when there were too many."""
         now = time.monotonic()
         with self._lock:
             left, then = self._buckets.pop(caller, (self.burst, now))
             left = min(self.burst, left + (now - then) * self.rate)
-            self._buckets[caller] = (left - 1 if left >= 1 else left, now)
+            self._buckets[caller] = (left - cost if left >= 1 else left, now)
             if len(self._buckets) > MAX_CALLERS:
                 self._buckets.popitem(last=False)
         if left < 1:
@@ -61,3 +62,18 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     except ClientDisconnect as error:
         raise Refused("timeout", "the connection broke before the body had arrived; send it again") from error
     return bytes(body)
+
+
+def address(request: Request) -> str:
+    """Whom requests without a valid token are counted for: an IPv4 address, or the /64 network of an IPv6 one.
+
+    Whoever has one address of such a network usually has all of them.
+    """
+    host = request.client.host if request.client else ""
+    try:
+        parsed = ip_address(host)
+    except ValueError:
+        return host[:64]
+    if isinstance(parsed, IPv4Address):
+        return host
+    return str(parsed.ipv4_mapped or IPv6Network((int(parsed), 64), strict=False))

@@ -12,6 +12,7 @@ from ktl.errors import KtlError
 MEDIA_TYPE = "application/problem+json"
 STATUS = {
     "invalid": 422,
+    "damaged": 400,
     "unauthorised": 401,
     "forbidden": 403,
     "not-found": 404,

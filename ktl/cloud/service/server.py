@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from ktl.cloud.service.database import Database
 from ktl.cloud.service.events import Event
 from ktl.cloud.service.logs import log_to_stderr
 from ktl.cloud.service.settings import Settings
+from ktl.cloud.service.tls import reload_certificate, tls_context
 from ktl.cloud.service.tokens import Tokens
 from ktl.cloud.service.tracing import export_spans
 from ktl.errors import KtlError
@@ -29,8 +31,12 @@ OnFirstTokens = Callable[[dict[str, str]], None]  # tokens by scope
 class Server(uvicorn.Server):
     """Uvicorn on a socket that listens already."""
 
-    def __init__(self, config: uvicorn.Config, listening: socket.socket, url: str) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listening: socket.socket, url: str, tls: ssl.SSLContext | None = None
+    ) -> None:
         super().__init__(config)
+        config.load()
+        config.ssl = tls
         self.listening = listening
         self.url = url
 
@@ -53,7 +59,10 @@ def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable
         signal.SIGTERM,
     ):  # uvicorn stops at them, then raises them again: a stop is no failure
         signal.signal(number, lambda number, frame: None)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with server_on(settings, on_first_tokens) as server:
+        if (context := server.config.ssl) is not None:
+            signal.signal(signal.SIGHUP, lambda number, frame: reload_certificate(context, settings))
         on_ready(server.url)
         server.run_until_stopped()
 
@@ -64,6 +73,7 @@ def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Se
 
     `on_first_tokens` gets a first token of each scope if the database had none. Raises KtlError.
     """
+    context = tls_context(settings)
     database = Database(settings.database)
     with database.one_server():
         database.upgrade()
@@ -73,9 +83,7 @@ def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Se
         )
         app = create_app(settings, database, generator)
         listening = _listen(settings)
-        tokens = Tokens(database)
-        if not tokens.all():
-            on_first_tokens({scope: tokens.create(scope, scope) for scope in ("admin", "edge")})
+        Tokens(database).create_first(on_first_tokens)
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -83,13 +91,12 @@ def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Se
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=max(round(settings.stop_seconds), 1),
-            ssl_certfile=settings.tls_cert,
-            ssl_keyfile=settings.tls_key,
+            forwarded_allow_ips=settings.trusted_proxies,
             h11_max_incomplete_event_size=32 * 2**10,  # of request headers
         )
         url = replace(settings, port=listening.getsockname()[1]).url
         with listening:
-            yield Server(config, listening, url)
+            yield Server(config, listening, url, context)
         database.engine.dispose()
 
 

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -21,6 +22,7 @@ from ktl.protocol import is_loopback
 from ktl.settings import expected
 
 PREFIX = "KTL_CLOUD_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"  # names the file
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,11 @@ class Settings(settings.Settings):
     rate: Annotated[float, Meta(gt=0, description="Requests per second and token; twice as many at once.")] = 100.0
     tls_cert: Annotated[Path | None, Meta(description="Certificate chain, PEM.")] = None
     tls_key: Annotated[Path | None, Meta(description="Private key, PEM.")] = None
+    client_ca: Annotated[Path | None, Meta(description="PEM; clients need its certificates.")] = None
     insecure: Annotated[bool, Meta(description="Allow plain HTTP beyond this machine.")] = False
+    trusted_proxies: Annotated[
+        str, Meta(description="Addresses and networks whose X-Forwarded-For and -Proto are taken, with commas between.")
+    ] = "127.0.0.1,::1"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="debug | info | warning | error")
     ] = "info"
@@ -103,9 +109,14 @@ class Settings(settings.Settings):
         super().__post_init__()
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("--tls-cert and --tls-key go together: give both")
-        for flag, file in (("--tls-cert", self.tls_cert), ("--tls-key", self.tls_key)):
+        if self.client_ca is not None and self.tls_cert is None:
+            raise UsageError("--client-ca needs TLS: give --tls-cert and --tls-key, too")
+        files = {"--tls-cert": self.tls_cert, "--tls-key": self.tls_key, "--client-ca": self.client_ca}
+        for flag, file in files.items():
             if file is not None and not file.is_file():
                 raise UsageError(f"{flag} {file}: there is no such file")
+        for proxy in self.trusted_proxies.split(",") if self.trusted_proxies else []:
+            _check_network(proxy.strip())
         if self.tls_cert is None and not self.insecure and not is_loopback(self.host):
             raise UsageError(
                 f"--host {self.host} without TLS would send tokens in the clear: give --tls-cert and --tls-key, or "
@@ -134,7 +145,9 @@ def default_text(name: str) -> str:
 def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
     """Settings from given flags (None: not given), the environment and a TOML file. Raises UsageError."""
     variables = {
-        name.removeprefix(PREFIX).lower(): value for name, value in os.environ.items() if name.startswith(PREFIX)
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(PREFIX) and name != CONFIG_VARIABLE
     }
     given = {name: value for name, value in flags.items() if value is not None}
     values = _table(file) | variables | given
@@ -164,6 +177,13 @@ def _read(name: str, value: Any) -> Any:
     except (msgspec.ValidationError, ValueError) as error:
         words = units.example if units else expected(HINTS[name])
         raise UsageError(f"the setting {name} is {value!r}: expected {words}") from error
+
+
+def _check_network(text: str) -> None:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise UsageError(f"--trusted-proxies: {text!r} is no address and no network like 10.0.0.0/8") from error
 
 
 def _units(name: str) -> Units | None:

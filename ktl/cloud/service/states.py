@@ -32,7 +32,7 @@ def round_state(rows: Rows, session: CloudSession, round_: Round) -> RoundState:
         edges_missing=0 if closed else max(session.quorum - len(edges_in), 0),
         edges_late=sorted(set(expected) - set(edges_in)),
         quorum=session.quorum,
-        closes_at=None if round_.closes_at is None else _utc(round_.closes_at),
+        closes_at=None if round_.closes_at is None else utc(round_.closes_at),
         pairs=round_.pairs,
         bytes=round_.size,
         error=round_.error,
@@ -51,13 +51,14 @@ def session_state(rows: Rows, session: CloudSession) -> SessionState:
         members=sorted(members),
         quorum=session.quorum,
         deadline=session.deadline,
-        opened_at=_utc(session.opened_at),
-        active_at=_utc(session.active_at),
+        opened_at=utc(session.opened_at),
+        active_at=utc(session.active_at),
         request=json.loads(session.request),
         reply=json.loads(session.reply),
         round=None if round_ is None else round_state(rows, session, round_),
     )
 
 
-def _utc(seconds: float) -> datetime:
+def utc(seconds: float) -> datetime:
+    """A time in seconds since 1970."""
     return datetime.fromtimestamp(seconds, timezone.utc)

@@ -14,7 +14,15 @@ from sqlalchemy.orm import Session as Rows
 from ktl.cloud.service.answers import RoundState, SessionState
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.jobs import Jobs
-from ktl.cloud.service.lookup import claim_edge, find_session, may_see, refuse_if_full, stored_bytes
+from ktl.cloud.service.lookup import (
+    claim_edge,
+    find_session,
+    may_see,
+    refuse_after_failure,
+    refuse_if_full,
+    refuse_strangers,
+    stored_bytes,
+)
 from ktl.cloud.service.models import (
     COLLECTING,
     DONE,
@@ -72,7 +80,7 @@ class Store:
     # sessions
 
     def open_session(self, opening: Opening) -> tuple[str, bytes, bool]:
-        """The session's id, its reply, and whether it is new. Raises Refused (conflict, busy)."""
+        """The session's id, its reply, and whether it is new. Raises Refused (conflict, invalid, busy)."""
         with self.database.write() as rows:
             same_key = select(CloudSession).where(
                 CloudSession.owner == opening.owner, CloudSession.idempotency_key == opening.idempotency_key
@@ -82,6 +90,7 @@ class Store:
                 if known.demand != opening.demand():
                     raise Refused("conflict", "this Idempotency-Key opened another session; send a new one")
                 return known.id, known.reply, False
+            refuse_strangers(rows, opening.members)
             refuse_if_full(rows, self.max_bytes)
             now = time.time()
             session = CloudSession(
@@ -148,11 +157,11 @@ class Store:
 
         `name` is the caller's, `sees` too unless it is an admin's (None).
 
-        Raises Refused (not-found, forbidden, conflict, round-closed, round-not-open, busy).
+        Raises Refused (not-found, forbidden, conflict, round-closed, round-not-open, round-failed, busy).
         """
         with self.database.write() as rows:
             session = find_session(rows, session_id, sees, lock=True)
-            claim_edge(rows, session_id, edge, name)
+            claim_edge(rows, session, edge, name)
             known = rows.get(Upload, (session_id, number, edge))
             if known is not None:
                 if known.payload != payload:
@@ -178,7 +187,7 @@ class Store:
             return round_state(rows, session, round_), True
 
     def round(self, session_id: str, number: int, name: str | None = None) -> RoundState:
-        """Where a round is. Raises Refused (not-found) for one that cannot begin yet, too."""
+        """Where a round is. Raises Refused (not-found, round-failed) for one that cannot begin yet, too."""
         with self.database.read() as rows:
             session = find_session(rows, session_id, name)
             round_ = rows.get(Round, (session_id, number))
@@ -245,6 +254,7 @@ def _visible_to(name: str) -> ColumnElement[bool]:
 
 
 def _may_begin(rows: Rows, session_id: str, number: int) -> bool:
+    refuse_after_failure(rows, session_id, number)
     before = rows.get(Round, (session_id, number - 1)) if number > 1 else None
     return number == 1 or (before is not None and before.state == DONE)
 

@@ -29,13 +29,17 @@ MAX_ANSWER_BYTES = 1 << 20  # of a JSON answer
 
 @dataclass(frozen=True)
 class Access:
-    """Where a cloud is, and what opens it. `patience`: seconds of tries without any progress before giving up."""
+    """Where a cloud is, and what opens it. `patience`: seconds of tries without any progress before giving up.
+
+    `client_cert`: a PEM file of a certificate and its key, for a cloud that asks its clients for one.
+    """
 
     url: str
     token: str
     ca_file: Path | None = None
     patience: float = 120.0
     insecure: bool = False  # allow plain HTTP to another machine
+    client_cert: Path | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -91,7 +95,7 @@ class Transport:
             base_url=access.url.rstrip("/"),
             headers={"Accept-Encoding": "identity"}
             | ({"Authorization": f"Bearer {access.token}"} if access.token else {}),
-            verify=_trusted(access.ca_file),
+            verify=_tls(access),
         )
 
     def close(self) -> None:
@@ -177,7 +181,7 @@ def _refusal(answer: Answer, access: Access) -> CloudError:
     urn, detail = str(problem.get("type", "")), str(problem.get("detail", ""))
     kind = urn.removeprefix("urn:ktl:error:") if urn.startswith("urn:ktl:error:") else ""
     detail = "".join(character if character.isprintable() else " " for character in detail)[:500]
-    if answer.status in PASSING or kind == "round-not-open":
+    if answer.status in PASSING or kind in ("round-not-open", "damaged"):
         text = detail or f"status {answer.status}"
         return Passing(f"the cloud answered: {text}", _retry_after(answer.headers.get("retry-after", "")))
     if answer.status == 401:
@@ -225,10 +229,19 @@ def _is_untrusted(error: BaseException | None) -> bool:
     return False
 
 
-def _trusted(ca_file: Path | None) -> ssl.SSLContext | bool:
-    if ca_file is None:
-        return True
-    try:
-        return ssl.create_default_context(cafile=str(ca_file))
-    except OSError as error:  # ssl.SSLError is one
-        raise UsageError(f"--ca-file {ca_file} holds no certificates ({error}); give a PEM file") from error
+def _tls(access: Access) -> ssl.SSLContext:
+    if access.ca_file is None:
+        context = httpx.create_ssl_context()
+    else:
+        try:
+            context = ssl.create_default_context(cafile=str(access.ca_file))
+        except OSError as error:  # ssl.SSLError is one
+            raise UsageError(f"--ca-file {access.ca_file} holds no certificates ({error}); give a PEM file") from error
+    if access.client_cert is not None:
+        try:
+            context.load_cert_chain(access.client_cert)
+        except OSError as error:
+            raise UsageError(
+                f"the client certificate {access.client_cert} cannot be used ({error}): give it with its key, in PEM"
+            ) from error
+    return context

@@ -60,7 +60,7 @@ class Client:
         url = f"{session}/rounds/{round_}/prototypes/{edge}"
         return self.http.put(url, content=payload, headers={"Content-Type": SAFETENSORS} | headers)
 
-    def pairs(self, session: str, round_: int = 1, wait: float = 20, **headers: str) -> httpx.Response:
+    def pairs(self, session: str, round_: int = 1, wait: float = 60, **headers: str) -> httpx.Response:
         return self.http.get(f"{session}/rounds/{round_}/pairs", params={"wait": wait}, headers=headers)
 
 
@@ -74,7 +74,7 @@ class Running:
 
     def client(self, name: str = "edge-1", scope: str = "edge") -> Client:
         token = self.service.tokens.create(name, scope)
-        return Client(httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=30))
+        return Client(httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=90))
 
 
 @contextmanager

@@ -7,39 +7,52 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from starlette.requests import Request
 
-from ktl.cloud.service.quotas import RateLimit
+from ktl.cloud.service.quotas import RateLimit, address
 from ktl.cloud.service.refusals import Refused
 from ktl.protocol import JSON, SAFETENSORS
 from ktl.wire import encode_message
 
 from .conftest import REQUEST, Client, Running, Start, prototypes
 
-# (method, path) -> status for: no token, a stranger's, a member's, the opener's, an admin's
+# (method, path) -> status for: no token, a stranger's, a member's, the opener's, an admin's, one for metrics
 MATRIX = {
-    ("GET", "/v1"): (401, 200, 200, 200, 200),
-    ("GET", "/healthz"): (200, 200, 200, 200, 200),
-    ("GET", "/readyz"): (200, 200, 200, 200, 200),
-    ("GET", "/metrics"): (401, 403, 403, 403, 200),
-    ("POST", "/v1/sessions"): (401, 201, 201, 201, 201),
-    ("GET", "/v1/sessions"): (401, 200, 200, 200, 200),
-    ("GET", "/v1/sessions/{session}"): (401, 404, 200, 200, 200),
-    ("DELETE", "/v1/sessions/{session}"): (401, 404, 403, 204, 204),
-    ("PUT", "/v1/sessions/{session}/rounds/{round}/prototypes/{edge}"): (401, 404, 201, 201, 201),
-    ("GET", "/v1/sessions/{session}/rounds/{round}"): (401, 404, 200, 200, 200),
-    ("GET", "/v1/sessions/{session}/rounds/{round}/pairs"): (401, 404, 202, 202, 202),
-    ("PUT", "/v1/sessions/{session}/rounds/{round}/statistics/{edge}"): (401, 404, 422, 422, 422),
-    ("GET", "/v1/sessions/{session}/rounds/{round}/pooled"): (401, 404, 202, 202, 202),
-    ("GET", "/v1/sessions/{session}/events"): (401, 404, 200, 200, 200),
+    ("GET", "/v1"): (401, 200, 200, 200, 200, 200),
+    ("GET", "/healthz"): (200, 200, 200, 200, 200, 200),
+    ("GET", "/readyz"): (200, 200, 200, 200, 200, 200),
+    ("GET", "/metrics"): (401, 403, 403, 403, 200, 200),
+    ("POST", "/v1/sessions"): (401, 201, 201, 201, 201, 403),
+    ("GET", "/v1/sessions"): (401, 200, 200, 200, 200, 403),
+    ("GET", "/v1/sessions/{session}"): (401, 404, 200, 200, 200, 403),
+    ("DELETE", "/v1/sessions/{session}"): (401, 404, 403, 204, 204, 403),
+    ("GET", "/v1/sessions/{session}/etf"): (401, 404, 200, 200, 200, 403),
+    ("PUT", "/v1/sessions/{session}/members/{name}"): (401, 404, 403, 204, 204, 403),
+    ("DELETE", "/v1/sessions/{session}/members/{name}"): (401, 404, 403, 204, 204, 403),
+    ("PUT", "/v1/sessions/{session}/quorum/{quorum}"): (401, 404, 403, 200, 200, 403),
+    ("POST", "/v1/sessions/{session}/rounds/{round}/cancel"): (401, 404, 403, 200, 200, 403),
+    ("PUT", "/v1/sessions/{session}/rounds/{round}/prototypes/{edge}"): (401, 404, 201, 201, 201, 403),
+    ("GET", "/v1/sessions/{session}/rounds/{round}"): (401, 404, 200, 200, 200, 403),
+    ("GET", "/v1/sessions/{session}/rounds/{round}/pairs"): (401, 404, 202, 202, 202, 403),
+    ("PUT", "/v1/sessions/{session}/rounds/{round}/statistics/{edge}"): (401, 404, 422, 422, 422, 403),
+    ("GET", "/v1/sessions/{session}/rounds/{round}/pooled"): (401, 404, 202, 202, 202, 403),
+    ("GET", "/v1/sessions/{session}/warm-starts/{model}"): (401, 404, 404, 404, 404, 403),
+    ("GET", "/v1/sessions/{session}/events"): (401, 404, 200, 200, 200, 403),
+    ("POST", "/v1/tokens"): (401, 403, 403, 403, 201, 403),
+    ("GET", "/v1/tokens"): (401, 403, 403, 403, 200, 403),
+    ("DELETE", "/v1/tokens/{token}"): (401, 403, 403, 403, 204, 403),
+    ("POST", "/v1/tokens/{token}/rotate"): (401, 403, 403, 403, 201, 403),
+    ("GET", "/v1/audit"): (401, 403, 403, 403, 200, 403),
 }
-WHO = ("nobody", "stranger", "member", "opener", "admin")
+WHO = ("nobody", "stranger", "member", "opener", "admin", "scraper")
 
 
 @pytest.fixture(scope="module")
 def clients(cloud: Running) -> dict[str, Client]:
     nobody = Client(httpx.Client(base_url=cloud.url))
     named = {name: cloud.client(name) for name in ("stranger", "member", "opener")}
-    return {"nobody": nobody, "admin": cloud.client("admin", "admin")} | named
+    scopes = {"admin": cloud.client("admin", "admin"), "scraper": cloud.client("scraper", "metrics")}
+    return {"nobody": nobody} | scopes | named
 
 
 @pytest.mark.parametrize("who", WHO)
@@ -50,16 +63,20 @@ def test_each_route_answers_those_it_is_for(
     cloud.service.unknown = RateLimit(1000.0)  # this file has many callers without a token
     session = clients["opener"].opened(quorum=9, member=["member"])
     clients["opener"].put(session, prototypes(), edge="first")
-    target = path.replace("/v1/sessions/{session}", session).replace("{round}", "1").replace("{edge}", "e")
+    target = path.replace("/v1/sessions/{session}", session).replace("{round}", "1").replace("{edge}", who)
+    target = target.replace("{name}", "stranger").replace("{quorum}", "5").replace("{model}", "cnn4")
+    target = target.replace("{token}", cloud.service.tokens.create("spare", "edge")[4:16])
     headers, content = {}, None
-    if method == "POST":
+    if path == "/v1/tokens" and method == "POST":
+        target += "?name=spare"
+    if path == "/v1/sessions" and method == "POST":
         headers, content = {"Content-Type": JSON, "Idempotency-Key": f"key-{who}"}, encode_message(REQUEST)
-    if method == "PUT":
+    if method == "PUT" and "{edge}" in path:
         headers, content = {"Content-Type": SAFETENSORS}, prototypes()
     with clients[who].http.stream(method, target, headers=headers, content=content) as answer:
         assert answer.status_code == MATRIX[method, path][WHO.index(who)]
         assert answer.headers["x-content-type-options"] == "nosniff"
-    if method == "DELETE" and who in ("nobody", "stranger", "member"):
+    if path == "/v1/sessions/{session}" and MATRIX[method, path][WHO.index(who)] != 204:
         assert clients["opener"].http.get(session).status_code == 200
 
 
@@ -77,12 +94,16 @@ def test_a_strangers_session_looks_like_one_that_never_was(cloud: Running) -> No
     assert session[-32:] not in stranger.http.get("/v1/sessions").text
 
 
-def test_a_member_cannot_send_in_another_members_name(cloud: Running) -> None:
-    session = cloud.client("owner").opened(quorum=3, member=["a", "b"])
-    assert cloud.client("a").put(session, prototypes(1), edge="cam").status_code == 201
-    other = cloud.client("b").put(session, prototypes(1), edge="cam")
-    assert (other.status_code, other.json()["type"]) == (403, "urn:ktl:error:forbidden")
-    assert cloud.client("a").put(session, prototypes(1), edge="cam").status_code == 200  # a new token of the same name
+def test_an_edge_is_called_as_its_token_and_no_other_tokens_edge_is(cloud: Running) -> None:
+    owner, one, _ = (cloud.client(name) for name in ("owner", "m-1", "m-2"))
+    session = owner.opened(quorum=9, member=["m-1", "m-2"])
+    assert one.put(session, prototypes(1), edge="m-1").status_code == 201
+    for client, edge in ((one, "m-2"), (one, "of-my-own"), (owner, "m-2"), (owner, "m-1"), (owner, "stranger")):
+        refused = client.put(session, prototypes(1), edge=edge)
+        assert (refused.status_code, refused.json()["type"]) == (403, "urn:ktl:error:forbidden")
+    assert owner.put(session, prototypes(1), edge="owner-1").status_code == 201  # a gateway's
+    assert owner.put(session, prototypes(1), edge="owner").json()["edges_in"] == ["m-1", "owner", "owner-1"]
+    assert cloud.client("m-1").put(session, prototypes(1), edge="m-1").status_code == 200  # a new token of the name
 
 
 def test_a_revoked_token_stops_at_once_and_a_new_one_of_its_name_goes_on(cloud: Running) -> None:
@@ -100,7 +121,7 @@ def test_a_revoked_token_stops_at_once_and_a_new_one_of_its_name_goes_on(cloud: 
 def test_a_token_that_is_revoked_while_its_request_waits_gets_nothing(cloud: Running) -> None:
     owner, waiting = cloud.client("owner"), cloud.client("waiting")
     session = owner.opened(quorum=2, member=["waiting"])
-    owner.put(session, prototypes(1), edge="a")
+    owner.put(session, prototypes(1), edge="first")
     with ThreadPoolExecutor(1) as thread, waiting.http.stream("GET", f"{session}/events") as stream:
         lines = stream.iter_lines()
         assert next(lines) == "event: round"
@@ -108,7 +129,7 @@ def test_a_token_that_is_revoked_while_its_request_waits_gets_nothing(cloud: Run
         token = waiting.http.headers["authorization"].removeprefix("Bearer ")
         time.sleep(0.3)  # for the request to be waiting
         cloud.service.tokens.revoke(token.split("_")[1])
-        owner.put(session, prototypes(2), edge="b")
+        owner.put(session, prototypes(2), edge="second")
         assert pairs.result().status_code == 401
         assert [line for line in lines if line.startswith("event")] == []
 
@@ -144,11 +165,27 @@ def test_a_token_that_asks_too_often_has_to_wait_and_others_do_not(start: Start)
         assert cloud.client("patient").http.get("/v1").status_code == 200
 
 
-def test_guessing_tokens_is_slowed_down_and_tokens_are_not(start: Start) -> None:
+def test_guessing_tokens_is_slowed_down_and_tokens_that_were_right_are_not(start: Start) -> None:
     with start() as cloud, httpx.Client(base_url=cloud.url) as guesser:
+        known, new = cloud.client("known"), cloud.client("new")
+        assert known.http.get("/v1").status_code == 200
         cloud.service.unknown = RateLimit(0.1)
-        assert [guesser.get("/v1").status_code for _ in range(3)] == [401, 429, 429]
-        assert cloud.client().http.get("/v1").status_code == 200
+        guess = {"Authorization": "Bearer ktl_" + "0" * 12 + "_" + "x" * 43}
+        assert [guesser.get("/v1", headers=guess).status_code for _ in range(3)] == [401, 429, 429]
+        with cloud.service.database.write() as rows:  # what is limited is not even looked up
+            rows.connection().exec_driver_sql("ALTER TABLE tokens RENAME TO gone")
+        assert [guesser.get("/v1", headers=guess).status_code, new.http.get("/v1").status_code] == [429, 429]
+        with cloud.service.database.write() as rows:
+            rows.connection().exec_driver_sql("ALTER TABLE gone RENAME TO tokens")
+        assert known.http.get("/v1").status_code == 200
+
+
+def test_addresses_of_one_ipv6_network_share_a_limit() -> None:
+    def counted(host: str) -> str:
+        return address(Request({"type": "http", "client": (host, 1)}))
+
+    assert counted("2001:db8::1") == counted("2001:db8::ffff:1") != counted("2001:db8:0:1::1")
+    assert counted("::ffff:192.0.2.7") == counted("192.0.2.7") == "192.0.2.7"
 
 
 def test_a_rate_limit_fills_up_again() -> None:
@@ -171,7 +208,7 @@ def test_the_openapi_document_bounds_a_session_as_it_is_checked(cloud: Running) 
     body = document["paths"]["/v1/sessions"]["post"]["requestBody"]["content"][JSON]["schema"]
     assert body["properties"]["num_classes"] == {"type": "integer", "minimum": 2, "maximum": 1000}
     assert body["properties"]["version"] == {"const": 1}
-    assert set(body["properties"]) - set(body["required"]) == {"alignment_settings", "memory"}
+    assert set(body["properties"]) - set(body["required"]) == {"alignment_settings", "memory", "warm_starts"}
     assert body["additionalProperties"] is False
 
 

@@ -20,6 +20,7 @@ from ktl.cloud.service.database import READY_SECONDS, Database
 from ktl.cloud.service.models import PIECE_BYTES, Base, Token
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Opening, Store
+from ktl.cloud.service.tokens import Tokens
 from ktl.errors import KtlError, UsageError
 
 from .conftest import Start, prototypes
@@ -70,15 +71,16 @@ def test_an_upgrade_of_an_upgraded_database_changes_nothing(store: Store, databa
 
 
 def test_a_session_from_opening_to_deletion(store: Store) -> None:
-    session, reply, new = store.open_session(replace(OPENING, quorum=2, members=("m",)))
+    Tokens(store.database).create("B", "edge")
+    session, reply, new = store.open_session(replace(OPENING, quorum=2, members=("B",)))
     assert (reply, new) == (OPENING.reply, True)
-    assert store.open_session(replace(OPENING, quorum=2, members=("m",))) == (session, reply, False)
+    assert store.open_session(replace(OPENING, quorum=2, members=("B",))) == (session, reply, False)
     first, new = store.put_prototypes(session, 1, "a", b"A", "o", "o")
     assert (first.state, first.edges_missing, new) == ("collecting", 1, True)
     assert store.jobs.claim() is None
-    second, _ = store.put_prototypes(session, 1, "B", b"B", "m", "m")
+    second, _ = store.put_prototypes(session, 1, "B", b"B", "B", "B")
     assert (second.state, second.edges_in) == ("queued", ["B", "a"])
-    assert store.put_prototypes(session, 1, "B", b"B", "m", "m")[1] is False
+    assert store.put_prototypes(session, 1, "B", b"B", "B", "B")[1] is False
     assert store.jobs.claim() == (session, 1)
     assert store.jobs.claim() is None
     assert store.jobs.uploads(session, 1, 1) == [[b"B", b"A"]]  # by the names' bytes, whatever the database's language
@@ -89,11 +91,11 @@ def test_a_session_from_opening_to_deletion(store: Store) -> None:
     assert b"".join(store.read(stored, 0, stored.size)) == payload
     middle = slice(PIECE_BYTES - 5, 2 * PIECE_BYTES + 5)
     assert b"".join(store.read(stored, middle.start, middle.stop)) == payload[middle]
-    state = store.round(session, 1, "m")
+    state = store.round(session, 1, "B")
     assert (state.state, state.pairs, state.bytes, state.seconds) == ("done", 7, len(payload), SECONDS)
     assert store.stored_bytes() > len(payload)
     with pytest.raises(Refused, match="only the token that opened a session"):
-        store.delete_session(session, "m")
+        store.delete_session(session, "B")
     store.delete_session(session, "o")
     assert store.stored_bytes() == 0
     assert list(store.read(stored, 0, stored.size)) == []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.served import START_SECONDS, Command
+from support.served import START_SECONDS, Command, first_tokens
 from torch import Tensor
 
 from ktl.cloud.embedded import EmbeddedCloud
@@ -35,7 +35,7 @@ class Process:
     tokens: dict[str, str]
 
     def client(self, token: str) -> Client:
-        return Client(httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=30))
+        return Client(httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=90))
 
 
 @contextmanager
@@ -49,8 +49,7 @@ def process(folder: Path, generator: Path, *options: str) -> Iterator[Process]:
             assert command.process.is_alive(), command.output()
             assert time.monotonic() < deadline, command.output()
             time.sleep(0.01)
-        tokens = dict(re.findall(r"^(\w+) token, shown this once: (\S+)", command.output(), re.MULTILINE))
-        yield Process(command, found[1], tokens)
+        yield Process(command, found[1], first_tokens(command.output(), folder))
     finally:
         command.kill()
 
@@ -168,7 +167,7 @@ def test_the_generator_of_a_session_cannot_be_exchanged_under_it(start: Start) -
         session = client.opened()
         token = client.http.headers["authorization"]
     with start(generator="builtin") as cloud:
-        client = Client(httpx.Client(base_url=cloud.url, headers={"Authorization": token}, timeout=30))
+        client = Client(httpx.Client(base_url=cloud.url, headers={"Authorization": token}, timeout=90))
         client.put(session, prototypes())
         failed = client.pairs(session)
         assert failed.status_code == 422

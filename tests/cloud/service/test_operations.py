@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import ssl
-import subprocess
 from pathlib import Path
 
 import httpx
@@ -20,20 +18,6 @@ from ktl.cloud.service.logs import JsonLines
 from ktl.errors import KtlError
 
 from .conftest import Running, Start, prototypes
-
-
-def test_a_certificate_makes_it_https(start: Start, tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command.split(), *names, "-keyout", key, "-out", cert], check=True, capture_output=True)
-    with start(tls_cert=cert, tls_key=key) as cloud:
-        assert cloud.url.startswith("https://")
-        trusting = ssl.create_default_context(cafile=str(cert))
-        answer = httpx.get(f"{cloud.url}/healthz", verify=trusting)
-        assert (answer.status_code, answer.headers["strict-transport-security"]) == (200, "max-age=31536000")
-        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
-            httpx.get(f"{cloud.url}/healthz")
 
 
 def test_a_port_that_is_taken_is_named(start: Start, tmp_path: Path) -> None:
@@ -79,6 +63,39 @@ def test_a_server_whose_database_is_gone_is_not_ready(start: Start, tmp_path: Pa
         assert "tokens" not in fault.text  # no word of SQL
         with cloud.service.database.write() as rows:
             rows.connection().exec_driver_sql("ALTER TABLE gone RENAME TO tokens")
+
+
+def test_metrics_are_told_without_the_database_to_those_that_it_knew(start: Start) -> None:
+    with start() as cloud:
+        scraper, new = cloud.client("prometheus", "metrics"), cloud.client("new", "metrics")
+        text = scraper.http.get("/metrics").text
+        assert "ktl_cloud_stored_bytes 0.0" in text
+        assert "ktl_cloud_database_up 1.0" in text
+        with cloud.service.database.write() as rows:
+            rows.connection().exec_driver_sql("ALTER TABLE tokens RENAME TO gone")
+        assert new.http.get("/metrics").status_code == 503
+        text = scraper.http.get("/metrics").text
+        assert "ktl_cloud_database_up 0.0" in text
+        assert "process_resident_memory_bytes" in text
+        assert "stored_bytes" not in text
+        with cloud.service.database.write() as rows:
+            rows.connection().exec_driver_sql("ALTER TABLE gone RENAME TO tokens")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "told"), [("127.0.0.1", "203.0.113.9"), ("10.0.0.0/8, ::1", "127.0.0.1"), ("", "127.0.0.1")]
+)
+def test_forwarded_addresses_count_from_trusted_proxies_alone(
+    start: Start, caplog: pytest.LogCaptureFixture, trusted: str, told: str
+) -> None:
+    caplog.set_level(logging.INFO, "ktl.cloud.request")
+    forwarded = {"X-Forwarded-For": "198.51.100.1, 203.0.113.9", "X-Forwarded-Proto": "https"}
+    with start(trusted_proxies=trusted) as cloud:
+        token = cloud.service.tokens.create("boss", "admin")
+        login = httpx.post(f"{cloud.url}/login", data={"token": token}, headers=forwarded)
+    assert login.status_code == 303
+    assert ("Secure" in login.headers["set-cookie"]) == (told != "127.0.0.1")
+    assert caplog.records[-1].client == told  # type: ignore[attr-defined]
 
 
 def test_a_fault_of_the_server_tells_the_request_id_and_nothing_else(start: Start) -> None:

@@ -92,8 +92,8 @@ def test_the_page_follows_a_run_in_a_browser(phone: Page, cloud: Running, admin_
 
 
 def test_an_edge_that_missed_the_deadline_is_shown_as_late(cloud: Running, page: httpx.Client) -> None:
-    first, second = cloud.client("one"), cloud.client("two")
-    session = first.opened(quorum=2, deadline=1.5, member="two")
+    first, second = cloud.client("a-1"), cloud.client("b-2")
+    session = first.opened(quorum=2, deadline=1.5, member="b-2")
     for client, name in ((first, "a-1"), (second, "b-2")):
         assert client.put(session, prototypes(1), 1, edge=name).status_code == 201
     assert first.pairs(session, 1).status_code == 200

@@ -139,13 +139,30 @@ def test_pairs_larger_than_a_piece_come_whole_and_in_parts(cloud: Running) -> No
         assert client.pairs(session, Range=f"bytes={start}-{end - 1}").content == whole[start:end]
 
 
+def test_head_is_get_without_the_body(cloud: Running) -> None:
+    client = cloud.client()
+    session = client.opened()
+    client.put(session, prototypes())
+    whole = client.pairs(session)
+    for url in (session, f"{session}/rounds/1", f"{session}/rounds/1/pairs", f"{session}/etf", "/v1", "/healthz"):
+        head, get = client.http.head(url), client.http.get(url)
+        assert (head.status_code, head.content) == (200, b"")
+        for name in ("content-length", "content-type", "etag", "repr-digest"):
+            assert head.headers.get(name) == get.headers.get(name), (url, name)
+    assert int(client.http.head(f"{session}/rounds/1/pairs").headers["content-length"]) == len(whole.content)
+    assert client.http.head(f"{session}/rounds/7").status_code == 404
+    events = client.http.head(f"{session}/events")  # a stream without end: it is not waited for
+    assert (events.status_code, events.headers["x-accel-buffering"]) == (200, "no")
+    assert client.http.head("/v1/sessions/xyz").status_code == 422
+
+
 def test_a_quorum_of_edges_is_pooled_in_the_order_of_their_names(
     cloud: Running, tiny_generator: StyleGANGenerator
 ) -> None:
     request = replace(REQUEST, alignment="published")  # its result depends on the order
     names = ["b", "a-2", "a-10"]
-    clients = {name: cloud.client(f"token-{name}") for name in names}
-    session = clients["b"].opened(request, quorum=3, member=["token-a-2", "token-a-10"])
+    clients = {name: cloud.client(name) for name in names}
+    session = clients["b"].opened(request, quorum=3, member=["a-2", "a-10"])
     states = [clients[name].put(session, prototypes(i), edge=name).json() for i, name in enumerate(names)]
     assert [state["edges_missing"] for state in states] == [2, 1, 0]
     assert [state["state"] for state in states] == ["collecting", "collecting", "queued"]
@@ -159,14 +176,14 @@ def test_a_quorum_of_edges_is_pooled_in_the_order_of_their_names(
 def test_a_late_edge_is_told_and_gets_the_pairs_all_the_same(cloud: Running) -> None:
     client = cloud.client()
     session = client.opened(quorum=2)
-    for round_, edges in ((1, ["a", "b"]), (2, ["a", "c"])):
+    for round_, edges in ((1, ["i", "j"]), (2, ["i", "k"])):
         for i, edge in enumerate(edges):
             client.put(session, prototypes(i), round_, edge)
         assert client.pairs(session, round_).status_code == 200
-    late = client.put(session, prototypes(1), round_=2, edge="b")
+    late = client.put(session, prototypes(1), round_=2, edge="j")
     assert (late.status_code, late.json()["type"]) == (409, "urn:ktl:error:round-closed")
     state = client.http.get(f"{session}/rounds/2").json()
-    assert (state["edges_in"], state["edges_late"]) == (["a", "c"], ["b"])
+    assert (state["edges_in"], state["edges_late"]) == (["i", "k"], ["j"])
 
 
 def test_a_deadline_closes_a_round_with_the_edges_that_are_in(cloud: Running) -> None:
@@ -186,13 +203,27 @@ def test_a_budget_that_holds_no_pair_fails_the_round_with_the_reason(cloud: Runn
     failed = client.pairs(session)
     assert (failed.status_code, failed.json()["type"]) == (422, "urn:ktl:error:round-failed")
     assert failed.json()["detail"] == ("a download of 10 bytes holds no image-vector pair: raise --download-budget")
-    assert client.put(session, prototypes(), round_=2).status_code == 409
+
+
+def test_a_failed_round_is_its_sessions_last(cloud: Running) -> None:
+    client = cloud.client()
+    session = client.opened(replace(REQUEST, download_bytes=10))
+    client.put(session, prototypes())
+    assert client.pairs(session).status_code == 422
+    after = [
+        client.put(session, prototypes(), round_=2),
+        client.pairs(session, 2, wait=0),
+        client.http.get(f"{session}/rounds/3"),
+        client.http.get(f"{session}/rounds/1/pooled"),
+    ]
+    assert {(each.status_code, each.json()["type"]) for each in after} == {(422, "urn:ktl:error:round-failed")}
+    assert client.put(session, prototypes()).json()["state"] == "failed"
 
 
 def test_events_tell_every_state_of_a_round(cloud: Running) -> None:
     client = cloud.client()
     session = client.opened(quorum=2)
-    client.put(session, prototypes(1), edge="a")
+    client.put(session, prototypes(1), edge="i")
     told: list[tuple[str, str]] = []
     follower = cloud.client()  # another token of the same name
     uploaded = threading.Event()
@@ -206,7 +237,7 @@ def test_events_tell_every_state_of_a_round(cloud: Running) -> None:
                 continue
             told.append((kind, json.loads(line.removeprefix("data: ")).get("state", "")))
             if not uploaded.is_set():
-                client.put(session, prototypes(2), edge="b")
+                client.put(session, prototypes(2), edge="j")
                 uploaded.set()
             if told[-1] == ("round", "done"):
                 assert client.http.delete(session).status_code == 204

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load
 
-from ktl.protocol import JSON
+from ktl.etf import simplex_etf
+from ktl.protocol import JSON, SAFETENSORS
+from ktl.seeds import stream
 
 from .conftest import REQUEST, Running, Start, prototypes
 
@@ -93,6 +96,22 @@ def test_impossible_parameters_are_refused(cloud: Running, parameters: dict[str,
     assert next(iter(parameters)) in refused.json()["detail"]
 
 
+def test_a_name_that_no_token_has_cannot_be_made_a_member(cloud: Running) -> None:
+    refused = cloud.client("owner").open(member=["owner", "nobody-at-all"])
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:ktl:error:invalid")
+    assert refused.json()["detail"].startswith("member 'nobody-at-all': there is no token of this name")
+
+
+def test_the_etf_is_the_one_that_ktls_edges_make(cloud: Running) -> None:
+    client = cloud.client()
+    session = client.opened(replace(REQUEST, num_classes=7))
+    answer = client.http.get(f"{session}/etf")
+    vectors = load(answer.content)["vectors"]
+    assert (vectors == simplex_etf(7, 7, stream(REQUEST.seed, "etf")).T.numpy()).all()
+    again = client.http.get(f"{session}/etf", headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, answer.headers["content-type"]) == (304, SAFETENSORS)
+
+
 def test_sessions_are_listed_newest_first_and_page_by_page(cloud: Running) -> None:
     client = cloud.client("lister")
     opened = [client.opened().removeprefix("/v1/sessions/") for _ in range(5)]
@@ -107,7 +126,7 @@ def test_sessions_are_listed_newest_first_and_page_by_page(cloud: Running) -> No
 
 
 def test_a_session_tells_what_was_asked_and_where_it_is(cloud: Running) -> None:
-    client = cloud.client("owner")
+    client, _, _ = (cloud.client(name) for name in ("owner", "friend", "aunt"))
     session = client.opened(quorum=2, deadline=60, member=["friend", "aunt"])
     state = client.http.get(session).json()
     assert (state["owner"], state["members"], state["quorum"], state["deadline"]) == (

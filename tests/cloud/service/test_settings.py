@@ -36,6 +36,9 @@ def test_flags_come_before_the_environment_and_that_before_the_file(
         ({"host": "::"}, "without TLS"),
         ({"host": "example.org"}, "without TLS"),
         ({"tls_cert": "cert.pem"}, "--tls-cert and --tls-key go together"),
+        ({"client_ca": "ca.pem"}, "--client-ca needs TLS"),
+        ({"trusted_proxies": "10.0.0.1, proxy"}, "--trusted-proxies: 'proxy' is no address and no network"),
+        ({"trusted_proxies": "10.0.0.1/8"}, "--trusted-proxies: '10.0.0.1/8'"),
         ({"tls_cert": "none.pem", "tls_key": "none.pem"}, "--tls-cert none.pem: there is no such file"),
     ],
 )

@@ -11,11 +11,12 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 
 from ktl.cloud.service.context import Here, RoundNumber, Service, SessionId
 from ktl.cloud.service.page.overview import MINUTES, overview
-from ktl.cloud.service.quotas import read_body
+from ktl.cloud.service.payloads import stream_events
+from ktl.cloud.service.quotas import address, read_body
 from ktl.cloud.service.refusals import Refused
 from ktl.protocol import SESSION_ID
 
@@ -70,7 +71,7 @@ async def page(here: Here, key: LoggedIn, session: OneSession = None) -> Respons
 @router.get("/page/events")
 async def events(here: Here, key: LoggedIn, session: OneSession = None) -> Response:
     """The page's live part, again after each change."""
-    return StreamingResponse(_updates(here, key, session), media_type="text/event-stream")
+    return stream_events(_updates(here, key, session))
 
 
 @router.get("/page/pictures/{session}/{round}/{index}")
@@ -104,9 +105,11 @@ async def login(request: Request, here: Here) -> Response:
     _require_own_form(request)
     fields = parse_qs((await read_body(request, MAX_FORM_BYTES)).decode("ascii", "replace"))
     token = fields.get("token", [""])[0].strip()
+    if here.tokens.remembered(token) is None:
+        here.unknown.take(address(request), cost=0)
     key = await here.in_thread(lambda: here.logins.begin(token))
     if key is None:
-        here.unknown.take(request.client.host if request.client else "")
+        here.unknown.take(address(request))
         return _html("login.html", 401, wrong=True)
     answer = RedirectResponse("/", 303)
     secure = request.url.scheme == "https"

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from ktl.cloud.service.answers import GeneratorInfo, Limits, ServiceInfo, TokenInfo
-from ktl.cloud.service.context import AdminCaller, AnyCaller, Here
+from ktl.cloud.service.context import Bearer, Here, Holder, admitted, holder
 from ktl.cloud.service.database import READY_SECONDS, Database
-from ktl.cloud.service.refusals import busy
+from ktl.cloud.service.media import SENDS_JSON
+from ktl.cloud.service.refusals import Refused, busy
 from ktl.protocol import JSON
 from ktl.wire import VERSION
 
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/v1", summary="Who am I, and who are you", response_model=ServiceInfo)
-async def about(here: Here, who: AnyCaller) -> Response:
+@router.get("/v1", summary="Who am I, and who are you", response_model=ServiceInfo, dependencies=[SENDS_JSON])
+async def about(here: Here, who: Holder) -> Response:
     """The token's name and scope, the generator, and what this server grants at most."""
     settings = here.settings
     fields = {name: getattr(here.generator, name) for name in GeneratorInfo.model_fields}
@@ -64,8 +65,21 @@ async def _answers(database: Database) -> bool:
     return False
 
 
+async def _reader(request: Request, here: Here, credentials: Bearer) -> bool:
+    """Whether the database answers. Where it does not, a token may read the metrics that was right before.
+
+    Raises Refused (unauthorised, rate-limited, forbidden).
+    """
+    known = None if credentials is None else here.tokens.remembered(credentials.credentials)
+    up = known is None or await _answers(here.database)
+    who = await holder(request, credentials) if up else admitted(request, known)
+    if who.scope == "edge":
+        raise Refused("forbidden", "this route needs a token of scope metrics or admin")
+    return up
+
+
 @router.get("/metrics", summary="Prometheus metrics")
-async def metrics(here: Here, who: AdminCaller) -> Response:
-    """Rounds, queue, seconds of alignment and generation, bytes, errors."""
-    text = await here.in_thread(here.metrics.text)
+async def metrics(here: Here, database_up: Annotated[bool, Depends(_reader)]) -> Response:
+    """Rounds, queue, seconds of alignment and generation, bytes, errors, and the process's own."""
+    text = await here.in_thread(lambda: here.metrics.text(database_up=database_up))
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

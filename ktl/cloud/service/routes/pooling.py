@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -12,8 +11,8 @@ from ktl.class_statistics import MAX_DIMENSION
 from ktl.cloud.service.answers import PoolingState
 from ktl.cloud.service.context import AnyCaller, EdgeName, Here, RoundNumber, SessionId
 from ktl.cloud.service.events import Event
-from ktl.cloud.service.media import require_accept, require_content
-from ktl.cloud.service.payloads import BINARY, awaited, check_digest, send
+from ktl.cloud.service.media import SENDS_JSON, require_accept, require_content
+from ktl.cloud.service.payloads import BINARY, awaited, check_digest, send_whole
 from ktl.cloud.service.quotas import read_body
 from ktl.cloud.service.refusals import Refused
 from ktl.errors import WireError
@@ -29,6 +28,7 @@ POOLED = {"content": {SAFETENSORS: BINARY}}
     "/statistics/{edge}",
     summary="Upload an edge's class statistics",
     response_model=PoolingState,
+    dependencies=[SENDS_JSON],
     openapi_extra={"requestBody": {"required": True, "content": {SAFETENSORS: BINARY}}},
     responses={200: {"description": "The same bytes were there."}, 201: {"description": "Taken in, on the disk."}},
 )
@@ -93,9 +93,4 @@ async def get_pooled(
     if found is None:
         state = await here.in_thread(lambda: here.store.pooling.state(session, round_, who.sees))
         return Response(state.model_dump_json(), 202, {"Retry-After": "1"}, JSON)
-    payload = found.payload
-
-    def read(start: int, end: int) -> Iterator[bytes]:
-        yield payload[start:end]
-
-    return send(here, request, len(payload), found.digest, read)
+    return send_whole(here, request, found.payload, found.digest)

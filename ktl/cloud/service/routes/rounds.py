@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from ktl.alignment import ALIGNMENTS
 from ktl.cloud.service.answers import RoundState
@@ -19,8 +19,8 @@ from ktl.cloud.service.context import (
     SessionId,
 )
 from ktl.cloud.service.events import Event
-from ktl.cloud.service.media import require_accept, require_content
-from ktl.cloud.service.payloads import BINARY, awaited, check_digest, send, still_welcome
+from ktl.cloud.service.media import SENDS_JSON, require_accept, require_content
+from ktl.cloud.service.payloads import BINARY, awaited, check_digest, send, still_welcome, stream_events
 from ktl.cloud.service.quotas import read_body
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.tokens import Caller
@@ -38,6 +38,7 @@ PAIRS = {"content": {SAFETENSORS: BINARY}}
     "/rounds/{round}/prototypes/{edge}",
     summary="Upload an edge's prototypes",
     response_model=RoundState,
+    dependencies=[SENDS_JSON],
     openapi_extra={"requestBody": {"required": True, "content": {SAFETENSORS: BINARY}}},
     responses={200: {"description": "The same bytes were there."}, 201: {"description": "Taken in, on the disk."}},
 )
@@ -72,7 +73,7 @@ async def put_prototypes(
     return Response(state.model_dump_json(), 201 if new else 200, media_type=JSON)
 
 
-@router.get("/rounds/{round}", summary="Where a round is", response_model=RoundState)
+@router.get("/rounds/{round}", summary="Where a round is", response_model=RoundState, dependencies=[SENDS_JSON])
 async def show_round(here: Here, who: AnyCaller, session: SessionId, round_: RoundNumber) -> Response:
     """Its state, and which edges are in."""
     state = await here.in_thread(lambda: here.store.round(session, round_, who.sees))
@@ -125,7 +126,7 @@ async def follow(request: Request, here: Here, who: AnyCaller, session: SessionI
     """A `round` event now and after each change; `deleted` ends the stream."""
     require_accept(request, "text/event-stream")
     await here.in_thread(lambda: here.store.request(session, who.sees))  # 404 before the stream begins
-    return StreamingResponse(_events(here, session, who), media_type="text/event-stream")
+    return stream_events(_events(here, session, who))
 
 
 async def _events(here: Service, session: str, who: Caller) -> AsyncIterator[str]:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import lru_cache
 from typing import Annotated
 
+import anyio
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.cloud.service.answers import SessionPage, SessionState, message_schema
+from ktl.cloud.service.audit import record_alone
 from ktl.cloud.service.context import AnyCaller, Here, Service, SessionId
 from ktl.cloud.service.events import Event
-from ktl.cloud.service.media import require_accept, require_content
+from ktl.cloud.service.media import SENDS_JSON, require_accept, require_content
+from ktl.cloud.service.payloads import BINARY, send_whole
 from ktl.cloud.service.quotas import read_body
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Opening
 from ktl.errors import KtlError
-from ktl.protocol import JSON, SESSION_ID
-from ktl.wire import MAX_JSON_BYTES, SessionReply, SessionRequest, decode_message, encode_message
+from ktl.etf import simplex_etf
+from ktl.protocol import JSON, SAFETENSORS, SESSION_ID
+from ktl.seeds import stream
+from ktl.wire import MAX_JSON_BYTES, SessionReply, SessionRequest, decode_message, encode_frame, encode_message
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
@@ -46,6 +53,7 @@ OPENED = {"content": {JSON: {"schema": message_schema(SessionReply)}}}
     "",
     summary="Open a session",
     status_code=201,
+    dependencies=[SENDS_JSON],
     openapi_extra=BODY,
     responses={201: {"description": "A new session.", **OPENED}, 200: {"description": "The same again.", **OPENED}},
 )
@@ -62,7 +70,6 @@ async def open_session(
 ) -> Response:
     """The same `Idempotency-Key` with the same request opens no second session."""
     require_content(request, JSON)
-    require_accept(request, JSON)
     asked = await read_body(request, MAX_JSON_BYTES)
     if quorum > here.settings.most_quorum:
         raise Refused("invalid", f"quorum is {quorum}: this server grants at most {here.settings.most_quorum}")
@@ -88,7 +95,7 @@ def _answer(here: Service, asked: bytes) -> tuple[bytes, bytes]:
     return encode_message(request), encode_message(reply)
 
 
-@router.get("", summary="List sessions", response_model=SessionPage)
+@router.get("", summary="List sessions", response_model=SessionPage, dependencies=[SENDS_JSON])
 async def list_sessions(
     here: Here,
     who: AnyCaller,
@@ -101,7 +108,9 @@ async def list_sessions(
     return Response(page.model_dump_json(), media_type=JSON)
 
 
-@router.get("/{session}", summary="A session and its latest round", response_model=SessionState)
+@router.get(
+    "/{session}", summary="A session and its latest round", response_model=SessionState, dependencies=[SENDS_JSON]
+)
 async def show_session(here: Here, who: AnyCaller, session: SessionId) -> Response:
     """404 for a session of others, as for one that never was."""
     state = await here.in_thread(lambda: here.store.session(session, who.sees))
@@ -110,9 +119,31 @@ async def show_session(here: Here, who: AnyCaller, session: SessionId) -> Respon
     return Response(state.model_dump_json(), media_type=JSON)
 
 
+@router.get(
+    "/{session}/etf",
+    summary="Download the session's simplex ETF",
+    responses={200: {"description": "A vector for each class.", "content": {SAFETENSORS: BINARY}}},
+)
+async def get_etf(request: Request, here: Here, who: AnyCaller, session: SessionId) -> Response:
+    """For edges that cannot make it from `etf_seed`. As with pairs, its bytes never change."""
+    require_accept(request, SAFETENSORS)
+    opened, replied = await here.in_thread(lambda: here.store.opening(session, who.sees))
+    asked, reply = decode_message(opened, SessionRequest), decode_message(replied, SessionReply)
+    etf = await anyio.to_thread.run_sync(_etf, asked.num_classes, reply.etf_seed, limiter=here.etf_threads)
+    return send_whole(here, request, *etf)
+
+
+@lru_cache(maxsize=4)
+def _etf(classes: int, seed: int) -> tuple[bytes, bytes]:
+    payload = encode_frame(simplex_etf(classes, classes, stream(seed, "etf")))
+    return payload, hashlib.sha256(payload).digest()
+
+
 @router.delete("/{session}", summary="Delete a session with all its data", status_code=204)
 async def delete_session(here: Here, who: AnyCaller, session: SessionId) -> Response:
     """Its opener may, and an admin."""
     await here.in_thread(lambda: here.store.delete_session(session, who.sees))
     here.events.tell(Event("deleted", session))
+    if who.scope == "admin":
+        await here.in_thread(lambda: record_alone(here.database, who.name, "deleted", f"session {session}"))
     return Response(status_code=204)

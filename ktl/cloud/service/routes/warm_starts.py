@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -13,7 +12,7 @@ from ktl.cloud.knowledge import architecture
 from ktl.cloud.service.answers import WarmStartState
 from ktl.cloud.service.context import AnyCaller, Here, SessionId
 from ktl.cloud.service.media import require_accept
-from ktl.cloud.service.payloads import BINARY, awaited, send
+from ktl.cloud.service.payloads import BINARY, awaited, send_whole
 from ktl.cloud.service.refusals import Refused
 from ktl.protocol import JSON, NAME, SAFETENSORS
 from ktl.wire import SessionRequest, decode_message
@@ -61,9 +60,4 @@ async def get_warm_start(
     if not isinstance(found, bytes):
         state = WarmStartState(model=model, step=found.step, steps=found.steps)
         return Response(state.model_dump_json(), 202, {"Retry-After": "1"}, JSON)
-    payload = found
-
-    def read(start: int, end: int) -> Iterator[bytes]:
-        yield payload[start:end]
-
-    return send(here, request, len(payload), hashlib.sha256(payload).digest(), read)
+    return send_whole(here, request, found, hashlib.sha256(found).digest())
