@@ -13,7 +13,7 @@ from ktl.data.settings import DataConfig, PartitionConfig
 from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError
 from ktl.federation.settings import FederationConfig
-from ktl.generators.training.settings import GeneratorTrainingConfig
+from ktl.generators.training.settings import RelativisticConfig
 from ktl.learning.settings import RECIPES
 from ktl.loop.folder import RunFolder, load_config
 from ktl.loop.settings import CloudConfig
@@ -86,7 +86,7 @@ RUNS: list[Settings] = [
         transfer=TRANSFERS.choose("image-vector+contrastive", temperature=0.07, embedding_dim=8, warmup_batch=3),
         cloud=CloudConfig(alignment="random", image_format="png"),
     ),
-    GeneratorTrainingConfig(images=1_000, gamma=0.1),
+    RelativisticConfig(images=1_000, gamma=0.1),
 ]
 
 

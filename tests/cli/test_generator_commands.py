@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -191,6 +192,18 @@ def test_train_names_the_weights(ktl: Ktl, own_images: Path, tmp_path: Path) -> 
     again = ktl("generator", "train", "--images", own_images, "--out", out, "--count", 64, "--size", 16)
     assert again.returncode == 2
     assert "already holds a training; go on with --resume" in again.stderr
+
+
+def test_train_looks_through_an_encoder_and_starts_from_a_generator(
+    ktl: Ktl, tiny_generator_file: Path, own_images: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ["--features", "builtin", "--feature-size", 32, "--start", tiny_generator_file]
+    ended = ktl("generator", "train", "--images", own_images, "--out", out, "--count", 64, "--size", 16, *options)
+    assert ended.returncode == 0
+    config = json.loads((out / "config.json").read_text())
+    assert (config["feature_size"], config["images"], config["size"]) == (32, 64, 16)
+    assert load_generator(str(out / "generator.safetensors")).latent_dim == 16
 
 
 def test_convert_refuses_in_one_line_what_it_cannot_read(ktl: Ktl, tmp_path: Path) -> None:
