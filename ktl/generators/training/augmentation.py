@@ -48,5 +48,5 @@ def _holed(images: Tensor, rng: torch.Generator) -> Tensor:
     half = side * HOLE / 2
     centre = torch.randint(side, (2, count, 1), generator=rng)
     rows, columns = (torch.arange(side) - centre).abs() < half
-    kept = ~(rows[:, None, :, None] & columns[:, None, None, :])
-    return images * kept.to(images)
+    hole = (rows[:, None, :, None] & columns[:, None, None, :]).to(images.device)
+    return images.masked_fill(hole, 0.0)
