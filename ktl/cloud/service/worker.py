@@ -19,6 +19,7 @@ from ktl.cloud.service.tracing import span
 from ktl.errors import KtlError
 from ktl.pairs import ImageVectorPairs
 from ktl.spaces.base import SharedSpace
+from ktl.warm_start.warm_starts import WarmStarts
 from ktl.wire import (
     SessionReply,
     SessionRequest,
@@ -54,6 +55,7 @@ class Worker:
         events: Events,
         metrics: Metrics,
         space: SharedSpace,
+        warm_starts: WarmStarts,
         *,
         jobs: int,
         keep_seconds: float,
@@ -63,6 +65,7 @@ class Worker:
         self.events = events
         self.metrics = metrics
         self.space = space
+        self.warm_starts = warm_starts
         self.keep_seconds = keep_seconds
         self.drawn: dict[Job, int] = {}  # pairs so far of the rounds that are being drawn
         self._live: OrderedDict[str, tuple[KnowledgeCloud, int]] = OrderedDict()  # and the rounds already in it
@@ -181,7 +184,7 @@ class Worker:
         request, promised = decode_message(opened, SessionRequest), decode_message(replied, SessionReply)
         story = self.store.jobs.uploads(session, 1, number)
         with self._aligning:
-            cloud = KnowledgeCloud(self.generator, request, self.space)
+            cloud = KnowledgeCloud(self.generator, request, self.space, self.warm_starts)
             if (now := cloud.reply()) != promised:
                 raise KtlError(
                     f"this session was opened with generator {promised.fingerprint} and vectors in {promised.space!r}, "
