@@ -127,18 +127,23 @@ def _drawn(source: str, z: Path, classes: Path | None, truncation: float) -> Ten
 def quality(
     images: Annotated[Path, typer.Option(help="A folder or tar file of real images.")],
     source: Source = "builtin",
+    features: Annotated[
+        str | None, typer.Option(help="An encoder to compare by; a fixed random network if none.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Tell how near a generator's images come to real ones."""
     import torch
 
     from ktl.data.collection import read_collection
+    from ktl.encoders import load_encoder
     from ktl.generators import load_generator
-    from ktl.generators.training.quality import measure_quality
+    from ktl.generators.training.quality import measure_quality, random_features
 
     generator = load_generator(source)
     real = torch.from_numpy(read_collection(images, generator.image_size)).permute(0, 3, 1, 2)
-    for name, value in asdict(measure_quality(generator, real, seed)).items():
+    by = random_features if features is None else load_encoder(features).embed
+    for name, value in asdict(measure_quality(generator, real, seed, by)).items():
         output.print(f"{name} {value:.3f}")
 
 

@@ -174,6 +174,13 @@ def test_quality_is_best_against_the_generators_own_images(
     assert figures["diversity"] == pytest.approx(1.0, abs=0.2)
 
 
+def test_quality_by_an_encoder_is_measured_in_its_space(ktl: Ktl, tiny_generator_file: Path, own_images: Path) -> None:
+    ended = ktl("generator", "quality", tiny_generator_file, "--images", own_images, "--features", "builtin")
+    figures = {name: float(value) for name, value in (line.split() for line in ended.stdout.splitlines())}
+    assert 0 < figures["distance"] < 1  # of unit vectors
+    assert figures["precision"] > 0.8
+
+
 def test_quality_without_images_is_an_error_in_one_line(ktl: Ktl, tiny_generator_file: Path, tmp_path: Path) -> None:
     ended = ktl("generator", "quality", tiny_generator_file, "--images", tmp_path)
     assert ended.returncode == 1
