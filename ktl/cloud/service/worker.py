@@ -155,9 +155,7 @@ class Worker:
             batches = cloud.pairs(prototypes)
         aligned = time.monotonic()
         with span("generation", session=session, round=number):
-            payload = encode_pairs(
-                self._watched(job, batches), cloud.request.image_format, cloud.request.download_bytes
-            )
+            payload = encode_pairs(self._watched(job, batches), cloud.request)
         seconds = Seconds(alignment=aligned - began, generation=time.monotonic() - aligned)
         pairs = count_pairs(payload)
         if not self.store.jobs.finish(session, number, payload, pairs, seconds):
