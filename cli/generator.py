@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from ktl.errors import UsageError
-from ktl.generators.training.settings import GeneratorTrainingConfig
+from ktl.generators.training.settings import GeneratorTrainingConfig, ProjectedConfig, RelativisticConfig
 from ktl.settings import help_for
 
 from .console import errors, output, stop_on_signal
@@ -27,6 +27,10 @@ Source = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help=help_for(GeneratorTrainingConfig, "seed"))]
+DiscriminatorFeatures = Annotated[
+    str | None,
+    typer.Option(help="An encoder: the discriminator looks at its feature maps (projected), not at pixels."),
+]
 
 
 @app.command()
@@ -127,18 +131,23 @@ def _drawn(source: str, z: Path, classes: Path | None, truncation: float) -> Ten
 def quality(
     images: Annotated[Path, typer.Option(help="A folder or tar file of real images.")],
     source: Source = "builtin",
+    features: Annotated[
+        str | None, typer.Option(help="An encoder to compare by; a fixed random network if none.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Tell how near a generator's images come to real ones."""
     import torch
 
     from ktl.data.collection import read_collection
+    from ktl.encoders import load_encoder
     from ktl.generators import load_generator
-    from ktl.generators.training.quality import measure_quality
+    from ktl.generators.training.quality import measure_quality, random_features
 
     generator = load_generator(source)
     real = torch.from_numpy(read_collection(images, generator.image_size)).permute(0, 3, 1, 2)
-    for name, value in asdict(measure_quality(generator, real, seed)).items():
+    by = random_features if features is None else load_encoder(features).embed
+    for name, value in asdict(measure_quality(generator, real, seed, by)).items():
         output.print(f"{name} {value:.3f}")
 
 
@@ -150,24 +159,40 @@ def train(
         int, typer.Option("--count", min=64, help=help_for(GeneratorTrainingConfig, "images"))
     ] = GeneratorTrainingConfig.images,
     size: Annotated[int, typer.Option(help="Pixels: 16, 32, 64 or 128.")] = 32,
+    features: DiscriminatorFeatures = None,
+    feature_size: Annotated[
+        int, typer.Option(help=help_for(ProjectedConfig, "feature_size"))
+    ] = ProjectedConfig.feature_size,
+    start: Annotated[str | None, typer.Option(help="A StyleGAN2 whose weights to begin with, as 'builtin'.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the file.")] = "not stated",
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
 ) -> None:
     """Train a StyleGAN2 on unlabelled images; Ctrl-C saves, --resume goes on."""
+    from ktl.encoders import load_encoder
+    from ktl.generators import load_generator
     from ktl.generators.training.run import train_generator
 
-    config = GeneratorTrainingConfig(images=count, seed=seed)
-
-    def print_row(row: dict[str, float]) -> None:
-        output.print("  ".join(f"{name} {value:,.3f}".removesuffix(".000") for name, value in row.items()))
+    if features is None:
+        config: RelativisticConfig | ProjectedConfig = RelativisticConfig(images=count, seed=seed)
+    else:
+        config = ProjectedConfig(images=count, seed=seed, feature_size=feature_size)
 
     with stop_on_signal() as stop:
         weights = train_generator(
-            images, out, config, size=size, licence=licence, resume=resume, on_row=print_row, should_stop=stop.is_set
+            images,
+            out,
+            config,
+            size=size,
+            features=None if features is None else load_encoder(features),
+            start=None if start is None else load_generator(start),
+            licence=licence,
+            resume=resume,
+            on_row=_print_row,
+            should_stop=stop.is_set,
         )
     if stop.is_set():
-        errors.print(f"stopped; go on with: ktl generator train --images {images} --out {out} --count {count} --resume")
+        errors.print("stopped; go on with the same command and --resume")
     output.print(f"weights: {weights}\nnext: ktl generator sample {weights}")
 
 
@@ -185,3 +210,7 @@ def convert(
         raise UsageError(f"the output {str(out)!r} must end in .safetensors")
     generator = convert_official(source, out, network=network, licence=licence)
     output.print(f"fingerprint: {generator.fingerprint}\nnext: ktl generator sample {out}")
+
+
+def _print_row(row: dict[str, float]) -> None:
+    output.print("  ".join(f"{name} {value:,.3f}".removesuffix(".000") for name, value in row.items()))

@@ -13,7 +13,7 @@ from ktl.data.settings import DataConfig, PartitionConfig
 from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError
 from ktl.federation.settings import FederationConfig
-from ktl.generators.training.settings import GeneratorTrainingConfig
+from ktl.generators.training.settings import RelativisticConfig
 from ktl.learning.settings import RECIPES
 from ktl.loop.folder import RunFolder, load_config
 from ktl.loop.settings import CloudConfig
@@ -38,7 +38,7 @@ def test_runs_of_both_layouts_have_the_same_settings_in_the_same_form() -> None:
         old, new = settings_table(RELEASED / run), as_table(kind())
         assert new.keys() - old.keys() <= {"classifier", "fit", "skip_damaged", "weights"}  # added since
         assert old.keys() <= new.keys()
-        assert new["cloud"].keys() - old["cloud"].keys() == {"memory", "space"}  # added since
+        assert new["cloud"].keys() - old["cloud"].keys() == {"memory", "space", "warm_start_images"}  # added since
         assert old["training"].keys() == new["training"].keys()
         assert {type(old[name]) for name in old} == {type(new[name]) for name in old}
         assert old["cloud"]["alignment"] == {"name": "robust", "settings": {}}
@@ -86,7 +86,7 @@ RUNS: list[Settings] = [
         transfer=TRANSFERS.choose("image-vector+contrastive", temperature=0.07, embedding_dim=8, warmup_batch=3),
         cloud=CloudConfig(alignment="random", image_format="png"),
     ),
-    GeneratorTrainingConfig(images=1_000, gamma=0.1),
+    RelativisticConfig(images=1_000, gamma=0.1),
 ]
 
 

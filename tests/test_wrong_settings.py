@@ -15,7 +15,7 @@ from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.federation.settings import FederationConfig
 from ktl.generators.diffusion.source import DiffusionSettings
-from ktl.generators.training.settings import GeneratorTrainingConfig
+from ktl.generators.training.settings import RelativisticConfig
 from ktl.learning.settings import EdgeConfig, TrainingConfig
 from ktl.loop.settings import CloudConfig
 from ktl.methods.feddistill import DistillSettings
@@ -119,8 +119,8 @@ WRONG: list[tuple[type[Settings], str, Any, str]] = [
     (DiffusionSettings, "preset", "fast", "one of published, standard, lcm, turbo, or none"),
     (DiffusionSettings, "guidance", 101.0, "a number of at least 0 and at most 100, or none"),
     (DiffusionSettings, "prompt", None, "text"),
-    (GeneratorTrainingConfig, "generator_rate", 1.1, "a number above 0 and at most 1"),
-    (GeneratorTrainingConfig, "gamma", -0.1, "a number of at least 0"),
+    (RelativisticConfig, "generator_rate", 1.1, "a number above 0 and at most 1"),
+    (RelativisticConfig, "gamma", -0.1, "a number of at least 0"),
     (ServiceSettings, "port", 65_536, "a whole number of at least 0 and at most 65535"),
     (ServiceSettings, "jobs", 0, "a whole number of at least 1 and at most 64"),
     (ServiceSettings, "rate", 0.0, "a number above 0"),

@@ -26,6 +26,7 @@ class Encoder(ABC):
     dimension: int  # numbers in an embedding
     image_size: int  # pixels, square: what images are scaled to
     fingerprint: str  # hexadecimal digest of the weights and of how images are prepared
+    network: nn.Module  # if there is one: what a generator's training can look through
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     deviation: tuple[float, float, float] = (0.5, 0.5, 0.5)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -173,6 +174,13 @@ def test_quality_is_best_against_the_generators_own_images(
     assert figures["diversity"] == pytest.approx(1.0, abs=0.2)
 
 
+def test_quality_by_an_encoder_is_measured_in_its_space(ktl: Ktl, tiny_generator_file: Path, own_images: Path) -> None:
+    ended = ktl("generator", "quality", tiny_generator_file, "--images", own_images, "--features", "builtin")
+    figures = {name: float(value) for name, value in (line.split() for line in ended.stdout.splitlines())}
+    assert 0 < figures["distance"] < 1  # of unit vectors
+    assert figures["precision"] > 0.8
+
+
 def test_quality_without_images_is_an_error_in_one_line(ktl: Ktl, tiny_generator_file: Path, tmp_path: Path) -> None:
     ended = ktl("generator", "quality", tiny_generator_file, "--images", tmp_path)
     assert ended.returncode == 1
@@ -191,6 +199,18 @@ def test_train_names_the_weights(ktl: Ktl, own_images: Path, tmp_path: Path) -> 
     again = ktl("generator", "train", "--images", own_images, "--out", out, "--count", 64, "--size", 16)
     assert again.returncode == 2
     assert "already holds a training; go on with --resume" in again.stderr
+
+
+def test_train_looks_through_an_encoder_and_starts_from_a_generator(
+    ktl: Ktl, tiny_generator_file: Path, own_images: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ["--features", "builtin", "--feature-size", 32, "--start", tiny_generator_file]
+    ended = ktl("generator", "train", "--images", own_images, "--out", out, "--count", 64, "--size", 16, *options)
+    assert ended.returncode == 0
+    config = json.loads((out / "config.json").read_text())
+    assert (config["feature_size"], config["images"], config["size"]) == (32, 64, 16)
+    assert load_generator(str(out / "generator.safetensors")).latent_dim == 16
 
 
 def test_convert_refuses_in_one_line_what_it_cannot_read(ktl: Ktl, tmp_path: Path) -> None:

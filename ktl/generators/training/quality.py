@@ -1,11 +1,13 @@
-"""How similar generated images are to real ones, in the features of a fixed random network.
+"""How similar generated images are to real ones, in the features of a fixed random network or in an encoder's.
 
-Nothing pre-trained is needed, so figures are comparable between generators measured by ktl, not with published FIDs.
-Random convolutions see texture, colour and coarse layout, less so objects: look at the pictures too.
+By default nothing pre-trained is needed. Random convolutions see texture, colour and coarse layout, less so objects:
+look at the pictures too. Figures are comparable between generators measured by ktl in the same features, not with
+published FIDs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -37,27 +39,6 @@ class Quality:
 
 
 @torch.no_grad()
-def measure_quality(generator: ImageGenerator, images: Tensor, seed: int = 0) -> Quality:
-    """Compares up to 2,000 of `images`, uint8 (n, 3, s, s) at the generator's size, with as many generated ones.
-
-    Raises DataError for fewer than 64 images or another size.
-    """
-    real = images[:MAX_IMAGES]
-    if len(real) < MIN_IMAGES:
-        raise DataError(f"{len(real)} images to compare with: at least {MIN_IMAGES} are needed")
-    if real.shape[2] != generator.image_size:
-        raise DataError(f"images of {real.shape[2]} pixels for a generator of {generator.image_size}: scale them first")
-    generated = generator.images(sample_latents(generator, len(real), stream(seed, "quality")))
-    a, b = random_features(real), random_features(generated)
-    return Quality(
-        distance=frechet_distance(a, b),
-        precision=covered(b, by=a),
-        recall=covered(a, by=b),
-        diversity=_pixel_spread(generated) / _pixel_spread(real),
-    )
-
-
-@torch.no_grad()
 def random_features(images: Tensor) -> Tensor:
     """uint8 (n, 3, s, s) -> (n, 192): means and deviations over the image of three random convolutions' responses."""
     with initialising(0, "random features"):
@@ -72,6 +53,33 @@ def random_features(images: Tensor) -> Tensor:
             pooled += [x.mean(dim=(2, 3)), x.std(dim=(2, 3))]
         parts.append(torch.cat(pooled, dim=1))
     return torch.cat(parts)
+
+
+@torch.no_grad()
+def measure_quality(
+    generator: ImageGenerator,
+    images: Tensor,
+    seed: int = 0,
+    features: Callable[[Tensor], Tensor] = random_features,
+) -> Quality:
+    """Compares up to 2,000 of `images`, uint8 (n, 3, s, s) at the generator's size, with as many generated ones.
+
+    features: what takes such images to vectors (n, d), as an encoder's `embed`. Raises DataError for fewer than 64
+    images or another size.
+    """
+    real = images[:MAX_IMAGES]
+    if len(real) < MIN_IMAGES:
+        raise DataError(f"{len(real)} images to compare with: at least {MIN_IMAGES} are needed")
+    if real.shape[2] != generator.image_size:
+        raise DataError(f"images of {real.shape[2]} pixels for a generator of {generator.image_size}: scale them first")
+    generated = generator.images(sample_latents(generator, len(real), stream(seed, "quality")))
+    a, b = features(real), features(generated)
+    return Quality(
+        distance=frechet_distance(a, b),
+        precision=covered(b, by=a),
+        recall=covered(a, by=b),
+        diversity=_pixel_spread(generated) / _pixel_spread(real),
+    )
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:

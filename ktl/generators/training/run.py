@@ -15,24 +15,33 @@ from ktl.data.collection import read_collection
 from ktl.data.images import Images
 from ktl.errors import UsageError
 from ktl.files import write_json, write_rows
+from ktl.generators.base import ImageGenerator
+from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.samples import sample_grid
 from ktl.generators.stylegan import StyleGANGenerator, load_stylegan, save_stylegan
+from ktl.generators.training.adversary import Adversary, Row
+from ktl.generators.training.features import FeatureMaps, PretrainedNetwork
+from ktl.generators.training.projected import ProjectedAdversary
 from ktl.generators.training.quality import MAX_IMAGES, MIN_IMAGES, measure_quality
-from ktl.generators.training.settings import GeneratorTrainingConfig
-from ktl.generators.training.trainer import GeneratorTrainer, Row
-from ktl.seeds import stream
+from ktl.generators.training.relativistic import RelativisticAdversary
+from ktl.generators.training.settings import ProjectedConfig, RelativisticConfig
+from ktl.generators.training.trainer import GeneratorTrainer
+from ktl.seeds import initialising, stream
 from ktl.settings import as_table
 
 CHECKPOINT = "checkpoint.safetensors"
+WEIGHTS = "generator.safetensors"
 SIZES = (8, 16, 32, 64, 128)  # pixels
 
 
 def train_generator(
     source: Path,
     out: Path,
-    config: GeneratorTrainingConfig,
+    config: RelativisticConfig | ProjectedConfig,
     *,
     size: int = 32,
+    features: PretrainedNetwork | None = None,
+    start: ImageGenerator | None = None,
     licence: str = "not stated",
     device: str = "cpu",
     resume: bool = False,
@@ -41,21 +50,63 @@ def train_generator(
 ) -> Path:
     """Trains on the images of a folder or tar file and returns the path of the weights, `out/generator.safetensors`.
 
-    Beside them: config.json, metrics.jsonl (one row per `config.log_every` steps), samples.png (64 images) and
+    A ProjectedConfig goes with `features`, an encoder that the discriminator looks through. `start` is a StyleGAN2 of
+    `size` pixels whose weights to begin with; None: fresh ones.
+
+    Beside the weights: config.json, metrics.jsonl (one row per `config.log_every` steps), samples.png (64 images) and
     checkpoint.safetensors, from which `resume` goes on. A twentieth of the images (2,000 at most) is held out; where
     that makes 64 or more, rows of steps at which all is saved also tell `quality.Quality` against them. Raises
-    UsageError if `out` already holds a training that was not to be resumed, DataError if an image cannot be read.
+    UsageError if `out` already holds a training that was not to be resumed or that had another discriminator, for a
+    `start` of another kind and for `features` without maps; DataError if an image cannot be read.
     """
-    if (out / CHECKPOINT).exists() and not resume:
-        raise UsageError(f"{out} already holds a training; go on with --resume or name another --out")
+    if resumed := (out / CHECKPOINT).exists():
+        if not resume:
+            raise UsageError(f"{out} already holds a training; go on with --resume or name another --out")
+        start = load_stylegan(out / WEIGHTS, name=out.name)
     if size not in SIZES:
         raise UsageError(f"--size is {size}: choose one of {', '.join(map(str, SIZES))}")
     images, held_out = _split(read_collection(source, size), config.seed)
-    trainer = GeneratorTrainer(images, config, device)
+    trainer = _trainer(images, config, features, start, torch.device(device))
     folder = _TrainingFolder(out, trainer, held_out, licence)
-    folder.open()
+    folder.open(resumed=resumed)
     trainer.train(lambda row: folder.keep(row, on_row), should_stop)
     return folder.save()
+
+
+def _trainer(
+    images: Images,
+    config: RelativisticConfig | ProjectedConfig,
+    features: PretrainedNetwork | None,
+    start: ImageGenerator | None,
+    device: torch.device,
+) -> GeneratorTrainer:
+    adversary: Adversary
+    with initialising(config.seed, "initial weights"):
+        generator = _first(start, images.shape[1])
+        if isinstance(config, RelativisticConfig):
+            adversary = RelativisticAdversary(generator.config, config, device)
+        else:
+            adversary = _projected(config, features, device)
+    return GeneratorTrainer(images, generator, adversary, config, device)
+
+
+def _projected(config: ProjectedConfig, features: PretrainedNetwork | None, device: torch.device) -> ProjectedAdversary:
+    if features is None:
+        raise UsageError("a projected discriminator looks through an encoder: give its features")
+    maps = FeatureMaps(features, config.feature_size).to(device)
+    with initialising(config.seed, "projections"):  # the same ones, whatever the generator starts from
+        return ProjectedAdversary(maps, config.discriminator_rate)
+
+
+def _first(start: ImageGenerator | None, size: int) -> StyleGAN2:
+    """The network to train, not yet trained or with the weights of `start`."""
+    if start is None:
+        return StyleGAN2(StyleGAN2Config(resolution=size))
+    if not isinstance(start, StyleGANGenerator) or not isinstance(start.network, StyleGAN2) or start.classes:
+        raise UsageError(f"a training starts from a StyleGAN2 without classes, but {start.name} is a {start.family}")
+    if start.image_size != size:
+        raise UsageError(f"{start.name} draws {start.image_size} pixels: give --size {start.image_size}")
+    return copy.deepcopy(start.network).train().requires_grad_(True)
 
 
 class _TrainingFolder:
@@ -68,11 +119,14 @@ class _TrainingFolder:
         self.licence = licence
         self.rows: list[Row] = []
 
-    def open(self) -> None:
+    def open(self, *, resumed: bool) -> None:
         """Makes the folder, or lets the trainer go on from the state in it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        if (self.path / CHECKPOINT).exists():
+        if resumed:
             state, metadata = load_checkpoint(self.path / CHECKPOINT)
+            known = metadata.get("discriminator", RelativisticAdversary.name)  # the only one there once was
+            if known != self.trainer.adversary.name:
+                raise UsageError(f"{self.path} holds a training with another discriminator: give the same --features")
             self.trainer.restore(state)
             self.rows = metadata["rows"]
         size = self.trainer.images.shape[2]
@@ -90,10 +144,11 @@ class _TrainingFolder:
 
     def save(self) -> Path:
         """Writes all files and returns the path of the weights."""
-        weights = self.path / "generator.safetensors"
-        save_checkpoint(self.path / CHECKPOINT, self.trainer.state(), {"rows": self.rows})
-        write_rows(self.path / "metrics.jsonl", self.rows)
+        weights = self.path / WEIGHTS
         save_stylegan(weights, self.trainer.average, licence=self.licence)
+        about = {"rows": self.rows, "discriminator": self.trainer.adversary.name}
+        save_checkpoint(self.path / CHECKPOINT, self.trainer.state(), about)
+        write_rows(self.path / "metrics.jsonl", self.rows)
         generator = load_stylegan(weights, name=self.path.name)
         sample_grid(generator, rows=8, columns=8, seed=self.trainer.config.seed).save(self.path / "samples.png")
         return weights

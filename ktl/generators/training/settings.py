@@ -22,11 +22,29 @@ class GeneratorTrainingConfig(Settings):
     discriminator_rate: Annotated[
         float, Meta(gt=0, le=1, description="Adam's learning rate for the discriminator.")
     ] = 5e-4
-    gamma: Annotated[float, Meta(ge=0, description="Weight of the gradient penalties R1 and R2.")] = 0.05
-    penalty_interval: Annotated[int, Meta(ge=1, description="Steps from one gradient penalty to the next.")] = 4
     average_half_life: Annotated[
         int, Meta(ge=1, description="Half-life of the moving average of the weights, in images.")
     ] = 20_000
     log_every: Annotated[int, Meta(ge=1, description="Steps per row of figures.")] = 100
     save_every: Annotated[int, Meta(ge=1, description="Steps per saving, which goes with a row of figures.")] = 1_000
     seed: Annotated[int, Meta(ge=0, lt=2**31, description="Seed of every random choice.")] = 0
+
+
+@dataclass(frozen=True)
+class RelativisticConfig(GeneratorTrainingConfig):
+    """With a discriminator that looks at pixels."""
+
+    gamma: Annotated[float, Meta(ge=0, description="Weight of the gradient penalties R1 and R2.")] = 0.05
+    penalty_interval: Annotated[int, Meta(ge=1, description="Steps from one gradient penalty to the next.")] = 4
+
+
+@dataclass(frozen=True)
+class ProjectedConfig(GeneratorTrainingConfig):
+    """With a discriminator that looks at a pre-trained network's feature maps."""
+
+    generator_rate: Annotated[
+        float, Meta(gt=0, le=1, description="Adam's learning rate for the generator, whose weights have unit scale.")
+    ] = 0.002
+    feature_size: Annotated[
+        int, Meta(ge=32, le=512, description="Pixels that images are scaled to before their features are computed.")
+    ] = 64

@@ -16,10 +16,10 @@ from ktl.generators import load_generator
 from ktl.generators.networks.discriminator import Discriminator
 from ktl.generators.networks.stylegan2 import StyleGAN2Config
 from ktl.generators.training.run import train_generator
-from ktl.generators.training.settings import GeneratorTrainingConfig
+from ktl.generators.training.settings import RelativisticConfig
 from ktl.seeds import initialising, stream
 
-CONFIG = GeneratorTrainingConfig(images=48, batch=8, log_every=2, save_every=2, average_half_life=16)
+CONFIG = RelativisticConfig(images=48, batch=8, log_every=2, save_every=2, average_half_life=16)
 
 
 @pytest.fixture

@@ -1,0 +1,113 @@
+"""The projected discriminator: small critics on random mixtures of a pre-trained network's feature maps.
+
+Written from Sauer et al., "Projected GANs Converge Faster" (NeurIPS 2021, arXiv 2111.01007) and "StyleGAN-XL" (SIGGRAPH
+2022, arXiv 2202.00273): the network and the mixtures are fixed, only the critics learn, by the hinge loss. A mixture is
+of all of a map's channels and of what lies on coarser ones, so that no critic can settle for few features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ktl.generators.networks.mapping import LEAKY_SLOPE
+from ktl.generators.training.adversary import Adversary, Row, descend, diversity_of
+from ktl.generators.training.augmentation import augmented
+from ktl.generators.training.features import FeatureMaps
+
+FINEST_WIDTH = 32  # channels of the finest mixture; each coarser one has twice as many
+MOST_CHANNELS = 128  # of critics, unless their mixture has more
+
+
+class RandomMixtures(nn.Module):
+    """Maps (n, c, s, s), from fine to coarse  ->  as many of the same sides, mixed over channels and scales."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.widths = [FINEST_WIDTH * 2**level for level in range(len(channels))]
+        self.across_channels = nn.ModuleList(
+            nn.Conv2d(inputs, width, 1) for inputs, width in zip(channels, self.widths, strict=True)
+        )
+        self.across_scales = nn.ModuleList(
+            nn.Conv2d(coarser, width, 3, padding=1)
+            for width, coarser in zip(self.widths, self.widths[1:], strict=False)
+        )
+        for layer in [*self.across_channels, *self.across_scales]:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+            nn.init.zeros_(layer.bias)
+        self.requires_grad_(False)
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        *finer, mixed = [mix(each) for mix, each in zip(self.across_channels, maps, strict=True)]
+        mixtures = [mixed]
+        for own, mix in zip(reversed(finer), reversed(self.across_scales), strict=True):
+            coarser = F.interpolate(mixtures[0], size=own.shape[2:], mode="bilinear", align_corners=False)
+            mixtures.insert(0, (own + mix(coarser)) * 0.5**0.5)
+        return mixtures
+
+
+class Critic(nn.Module):
+    """A mixture (n, c, s, s)  ->  realness at 4 x 4 positions or fewer, (n, 1, s', s')."""
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        while side > 4:
+            wider = min(2 * channels, MOST_CHANNELS)
+            layers += [spectral_norm(nn.Conv2d(channels, wider, 4, stride=2, padding=1)), nn.LeakyReLU(LEAKY_SLOPE)]
+            channels, side = wider, side // 2
+        layers += [spectral_norm(nn.Conv2d(channels, channels, 3, padding=1)), nn.LeakyReLU(LEAKY_SLOPE)]
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(channels, 1, 1)))
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        score: Tensor = self.layers(mixture).float()
+        return score
+
+
+class ProjectedAdversary(Adversary):
+    """Critics of a pre-trained network's features."""
+
+    def __init__(self, features: FeatureMaps, rate: float) -> None:
+        self.features = features
+        self.name = f"projected {features.fingerprint} {features.size}"
+        channels, sides = zip(*features.shapes, strict=True)
+        self.mixtures = RandomMixtures(channels)
+        self.mixtures.to(features.device, torch.bfloat16).to(memory_format=torch.channels_last)
+        self.critics = list(map(Critic, self.mixtures.widths, sides))
+        super().__init__(nn.ModuleList(self.critics).to(features.device).to(memory_format=torch.channels_last), rate)
+
+    def teach(self, real: Tensor, draw: Callable[[], Tensor], rng: torch.Generator, step: int) -> tuple[Tensor, Row]:
+        """One batch of generated images serves both players: most of a step's time goes into its features."""
+        fake = draw()
+        with torch.no_grad():
+            real_mixtures = self._mixtures(augmented(real, rng))
+        fake_mixtures = self._mixtures(augmented(fake, rng))
+        loss = hinge(self._scores(real_mixtures), self._scores([mixture.detach() for mixture in fake_mixtures]))
+        descend(self.optimizer, loss)
+        self.discriminator.requires_grad_(False)
+        generator_loss = -_mean(self._scores(fake_mixtures))
+        self.discriminator.requires_grad_(True)
+        row = {"discriminator_loss": loss.item(), "generator_loss": generator_loss.item()}
+        return generator_loss, row | {"diversity": diversity_of(fake, real)}
+
+    def _mixtures(self, images: Tensor) -> list[Tensor]:
+        mixtures: list[Tensor] = self.mixtures(self.features(images))
+        return mixtures
+
+    def _scores(self, mixtures: list[Tensor]) -> list[Tensor]:
+        with torch.autocast(self.features.device.type, torch.bfloat16):
+            return [critic(mixture) for critic, mixture in zip(self.critics, mixtures, strict=True)]
+
+
+def hinge(real: list[Tensor], fake: list[Tensor]) -> Tensor:
+    """The discriminator's loss from scores of real and of generated images: 2 if it cannot tell them, 0 if it can."""
+    return _mean([F.relu(1.0 - score) for score in real]) + _mean([F.relu(1.0 + score) for score in fake])
+
+
+def _mean(scores: list[Tensor]) -> Tensor:
+    """Every critic counts the same."""
+    return torch.stack([score.mean() for score in scores]).mean()

@@ -1,0 +1,92 @@
+"""The discriminator that looks through an encoder: what it learns, and a training with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from support.feature_network import Convolutional
+
+from ktl.encoders.base import Encoder
+from ktl.errors import UsageError
+from ktl.generators import load_generator
+from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.training.features import FeatureMaps
+from ktl.generators.training.projected import ProjectedAdversary
+from ktl.generators.training.run import train_generator
+from ktl.generators.training.settings import ProjectedConfig, RelativisticConfig
+from ktl.seeds import initialising, stream
+
+CONFIG = ProjectedConfig(images=48, batch=8, log_every=2, save_every=2, average_half_life=16, feature_size=32)
+
+
+def test_it_learns_to_tell_images_from_others_and_shows_what_to_change() -> None:
+    with initialising(0, "critics"):
+        adversary = ProjectedAdversary(FeatureMaps(Convolutional(), 32), 0.002)
+    rng = stream(0, "images")
+    stripes = torch.where(torch.arange(16) < 8, 1.0, -1.0).expand(16, 3, 16, 16)
+    grey = torch.zeros(16, 3, 16, 16, requires_grad=True)
+    losses = []
+    for step in range(40):
+        sign = 2 * torch.randint(0, 2, (16, 1, 1, 1), generator=rng) - 1
+        loss, row = adversary.teach(stripes * sign, lambda: grey + 0.0, rng, step)
+        losses.append(row["discriminator_loss"])
+    assert sum(losses[:10]) / 10 > 1.8
+    assert sum(losses[-10:]) / 10 < 1.6
+    assert row["diversity"] == 0
+    loss.backward()
+    assert grey.grad is not None
+    assert (grey.grad.abs().sum(dim=(1, 2, 3)) > 0).all()
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights_with_the_same_encoder(
+    photographs: Path, tmp_path: Path
+) -> None:
+    def train(
+        out: str, features: Encoder | None, config: ProjectedConfig | RelativisticConfig = CONFIG, stop: int = 9
+    ) -> Path:
+        stops = iter(range(9))
+        return train_generator(
+            photographs,
+            tmp_path / out,
+            config,
+            size=16,
+            features=features,
+            resume=True,
+            should_stop=lambda: next(stops) >= stop,
+        )
+
+    whole = train("whole", Convolutional())
+    train("parts", Convolutional(), stop=3)
+    with pytest.raises(UsageError, match="holds a training with another discriminator: give the same --features"):
+        train("parts", None, RelativisticConfig(images=48, batch=8))
+    other = Convolutional()
+    other.fingerprint = "other"
+    with pytest.raises(UsageError, match="holds a training with another discriminator"):
+        train("parts", other)
+    assert train("parts", Convolutional()).read_bytes() == whole.read_bytes()
+    with pytest.raises(UsageError, match="a projected discriminator looks through an encoder: give its features"):
+        train("none", None)
+
+
+def test_a_training_starts_from_weights_that_there_are(
+    photographs: Path, tiny_generator: StyleGANGenerator, tmp_path: Path
+) -> None:
+    weights = train_generator(
+        photographs,
+        tmp_path / "out",
+        replace(CONFIG, generator_rate=1e-9),
+        size=16,
+        features=Convolutional(),
+        start=tiny_generator,
+    )
+    trained, start = load_generator(str(weights)).network.state_dict(), tiny_generator.network.state_dict()
+    for name, tensor in start.items():
+        torch.testing.assert_close(trained[name], tensor, rtol=1e-3, atol=1e-6)
+    with pytest.raises(UsageError, match="tiny draws 16 pixels: give --size 16"):
+        train_generator(photographs, tmp_path / "b", CONFIG, size=32, features=Convolutional(), start=tiny_generator)
+    pool = load_generator(f"pool:{photographs}")
+    with pytest.raises(UsageError, match=r"a training starts from a StyleGAN2 without classes, but .* is a pool"):
+        train_generator(photographs, tmp_path / "c", CONFIG, size=16, features=Convolutional(), start=pool)
