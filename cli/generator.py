@@ -31,6 +31,7 @@ DiscriminatorFeatures = Annotated[
     str | None,
     typer.Option(help="An encoder: the discriminator looks at its feature maps (projected), not at pixels."),
 ]
+FeatureSize = Annotated[int, typer.Option(help=help_for(ProjectedConfig, "feature_size"))]
 
 
 @app.command()
@@ -160,9 +161,7 @@ def train(
     ] = GeneratorTrainingConfig.images,
     size: Annotated[int, typer.Option(help="Pixels: 16, 32, 64 or 128.")] = 32,
     features: DiscriminatorFeatures = None,
-    feature_size: Annotated[
-        int, typer.Option(help=help_for(ProjectedConfig, "feature_size"))
-    ] = ProjectedConfig.feature_size,
+    feature_size: FeatureSize = ProjectedConfig.feature_size,
     start: Annotated[str | None, typer.Option(help="A StyleGAN2 whose weights to begin with, as 'builtin'.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the file.")] = "not stated",
     seed: Seed = 0,
