@@ -134,7 +134,7 @@ def test_an_edge_learns_from_a_cloud_with_a_converted_network(
     assert ended.returncode == 0, ended.stderr
     rows = rows_of(tmp_path / "run")
     assert [row["round"] for row in rows] == [1, 2]
-    assert all(row["pair_loss"] > 0 and row["bytes_down"] > 2000 for row in rows)
+    assert all(row["pair_loss"] > 0 and row["bytes_down"] > 1000 for row in rows)
     assert not (tmp_path / "canary").exists()
 
 
