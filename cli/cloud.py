@@ -66,6 +66,15 @@ def serve(
     most_image_size: Annotated[int | None, _setting("most_image_size")] = None,
     most_download: Annotated[str | None, _setting("most_download")] = None,
     most_quorum: Annotated[int | None, _setting("most_quorum")] = None,
+    most_pairs: Annotated[int | None, _setting("most_pairs")] = None,
+    most_session_pairs: Annotated[int | None, _setting("most_session_pairs")] = None,
+    most_memory: Annotated[str | None, _setting("most_memory")] = None,
+    token_sessions: Annotated[int | None, _setting("token_sessions")] = None,
+    token_stored: Annotated[str | None, _setting("token_stored")] = None,
+    token_rounds: Annotated[int | None, _setting("token_rounds")] = None,
+    token_pairs: Annotated[int | None, _setting("token_pairs")] = None,
+    token_waits: Annotated[int | None, _setting("token_waits")] = None,
+    connections: Annotated[int | None, _setting("connections")] = None,
     rate: Annotated[float | None, _setting("rate")] = None,
     tls_cert: Annotated[Path | None, _setting("tls_cert")] = None,
     tls_key: Annotated[Path | None, _setting("tls_key")] = None,
@@ -127,7 +136,7 @@ def gc(
     with _needs_extra():
         from ktl.cloud.service.store import Store
     settings = load_settings({"keep": keep, "database": database}, config)
-    store = Store(_opened(settings), max_queued=settings.queue, max_bytes=settings.most_stored)
+    store = Store(_opened(settings))
     deleted = store.collect_garbage(settings.keep)
     output.print(f"{deleted} sessions deleted; {store.stored_bytes():,} bytes are left")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ktl.edge.settings import RunConfig
-from ktl.errors import CloudUnreachable
+from ktl.errors import CloudError, CloudUnreachable
 from ktl.registry import chosen
 
 from .console import errors, stop_on_signal
@@ -44,7 +44,7 @@ class Training:
         self.resume = resume
         self.quiet = quiet
 
-    def run(self, *, offline_ok: bool, tensorboard: bool) -> tuple[RunResult, Comparison | None]:
+    def run(self, *, offline_ok: bool, keep_session: bool, tensorboard: bool) -> tuple[RunResult, Comparison | None]:
         """The run's result, and the comparison with its twin if a cloud helped."""
         from ktl.edge.run import train_edge
         from ktl.edge.tracking import tracked
@@ -68,7 +68,7 @@ class Training:
             else:
                 observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
                 try:
-                    comparison = self._beside_local(observer, local)
+                    comparison = self._beside_local(observer, local, keep_session)
                     result = comparison.ktl
                 except CloudUnreachable as error:
                     if not offline_ok:
@@ -78,7 +78,7 @@ class Training:
             tracker.finished(result)
         return result, comparison
 
-    def _beside_local(self, observer: Observer, local: Observer) -> Comparison:
+    def _beside_local(self, observer: Observer, local: Observer, keep_session: bool) -> Comparison:
         from ktl.edge.compare import train_beside_local
         from ktl.edge.record import is_finished
 
@@ -96,6 +96,8 @@ class Training:
         )
         if not had_ended:
             _keep_valid_latents(self.config, self.folder, cloud)
+            if not keep_session:
+                _delete_session(cloud)
         return comparison
 
     def _offline(self, error: CloudUnreachable, local: Observer) -> RunResult:
@@ -127,6 +129,17 @@ def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudCo
 
     cloud = config.cloud
     return embedded_cloud(chosen(cloud.generator), chosen(cloud.space) if cloud.space else None)
+
+
+def _delete_session(cloud: CloudConnection) -> None:
+    """A cloud elsewhere would keep what it holds of the run for days."""
+    from ktl.edge.network.http import HttpCloud
+
+    if isinstance(cloud, HttpCloud):
+        try:
+            cloud.delete_session()
+        except CloudError as error:  # the run is complete all the same
+            errors.print(f"its session was left on the cloud: {error}")
 
 
 def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:

@@ -7,7 +7,7 @@ point most nearly that way, so each one is as valid as any fresh latent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from ktl import settings
 from ktl.alignment.base import AlignedLatents, Alignment
 from ktl.class_statistics import ClassStatistics
-from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.generators.base import ImageGenerator, sample_latents, sampled_parts
 from ktl.prototypes import Prototypes, class_sums
 from ktl.seeds import stream
 from ktl.spaces.base import SharedSpace
@@ -37,6 +37,7 @@ class PooledAlignment(Alignment):
         candidates: Annotated[int, Meta(ge=1, le=256, description="Fresh latents of which the nearest is kept.")] = 8
 
     reads_prototypes: ClassVar[bool] = False
+    copies_of_prototypes = 1
     round = 0
     _known: tuple[ClassStatistics, SharedSpace] | None = None
 
@@ -49,14 +50,16 @@ class PooledAlignment(Alignment):
         _, counts = class_sums(prototypes, self.num_classes)
         classes = counts.nonzero().squeeze(1)
         nearness = self._nearness(generator)
-        rows = []
-        for label in classes.tolist():
+        latents = torch.empty(len(classes), per_class, generator.latent_dim)
+        for row, label in enumerate(classes.tolist()):
             rng = stream(self.seed, "pooled alignment", self.round, label)
             near = nearness.get(label)
-            fresh = sample_latents(generator, per_class * (self.settings.candidates if near else 1), rng)
-            rows.append(fresh[near(fresh).topk(per_class).indices] if near else fresh)
+            if near is None:
+                latents[row] = sample_latents(generator, per_class, rng)
+            else:
+                candidates = sampled_parts(generator, per_class * self.settings.candidates, rng)
+                latents[row] = _nearest(candidates, near, per_class)
         self.round += 1
-        latents = torch.stack(rows)
         return AlignedLatents(classes, latents[:, 0], latents)
 
     def _nearness(self, generator: ImageGenerator) -> dict[int, Callable[[Tensor], Tensor]]:
@@ -82,3 +85,13 @@ class PooledAlignment(Alignment):
 
         means = zip(statistics.classes.tolist(), statistics.means, strict=True)
         return {label: towards(mean) for label, mean in means}
+
+
+def _nearest(candidates: Iterable[Tensor], near: Callable[[Tensor], Tensor], count: int) -> Tensor:
+    """Of all candidates (n, H), which come in parts, the `count` nearest ones, nearest first."""
+    kept, nearness = torch.empty(0), torch.empty(0)
+    for part in candidates:
+        kept, nearness = torch.cat([kept.reshape(-1, part.shape[1]), part]), torch.cat([nearness, near(part)])
+        nearness, best = nearness.topk(min(count, len(nearness)))
+        kept = kept[best]
+    return kept

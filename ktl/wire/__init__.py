@@ -25,6 +25,7 @@ from ktl.wire.statistics import (
     decode_statistics,
     encode_pooled,
     encode_statistics,
+    statistics_bytes,
 )
 from ktl.wire.tensors import MAX_HEADER_BYTES
 
@@ -53,4 +54,5 @@ __all__ = [
     "encode_pooled",
     "encode_prototypes",
     "encode_statistics",
+    "statistics_bytes",
 ]

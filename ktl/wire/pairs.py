@@ -38,7 +38,7 @@ def encode_pairs(batches: Iterable[ImageVectorPairs], image_format: str, max_byt
         spent = np.cumsum([len(file) + per_pair for file in encoded])
         fitting = int((spent <= room).sum())
         files += encoded[:fitting]
-        vectors.append(batch.vectors[:fitting])
+        vectors.append(batch.vectors[:fitting].to(torch.float16))
         classes.append(batch.classes[:fitting])
         if fitting < len(batch):
             break
@@ -48,7 +48,7 @@ def encode_pairs(batches: Iterable[ImageVectorPairs], image_format: str, max_byt
     arrays: dict[str, NDArray[Any]] = {
         "images": np.frombuffer(b"".join(files), dtype=np.uint8),
         "lengths": np.array([len(file) for file in files], dtype=np.int32),
-        "vectors": torch.cat(vectors).to(torch.float16).numpy(),
+        "vectors": torch.cat(vectors).numpy(),
         "classes": torch.cat(classes).to(torch.int32).numpy(),
     }
     return save_arrays(arrays, "pairs")

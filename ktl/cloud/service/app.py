@@ -16,11 +16,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from ktl.cloud.service.accounts import Quotas
 from ktl.cloud.service.answers import ProblemDetail
 from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
+from ktl.cloud.service.crowd import Crowd
 from ktl.cloud.service.database import THREADS, Database
 from ktl.cloud.service.events import Events
+from ktl.cloud.service.memory import MemoryBudget
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.middleware import Middleware
 from ktl.cloud.service.page import routes as page
@@ -62,7 +65,9 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
         responses={"4XX": PROBLEM, 503: PROBLEM},
     )
     app.state.service = here
-    app.add_middleware(Middleware, metrics=here.metrics, https=settings.tls_cert is not None)
+    app.add_middleware(
+        Middleware, metrics=here.metrics, crowd=Crowd(settings.token_waits), https=settings.tls_cert is not None
+    )
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _from_framework)
@@ -75,13 +80,22 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
 
 
 def _service(settings: Settings, database: Database, generator: ImageGenerator) -> Service:
-    store = Store(database, max_queued=settings.queue, max_bytes=settings.most_stored)
+    store = Store(database, quotas_of(settings))
     events, metrics, tokens = Events(), Metrics(), Tokens(database)
     batching = BatchingGenerator(generator)
     space = space_of(batching, SPACES.parse(settings.space) if settings.space else None)
-    worker = Worker(store, batching, events, metrics, space, jobs=settings.jobs, keep_seconds=settings.keep)
+    worker = Worker(
+        store,
+        batching,
+        events,
+        metrics,
+        space,
+        MemoryBudget(settings.most_memory),
+        jobs=settings.jobs,
+        keep_seconds=settings.keep,
+    )
     metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued)
-    metrics.watch("stored_bytes", "Payload bytes of all sessions.", store.stored_bytes)
+    metrics.watch("stored_bytes", "Bytes of all sessions, with what is promised to their rounds.", store.stored_bytes)
     metrics.watch("generator_batches", "Batches drawn since the start.", lambda: batching.batches)
     return Service(
         settings=settings,
@@ -98,6 +112,19 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         logins=Logins(tokens),
         thumbnails=Thumbnails(store),
         database_threads=anyio.CapacityLimiter(THREADS),
+    )
+
+
+def quotas_of(settings: Settings) -> Quotas:
+    """What the settings grant."""
+    return Quotas(
+        stored=settings.most_stored,
+        queued=settings.queue,
+        session_pairs=settings.most_session_pairs,
+        each_sessions=settings.token_sessions,
+        each_stored=settings.token_stored,
+        each_rounds=settings.token_rounds,
+        each_pairs=settings.token_pairs,
     )
 
 

@@ -13,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from ktl.cloud.service.answers import RoundState
 from ktl.cloud.service.batching import BatchingGenerator
+from ktl.cloud.service.crowd import Presence
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.events import Events
 from ktl.cloud.service.metrics import Metrics
@@ -68,6 +69,12 @@ def service(request: Request) -> Service:
     return here
 
 
+def presence_of(request: Request) -> Presence:
+    """The request's place in the crowd."""
+    presence: Presence = request.state.presence
+    return presence
+
+
 _bearer = HTTPBearer(auto_error=False, description="A token of `ktl cloud token create`.")
 
 
@@ -88,6 +95,7 @@ async def caller(
             {"WWW-Authenticate": "Bearer"},
         )
     request.state.token = who.token
+    presence_of(request).known_as(who.name)
     here.rate.take(who.name)
     return who
 

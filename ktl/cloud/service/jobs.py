@@ -7,6 +7,7 @@ import time
 
 from sqlalchemy import func, select, update
 
+from ktl.cloud.service.accounts import settle
 from ktl.cloud.service.answers import Seconds
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.models import (
@@ -77,12 +78,17 @@ class Jobs:
             round_.pairs, round_.size, round_.digest = pairs, len(payload), hashlib.sha256(payload).digest()
             round_.alignment_seconds, round_.generation_seconds = seconds.alignment, seconds.generation
             session.active_at = time.time()
-            session.size += len(payload)
+            settle(rows, session, round_, len(payload), pairs)
         return True
 
     def fail(self, session_id: str, number: int, error: str) -> None:
         """Ends a round that cannot be drawn."""
-        self._leave_drawing(session_id, number, state=FAILED, finished_at=time.time(), error=error)
+        with self.database.write() as rows:
+            session = rows.get(CloudSession, session_id, with_for_update=True)
+            round_ = rows.get(Round, (session_id, number))
+            if session is not None and round_ is not None and round_.state == DRAWING:
+                round_.state, round_.finished_at, round_.error = FAILED, time.time(), error
+                settle(rows, session, round_, 0, 0)
 
     def requeue(self, session_id: str, number: int) -> None:
         """Puts a round that was not finished back, to be drawn again."""

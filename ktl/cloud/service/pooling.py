@@ -15,13 +15,17 @@ from datetime import datetime, timezone
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session as Rows
 
+from ktl.class_statistics import MAX_ARCHITECTURES
 from ktl.cloud.pooling import pool_payloads
+from ktl.cloud.service.accounts import ROW_BYTES, Quotas, add_bytes, promise_bytes, settle
 from ktl.cloud.service.answers import PoolingState
 from ktl.cloud.service.database import Database
-from ktl.cloud.service.lookup import claim_edge, find_session, refuse_if_full
+from ktl.cloud.service.lookup import claim_edge, find_session
 from ktl.cloud.service.models import DONE, CloudSession, Pooled, Round, Statistics, Upload
 from ktl.cloud.service.refusals import Refused
-from ktl.wire import SessionReply, SessionRequest, decode_message
+from ktl.wire import SessionReply, SessionRequest, decode_message, statistics_bytes
+
+SUM_HEADER_BYTES = 1024  # of the names of one sum's arrays
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,9 @@ class Sum:
 class Pooling:
     """A round's class statistics are pooled when all edges that sent prototypes have sent theirs, or at a deadline."""
 
-    def __init__(self, database: Database, *, max_bytes: int) -> None:
+    def __init__(self, database: Database, quotas: Quotas) -> None:
         self.database = database
-        self.max_bytes = max_bytes
+        self.quotas = quotas
         self._adding = threading.Lock()  # all edges of a round ask at once: one of them adds up
 
     def put(
@@ -60,13 +64,14 @@ class Pooling:
                 return _state(rows, round_), False
             if _closed(rows, round_):
                 raise Refused("round-closed", f"round {number} was pooled without this edge; take part in the next one")
-            refuse_if_full(rows, self.max_bytes)
+            if round_.promised == 0:
+                promise_bytes(rows, session, round_, _largest_sum(session), self.quotas)
+            add_bytes(rows, session, len(payload) + 2 * ROW_BYTES, self.quotas)
             now = time.time()
             rows.add(Statistics(session_id=session_id, round=number, edge=edge, payload=payload, received_at=now))
             if session.deadline is not None and round_.pooling_closes_at is None:
                 round_.pooling_closes_at = now + session.deadline
             session.active_at = now
-            session.size += len(payload)
             rows.flush()
             return _state(rows, round_), True
 
@@ -122,8 +127,15 @@ class Pooling:
                 live = rows.get(CloudSession, session_id, with_for_update=True)
                 if live is not None:
                     rows.add(Pooled(session_id=session_id, round=number, payload=payload, digest=digest))
-                    live.size += len(payload)
+                    settle(rows, live, rows.get_one(Round, (session_id, number)), len(payload))
             return Sum(payload, digest)
+
+
+def _largest_sum(session: CloudSession) -> int:
+    """Bytes that pooled class statistics of a session may take."""
+    classes = decode_message(session.request, SessionRequest).num_classes
+    dimension = decode_message(session.reply, SessionReply).latent_dim
+    return MAX_ARCHITECTURES * (statistics_bytes(classes, dimension) + SUM_HEADER_BYTES)
 
 
 def _round(rows: Rows, session_id: str, number: int) -> Round:

@@ -14,6 +14,7 @@ STATUS = {
     "invalid": 422,
     "unauthorised": 401,
     "forbidden": 403,
+    "quota": 403,
     "not-found": 404,
     "method-not-allowed": 405,
     "not-acceptable": 406,

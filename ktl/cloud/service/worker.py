@@ -9,9 +9,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from ktl.cloud.knowledge import KnowledgeCloud
+from ktl.cloud.round_bounds import round_bounds
 from ktl.cloud.service.answers import Seconds
 from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.events import Event, Events
+from ktl.cloud.service.memory import MemoryBudget
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Store
@@ -33,7 +35,6 @@ MAX_LIVE_SESSIONS = 64  # whose alignment is kept in memory; others' is rebuilt 
 MAX_ATTEMPTS = 25  # a round that has taken the server down so often is given up
 MAX_FAULTS = 3  # a round that has raised an unforeseen error so often is given up
 LOOK_EVERY = 1.0  # seconds, for deadlines that have passed
-CLEAN_EVERY = 3600.0  # seconds
 
 log = logging.getLogger("ktl.cloud")
 
@@ -54,6 +55,7 @@ class Worker:
         events: Events,
         metrics: Metrics,
         space: SharedSpace,
+        memory: MemoryBudget,
         *,
         jobs: int,
         keep_seconds: float,
@@ -63,6 +65,7 @@ class Worker:
         self.events = events
         self.metrics = metrics
         self.space = space
+        self.memory = memory
         self.keep_seconds = keep_seconds
         self.drawn: dict[Job, int] = {}  # pairs so far of the rounds that are being drawn
         self._live: OrderedDict[str, tuple[KnowledgeCloud, int]] = OrderedDict()  # and the rounds already in it
@@ -143,6 +146,22 @@ class Worker:
         session, number = job
         if self.store.jobs.attempts(session, number) > MAX_ATTEMPTS:
             raise KtlError(f"round {number} was begun {MAX_ATTEMPTS} times and never finished")
+        with self.memory.of(self._needed(session, number), self._stop.is_set) as granted:
+            if not granted:
+                raise Stopping
+            self._draw_within(job)
+
+    def _needed(self, session: str, number: int) -> int:
+        """Bytes of memory that a round may take."""
+        opened, _ = self.store.opening(session)
+        cloud = KnowledgeCloud(self.generator, decode_message(opened, SessionRequest), self.space)
+        needed = round_bounds(cloud, len(self.store.round(session, number).edges_in)).memory
+        if needed > self.memory.most:
+            raise KtlError(f"round {number} may take {needed:,} bytes of memory, more than this server's --most-memory")
+        return needed
+
+    def _draw_within(self, job: Job) -> None:
+        session, number = job
         cloud, uploads = self._cloud(session, number)
         prototypes = [decode_prototypes(payload, cloud.request.num_classes) for payload in uploads]
         if (known := self.store.pooling.latest(session, before=number)) is not None:
@@ -179,7 +198,6 @@ class Worker:
             return cloud, self.store.jobs.uploads(session, number, number)[0]
         opened, replied = self.store.opening(session)
         request, promised = decode_message(opened, SessionRequest), decode_message(replied, SessionReply)
-        story = self.store.jobs.uploads(session, 1, number)
         with self._aligning:
             cloud = KnowledgeCloud(self.generator, request, self.space)
             if (now := cloud.reply()) != promised:
@@ -188,11 +206,12 @@ class Worker:
                     f"and the server now has {now.fingerprint} and {now.space!r}; open a new session, or start the "
                     "server as it was"
                 )
-            for uploads in story[:-1]:
+            for before in range(1, number):  # one after the other: all of them may not fit into the memory
                 if self._stop.is_set():
                     raise Stopping
+                [uploads] = self.store.jobs.uploads(session, before, before)
                 cloud.skip([decode_prototypes(payload, request.num_classes) for payload in uploads])
-        return cloud, story[-1]
+        return cloud, self.store.jobs.uploads(session, number, number)[0]
 
     def _watched(self, job: Job, batches: Iterator[ImageVectorPairs]) -> Iterator[ImageVectorPairs]:
         """The batches as they are drawn; counts their pairs, and stops between them when the server does."""
@@ -205,7 +224,6 @@ class Worker:
             yield batch
 
     def _watch_clock(self) -> None:
-        cleaned = time.monotonic()
         while not self._stop.wait(LOOK_EVERY):
             try:
                 for job in self.store.pooling.close_due():
@@ -213,8 +231,6 @@ class Worker:
                 for job in self.store.jobs.close_due():
                     self.events.tell(Event("round", *job))
                     self.wake()
-                if time.monotonic() - cleaned > CLEAN_EVERY:
-                    cleaned = time.monotonic()
-                    self.store.collect_garbage(self.keep_seconds)
+                self.store.cleaning.tick(self.keep_seconds)
             except Exception:  # the database is away, say: look again
                 log.exception("the clock could not look into the store")

@@ -18,7 +18,7 @@ from ktl.cloud.service.quotas import read_body
 from ktl.cloud.service.refusals import Refused
 from ktl.errors import WireError
 from ktl.protocol import JSON, SAFETENSORS
-from ktl.wire import MAX_HEADER_BYTES, SessionReply, SessionRequest, decode_message, decode_statistics
+from ktl.wire import MAX_HEADER_BYTES, SessionReply, SessionRequest, decode_message, decode_statistics, statistics_bytes
 
 router = APIRouter(prefix="/v1/sessions/{session}/rounds/{round}", tags=["class statistics"])
 
@@ -44,7 +44,7 @@ async def put_statistics(
     )
     if dimension > MAX_DIMENSION:
         raise Refused("invalid", f"vectors of {dimension} numbers are not pooled here, only up to {MAX_DIMENSION}")
-    payload = await read_body(request, MAX_HEADER_BYTES + classes * (dimension + 12) + dimension * (dimension + 7) // 2)
+    payload = await read_body(request, MAX_HEADER_BYTES + statistics_bytes(classes, dimension))
     check_digest(request, payload)
 
     def take_in() -> tuple[PoolingState, bool]:
@@ -83,6 +83,7 @@ async def get_pooled(
     """As with pairs, its bytes never change."""
     require_accept(request, SAFETENSORS)
     found = await awaited(
+        request,
         here,
         session,
         who,

@@ -17,6 +17,7 @@ from ktl.cloud.service.context import (
     RoundNumber,
     Service,
     SessionId,
+    presence_of,
 )
 from ktl.cloud.service.events import Event
 from ktl.cloud.service.media import require_accept, require_content
@@ -101,6 +102,7 @@ async def get_pairs(
     """Supports `If-None-Match`, `Range` and `If-Range`; the bytes of a round never change."""
     require_accept(request, SAFETENSORS)
     state = await awaited(
+        request,
         here,
         session,
         who,
@@ -125,6 +127,7 @@ async def follow(request: Request, here: Here, who: AnyCaller, session: SessionI
     """A `round` event now and after each change; `deleted` ends the stream."""
     require_accept(request, "text/event-stream")
     await here.in_thread(lambda: here.store.request(session, who.sees))  # 404 before the stream begins
+    presence_of(request).wait()
     return StreamingResponse(_events(here, session, who), media_type="text/event-stream")
 
 
