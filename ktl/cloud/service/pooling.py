@@ -119,9 +119,9 @@ class Pooling:
                     return Sum(known.payload, known.digest)
                 session = find_session(rows, session_id, None)
                 request = decode_message(session.request, SessionRequest)
-                parts = _contributions(rows, session_id, number - request.memory, number)
+                parts = _latest(rows, session_id, number - request.memory, number)
             dimension = decode_message(session.reply, SessionReply).latent_dim
-            payload = pool_payloads(parts, request.num_classes, dimension)
+            payload = pool_payloads(_Stored(self.database, session_id, parts), request.num_classes, dimension)
             digest = hashlib.sha256(payload).digest()
             with self.database.write() as rows:
                 live = rows.get(CloudSession, session_id, with_for_update=True)
@@ -174,12 +174,29 @@ def _state(rows: Rows, round_: Round) -> PoolingState:
     )
 
 
-def _contributions(rows: Rows, session_id: str, after: int, until: int) -> list[bytes]:
-    """Each edge's latest statistics of the rounds after..until, in the order of the edges' names."""
+def _latest(rows: Rows, session_id: str, after: int, until: int) -> list[tuple[str, int]]:
+    """Each edge's name and its latest round of the rounds after..until, in the order of the names."""
     here = (Statistics.session_id == session_id, Statistics.round > after, Statistics.round <= until)
-    latest = select(Statistics.edge, func.max(Statistics.round).label("round")).where(*here).group_by(Statistics.edge)
-    newest = latest.subquery()
-    of_edges = (Statistics.edge == newest.c.edge) & (Statistics.round == newest.c.round)
-    query = select(Statistics.edge, Statistics.payload).join(newest, of_edges)
-    found = [(edge, payload) for edge, payload in rows.execute(query.where(Statistics.session_id == session_id))]
-    return [payload for _, payload in sorted(found)]  # a database's collation may order names in its own way
+    latest = select(Statistics.edge, func.max(Statistics.round)).where(*here).group_by(Statistics.edge)
+    found = [(edge, number) for edge, number in rows.execute(latest)]
+    return sorted(found)  # a database's collation may order names in its own way
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Statistics that are read as they are asked for. Raises Refused (not-found) once the session is deleted."""
+
+    database: Database
+    session: str
+    parts: list[tuple[str, int]]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: int) -> bytes:
+        edge, number = self.parts[index]
+        with self.database.read() as rows:
+            part = rows.get(Statistics, (self.session, number, edge))
+        if part is None:
+            raise Refused("not-found", f"the session {self.session} was deleted")
+        return part.payload
