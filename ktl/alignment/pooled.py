@@ -89,9 +89,10 @@ class PooledAlignment(Alignment):
 
 def _nearest(candidates: Iterable[Tensor], near: Callable[[Tensor], Tensor], count: int) -> Tensor:
     """Of all candidates (n, H), which come in parts, the `count` nearest ones, nearest first."""
-    kept, nearness = torch.empty(0), torch.empty(0)
+    kept: list[Tensor] = []
+    nearness: list[Tensor] = []
     for part in candidates:
-        kept, nearness = torch.cat([kept.reshape(-1, part.shape[1]), part]), torch.cat([nearness, near(part)])
-        nearness, best = nearness.topk(min(count, len(nearness)))
-        kept = kept[best]
-    return kept
+        latents, cosines = torch.cat([*kept, part]), torch.cat([*nearness, near(part)])
+        best = cosines.topk(min(count, len(cosines)))
+        kept, nearness = [latents[best.indices]], [best.values]
+    return kept[0]

@@ -122,9 +122,9 @@ def test_those_who_wait_are_no_crowd(start: Start, monkeypatch: pytest.MonkeyPat
     with start() as cloud, ExitStack() as open_ones:
         client = cloud.client()
         session = client.opened(quorum=2)
-        for _ in range(8):
+        for count in range(1, 9):
             open_ones.enter_context(connected(cloud.url, head(client, f"{session}/rounds/1/pairs?wait=30")))
-        assert eventually(lambda: crowd_of(cloud).waiting["edge-1"] == 8)
+            assert eventually(lambda: crowd_of(cloud).waiting["edge-1"] == count)  # noqa: B023
         assert client.put(session, prototypes()).status_code == 201
 
 
