@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ktl.data.settings import DataConfig
-from ktl.learning.settings import EdgeConfig
+from ktl.learning.settings import EdgeConfig, WarmStart
 from ktl.loop.settings import CloudConfig, check_budget
 
 
@@ -16,6 +16,7 @@ class RunConfig(EdgeConfig):
     The same config gives the same numbers on the same machine.
     """
 
+    warm_start: WarmStart = "auto"
     data: DataConfig = field(default_factory=DataConfig)
     cloud: CloudConfig = field(default_factory=CloudConfig)
 

@@ -18,6 +18,7 @@ from ktl.edge.record import Record, is_finished, read_record
 from ktl.edge.settings import RunConfig
 from ktl.errors import DataError, UsageError
 from ktl.loop.folder import RunFolder, load_config
+from ktl.models.shipped import shipped_extractor
 
 
 def draw(config: RunConfig, run: Path | None = None, data: str | None = None) -> FewShotTask:
@@ -45,6 +46,16 @@ def draw(config: RunConfig, run: Path | None = None, data: str | None = None) ->
     if kept is not None:
         kept.check(task.manifest, source)
     return task
+
+
+def settled(config: RunConfig, task: FewShotTask) -> RunConfig:
+    """`config` with what it left to the data: who warms up the extractor."""
+    if config.warm_start != "auto":
+        return config
+    channels, size = task.shot_images.shape[1:3]
+    helped = config.transfer is not None and config.weights is None
+    ships = helped and shipped_extractor(config.model, channels, size) is not None
+    return replace(config, warm_start="cloud" if ships else "edge")
 
 
 def task_to_test(out: Path, data: str | None = None) -> FewShotTask:

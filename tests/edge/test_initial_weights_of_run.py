@@ -14,9 +14,10 @@ from ktl.edge.record import read_record
 from ktl.edge.run import evaluate_run, load_run, train_edge
 from ktl.edge.settings import RunConfig
 from ktl.edge.task import draw
+from ktl.errors import Interrupted
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.settings import TrainingConfig
-from ktl.loop.rounds import Interrupted, Observer
+from ktl.loop.rounds import Observer
 from ktl.seeds import initialising
 
 

@@ -31,13 +31,16 @@ from ktl.cloud.service.page.logins import Logins
 from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, busy, problem
-from ktl.cloud.service.routes import operations, pooling, rounds, sessions
+from ktl.cloud.service.routes import operations, pooling, rounds, sessions, warm_starts
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.store import Store
 from ktl.cloud.service.tokens import Tokens
+from ktl.cloud.service.warm_starting import WarmStarting
 from ktl.cloud.service.worker import Worker
 from ktl.generators.base import ImageGenerator
 from ktl.spaces import SPACES, space_of
+from ktl.warm_start.settings import WarmStartConfig
+from ktl.warm_start.warm_starts import WarmStarts
 
 PROBLEM = {"description": "Refused.", "content": {MEDIA_TYPE: {"schema": ProblemDetail.model_json_schema()}}}
 log = logging.getLogger("ktl.cloud")
@@ -52,7 +55,9 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await anyio.to_thread.run_sync(here.worker.start)
+        here.warm_starting.start()
         yield
+        await anyio.to_thread.run_sync(here.warm_starting.stop)
         await anyio.to_thread.run_sync(here.worker.stop)
 
     app = FastAPI(
@@ -74,7 +79,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     for away in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(away, _database_away)
     app.add_exception_handler(page.NotLoggedIn, page.to_login)
-    for module in (operations, sessions, rounds, pooling, page):
+    for module in (operations, sessions, rounds, pooling, warm_starts, page):
         app.include_router(module.router)
     return app
 
@@ -84,12 +89,16 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
     events, metrics, tokens = Events(), Metrics(), Tokens(database)
     batching = BatchingGenerator(generator)
     space = space_of(batching, SPACES.parse(settings.space) if settings.space else None)
+    offered = WarmStarts(
+        batching, space, WarmStartConfig(images=settings.warm_start_images), most_bytes=settings.most_warm_start
+    )
     worker = Worker(
         store,
         batching,
         events,
         metrics,
         space,
+        offered,
         MemoryBudget(settings.most_memory),
         jobs=settings.jobs,
         keep_seconds=settings.keep,
@@ -104,6 +113,7 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         tokens=tokens,
         generator=batching,
         space=space,
+        warm_starting=WarmStarting(offered, events),
         events=events,
         metrics=metrics,
         worker=worker,

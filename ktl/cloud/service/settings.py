@@ -82,6 +82,13 @@ class Settings(settings.Settings):
     most_stored: Annotated[int, SIZE, Meta(ge=0, description="Payload bytes of all sessions; then 503.")] = 10 * 10**9
     most_image_size: Annotated[int, Meta(ge=4, le=1024, description="Pixels that a session may ask for.")] = 256
     most_download: Annotated[int, SIZE, Meta(ge=0, description="Bytes that a round may ask for.")] = 64 * 2**20
+    most_warm_start: Annotated[
+        int, SIZE, Meta(ge=0, description="Bytes of a trained extractor that a session may ask for.")
+    ] = 8 * 10**6
+    warm_start_images: (
+        Annotated[int, Meta(ge=2, le=10**8, description="That such an extractor is trained on; none: ready ones.")]
+        | None
+    ) = None
     most_quorum: Annotated[int, Meta(ge=1, description="Edges of a session.")] = 1000
     most_pairs: Annotated[int, Meta(ge=1, description="Pairs that a round may ask for.")] = 100_000
     most_session_pairs: Annotated[int, Meta(ge=1, description="Pairs of all rounds of a session.")] = 2_000_000

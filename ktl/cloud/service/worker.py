@@ -21,6 +21,7 @@ from ktl.cloud.service.tracing import span
 from ktl.errors import KtlError
 from ktl.pairs import ImageVectorPairs
 from ktl.spaces.base import SharedSpace
+from ktl.warm_start.warm_starts import WarmStarts
 from ktl.wire import (
     SessionReply,
     SessionRequest,
@@ -55,6 +56,7 @@ class Worker:
         events: Events,
         metrics: Metrics,
         space: SharedSpace,
+        warm_starts: WarmStarts,
         memory: MemoryBudget,
         *,
         jobs: int,
@@ -65,6 +67,7 @@ class Worker:
         self.events = events
         self.metrics = metrics
         self.space = space
+        self.warm_starts = warm_starts
         self.memory = memory
         self.keep_seconds = keep_seconds
         self.drawn: dict[Job, int] = {}  # pairs so far of the rounds that are being drawn
@@ -154,7 +157,8 @@ class Worker:
     def _needed(self, session: str, number: int) -> int:
         """Bytes of memory that a round may take."""
         opened, _ = self.store.opening(session)
-        cloud = KnowledgeCloud(self.generator, decode_message(opened, SessionRequest), self.space)
+        request = decode_message(opened, SessionRequest)
+        cloud = KnowledgeCloud(self.generator, request, self.space, self.warm_starts)
         needed = round_bounds(cloud, len(self.store.round(session, number).edges_in)).memory
         if needed > self.memory.most:
             raise KtlError(f"round {number} may take {needed:,} bytes of memory, more than this server's --most-memory")
@@ -199,7 +203,7 @@ class Worker:
         opened, replied = self.store.opening(session)
         request, promised = decode_message(opened, SessionRequest), decode_message(replied, SessionReply)
         with self._aligning:
-            cloud = KnowledgeCloud(self.generator, request, self.space)
+            cloud = KnowledgeCloud(self.generator, request, self.space, self.warm_starts)
             if (now := cloud.reply()) != promised:
                 raise KtlError(
                     f"this session was opened with generator {promised.fingerprint} and vectors in {promised.space!r}, "

@@ -67,7 +67,7 @@ async def open_session(
     asked = await read_body(request, MAX_JSON_BYTES)
     if quorum > here.settings.most_quorum:
         raise Refused("invalid", f"quorum is {quorum}: this server grants at most {here.settings.most_quorum}")
-    message, reply, bounds = _answer(here, asked, quorum)
+    message, reply, bounds = await here.in_thread(lambda: _answer(here, asked, quorum))
     opening = Opening(who.name, idempotency_key, message, reply, quorum, deadline, tuple(member), bounds)
     session, reply, new = await here.in_thread(lambda: here.store.open_session(opening))
     if new:
@@ -80,7 +80,7 @@ def _answer(here: Service, asked: bytes, quorum: int) -> tuple[bytes, bytes, Rou
     settings = here.settings
     try:
         request = decode_message(asked, SessionRequest)
-        cloud = KnowledgeCloud(here.generator, request, here.space)
+        cloud = KnowledgeCloud(here.generator, request, here.space, here.warm_starting.warm_starts)
         reply, bounds = cloud.reply(), round_bounds(cloud, quorum)
     except KtlError as error:
         raise Refused("invalid", str(error)) from error
