@@ -83,7 +83,7 @@ def architecture_of(model: str) -> bytes:
 def pooled(parts: Iterable[ClassStatistics]) -> ClassStatistics:
     """The statistics of all images behind `parts` (at least one): their sums, added in the order given, one by one."""
     sums, counts, moment = torch.zeros(0, 0), torch.zeros(0), torch.zeros(0)
-    architectures = set()
+    architectures: set[bytes] = set()
     for part in parts:
         if not architectures:
             sums = torch.zeros(0, part.sums.shape[1], dtype=torch.float64)
