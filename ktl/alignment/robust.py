@@ -43,7 +43,7 @@ class RobustAlignment(Alignment):
         classes = counts.nonzero().squeeze(1)
         means = sums[classes] / counts[classes, None]
         central = prototype_noise(means, generator.noise_dim, self.seed)
-        parts = -(-len(classes) * per_class // MAPPED_AT_ONCE)
+        parts = min(-(-len(classes) * per_class // MAPPED_AT_ONCE), len(classes))
         latents = torch.empty(len(classes), per_class, generator.latent_dim)
         for rows in torch.arange(len(classes)).tensor_split(parts):
             noise = spread_noise(central[rows], classes[rows], per_class, self.seed, self.settings.spread)

@@ -28,6 +28,7 @@ from ktl.cloud.service.models import (
 ROWS_AT_ONCE = 16  # pieces of 256 KiB each, say
 SESSIONS_AT_ONCE = 100
 CLEAN_EVERY = 3600.0  # seconds
+COMPACT_EVERY = 5.0  # seconds: it holds those who write up
 JUMP = 60.0  # seconds by which the clock may be set without being mistrusted
 
 log = logging.getLogger("ktl.cloud")
@@ -47,7 +48,7 @@ class Cleaning:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._compacted = True
+        self._compacted, self._tried = True, -float("inf")
         self._cleaned = time.monotonic()
         self._clocks = (time.time(), time.monotonic())
         self._jumped_at = -float("inf")  # by the clock that cannot be set
@@ -67,7 +68,8 @@ class Cleaning:
         if steady - self._cleaned > CLEAN_EVERY and steady - self._jumped_at > keep_seconds:
             self._cleaned = steady
             self.collect(keep_seconds)
-        if not self._compacted:
+        if not self._compacted and steady - self._tried >= COMPACT_EVERY:
+            self._tried = steady
             self._compacted = self.database.compact()
 
     def collect(self, keep_seconds: float) -> int:

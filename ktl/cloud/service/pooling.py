@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -21,7 +22,7 @@ from ktl.cloud.service.accounts import ROW_BYTES, Quotas, add_bytes, promise_byt
 from ktl.cloud.service.answers import PoolingState
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.lookup import claim_edge, find_session
-from ktl.cloud.service.models import DONE, CloudSession, Pooled, Round, Statistics, Upload
+from ktl.cloud.service.models import DONE, PIECE_BYTES, CloudSession, Pooled, Round, Statistics, Upload
 from ktl.cloud.service.refusals import Refused
 from ktl.wire import SessionReply, SessionRequest, decode_message, statistics_bytes
 
@@ -30,9 +31,9 @@ SUM_HEADER_BYTES = 1024  # of the names of one sum's arrays
 
 @dataclass(frozen=True)
 class Sum:
-    """Pooled class statistics: an encoded payload and its SHA-256."""
+    """Pooled class statistics: the size of the encoded payload in bytes, and its SHA-256."""
 
-    payload: bytes
+    size: int
     digest: bytes
 
 
@@ -88,15 +89,25 @@ class Pooling:
         """
         with self.database.read() as rows:
             find_session(rows, session_id, name)
-            known = rows.get(Pooled, (session_id, number))
+            known = _sum(rows, session_id, number)
             if known is None and not _closed(rows, _round(rows, session_id, number)):
                 return None
-        return self._add_up(session_id, number) if known is None else Sum(known.payload, known.digest)
+        return known or self._add_up(session_id, number)
+
+    def read(self, session_id: str, number: int, start: int, end: int) -> Iterator[bytes]:
+        """Bytes start..end-1 of a round's sum, piece by piece. Stops early if the session is deleted meanwhile."""
+        for offset in range(start, end, PIECE_BYTES):
+            part = func.substr(Pooled.payload, offset + 1, min(PIECE_BYTES, end - offset))
+            with self.database.read() as rows:
+                piece = rows.scalar(select(part).where(Pooled.session_id == session_id, Pooled.round == number))
+            if piece is None:
+                return
+            yield piece
 
     def latest(self, session_id: str, before: int) -> bytes | None:
         """The last sum of a round before the given one, which may be added up only now."""
-        if before > 1 and (last := self.sum(session_id, before - 1)) is not None:
-            return last.payload
+        if before > 1:
+            self.sum(session_id, before - 1)
         with self.database.read() as rows:
             query = select(Pooled.payload).where(Pooled.session_id == session_id, Pooled.round < before)
             return rows.scalar(query.order_by(Pooled.round.desc()).limit(1))
@@ -114,9 +125,9 @@ class Pooling:
     def _add_up(self, session_id: str, number: int) -> Sum:
         with self._adding:
             with self.database.read() as rows:
-                known = rows.get(Pooled, (session_id, number))
+                known = _sum(rows, session_id, number)
                 if known is not None:
-                    return Sum(known.payload, known.digest)
+                    return known
                 session = find_session(rows, session_id, None)
                 request = decode_message(session.request, SessionRequest)
                 parts = _latest(rows, session_id, number - request.memory, number)
@@ -128,7 +139,7 @@ class Pooling:
                 if live is not None:
                     rows.add(Pooled(session_id=session_id, round=number, payload=payload, digest=digest))
                     settle(rows, live, rows.get_one(Round, (session_id, number)), len(payload))
-            return Sum(payload, digest)
+            return Sum(len(payload), digest)
 
 
 def _largest_sum(session: CloudSession) -> int:
@@ -136,6 +147,12 @@ def _largest_sum(session: CloudSession) -> int:
     classes = decode_message(session.request, SessionRequest).num_classes
     dimension = decode_message(session.reply, SessionReply).latent_dim
     return MAX_ARCHITECTURES * (statistics_bytes(classes, dimension) + SUM_HEADER_BYTES)
+
+
+def _sum(rows: Rows, session_id: str, number: int) -> Sum | None:
+    of_round = Pooled.session_id == session_id, Pooled.round == number
+    found = rows.execute(select(func.length(Pooled.payload), Pooled.digest).where(*of_round)).first()
+    return None if found is None else Sum(*found)
 
 
 def _round(rows: Rows, session_id: str, number: int) -> Round:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -94,9 +93,10 @@ async def get_pooled(
     if found is None:
         state = await here.in_thread(lambda: here.store.pooling.state(session, round_, who.sees))
         return Response(state.model_dump_json(), 202, {"Retry-After": "1"}, JSON)
-    payload = found.payload
-
-    def read(start: int, end: int) -> Iterator[bytes]:
-        yield payload[start:end]
-
-    return send(here, request, len(payload), found.digest, read)
+    return send(
+        here,
+        request,
+        found.size,
+        found.digest,
+        lambda start, end: here.store.pooling.read(session, round_, start, end),
+    )
