@@ -44,8 +44,8 @@ class BoundedProtocol(H11Protocol):
             oldest.transport.abort()
         if len(self.connections) > self.most + RESERVED:
             transport.abort()
-        elif len(self.connections) > self.most:
-            self.app_state = {**self.app_state, "crowded": True}
+        told = {"gone": transport.is_closing, "crowded": len(self.connections) > self.most}
+        self.app_state = self.app_state | told  # a request's scope has it
         self.idle[self] = None
         self._head = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
@@ -54,7 +54,7 @@ class BoundedProtocol(H11Protocol):
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self.idle.pop(self, None)
-            self._end_timers()
+            self._end_head()
         elif self._head is None and not self.transport.is_closing():
             self._head = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
@@ -68,7 +68,8 @@ class BoundedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
         self.idle.pop(self, None)
-        self._end_timers()
+        self._end_head()
+        self._end_stuck()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -79,17 +80,21 @@ class BoundedProtocol(H11Protocol):
     def resume_writing(self) -> None:
         """It has taken some of it."""
         super().resume_writing()
-        self._end_timers()
+        self._end_stuck()
 
     def _give_up(self) -> None:
         self._head = None
         self.transport.abort()
 
-    def _end_timers(self) -> None:
-        for timer in (self._head, self._stuck):
-            if timer is not None:
-                timer.cancel()
-        self._head = self._stuck = None
+    def _end_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _end_stuck(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
 
 def bounded(most: int) -> type[BoundedProtocol]:

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import anyio
 from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import ClientDisconnect
 
 from ktl.cloud.service.answers import RoundState
 from ktl.cloud.service.batching import BatchingGenerator
@@ -87,8 +88,14 @@ async def caller(
     here = service(request)
     who = None
     if credentials is not None:
-        token = credentials.credentials
-        who = await here.in_thread(lambda: here.tokens.caller(token))
+        token, gone = credentials.credentials, request.state.gone
+
+        def look() -> Caller | None:
+            if gone():  # while it waited for a thread: many may have
+                raise ClientDisconnect
+            return here.tokens.caller(token)
+
+        who = await here.in_thread(look)
     if who is None:
         here.unknown.take(request.client.host if request.client else "")
         raise Refused(

@@ -62,7 +62,7 @@ class Middleware:
 
         presence = scope["state"]["presence"] = Presence(self.crowd)
         try:
-            if scope["path"] not in HEALTH and (full := presence.no_room(scope["state"].get("crowded", False))):
+            if scope["path"] not in HEALTH and (full := presence.no_room(scope["state"]["crowded"])):
                 await problem(full, request_id)(scope, receive, send_with_headers)
             else:
                 with span("request", method=scope["method"], path=scope["path"][:200], request_id=request_id):
