@@ -149,19 +149,19 @@ class Worker:
         session, number = job
         if self.store.jobs.attempts(session, number) > MAX_ATTEMPTS:
             raise KtlError(f"round {number} was begun {MAX_ATTEMPTS} times and never finished")
-        with self.memory.of(self._needed(session, number), self._stop.is_set) as granted:
+        owner = self.store.session(session).owner
+        with self.memory.of(self._needed(session, number), owner, self._stop.is_set) as granted:
             if not granted:
                 raise Stopping
             self._draw_within(job)
 
     def _needed(self, session: str, number: int) -> int:
         """Bytes of memory that a round may take."""
-        opened, _ = self.store.opening(session)
-        request = decode_message(opened, SessionRequest)
+        request = decode_message(self.store.request(session), SessionRequest)
         cloud = KnowledgeCloud(self.generator, request, self.space, self.warm_starts)
         needed = round_bounds(cloud, len(self.store.round(session, number).edges_in)).memory
-        if needed > self.memory.most:
-            raise KtlError(f"round {number} may take {needed:,} bytes of memory, more than this server's --most-memory")
+        if needed > self.memory.largest:
+            raise KtlError(f"round {number} may take {needed:,} bytes of memory: this server grants less")
         return needed
 
     def _draw_within(self, job: Job) -> None:

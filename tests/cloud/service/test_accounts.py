@@ -130,7 +130,7 @@ def test_what_can_never_be_drawn_is_refused_when_the_session_is_opened(start: St
         assert "a round may have 101 pairs: this server grants at most 100" in many.json()["detail"]
         large = client.open(replace(REQUEST, num_classes=100, pairs_per_class=1), quorum=1000)
         assert (large.status_code, large.json()["type"]) == (422, "urn:ktl:error:invalid")
-        assert "bytes of memory: this server grants at most 30,000,000" in large.json()["detail"]
+        assert "bytes of memory: this server grants at most 26,250,000" in large.json()["detail"]
         session = client.opened()
         client.put(session, prototypes())
         assert client.pairs(session).status_code == 200

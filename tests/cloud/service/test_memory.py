@@ -1,49 +1,88 @@
-"""Rounds wait until there is memory for them, in the order in which they came."""
+"""Rounds wait until there is memory for them; nobody takes all of it, and nobody is passed by for ever."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ktl.cloud.service.memory import MemoryBudget
 
 
-def taken_by(budget: MemoryBudget, wanted: int, done: list[int], until: threading.Event) -> threading.Thread:
-    def take() -> None:
-        with budget.of(wanted, lambda: False) as granted:
-            assert granted
-            done.append(wanted)
-            until.wait(5)
+class Rounds:
+    """Threads that take memory, in the order in which they were begun, and keep it until they are ended."""
 
-    thread = threading.Thread(target=take)
-    thread.start()
-    while wanted not in done and not budget._waiting:
-        time.sleep(0.001)
-    return thread
+    def __init__(self, most: int) -> None:
+        self.budget = MemoryBudget(most)
+        self.granted: list[str] = []
+        self._ends: dict[str, threading.Event] = {}
+        self._threads: dict[str, threading.Thread] = {}
+
+    def begin(self, name: str, owner: str, wanted: int) -> None:
+        self._ends[name] = threading.Event()
+
+        def take() -> None:
+            with self.budget.of(wanted, owner, lambda: False):
+                self.granted.append(name)
+                self._ends[name].wait(10)
+
+        self._threads[name] = threading.Thread(target=take)
+        self._threads[name].start()
+        time.sleep(0.05)  # it is granted, or waits
+
+    def end(self, *names: str) -> None:
+        for name in names:
+            self._ends[name].set()
+            self._threads[name].join(10)
+        time.sleep(0.05)
 
 
-def test_a_large_one_waits_and_is_not_passed_by_a_small_one() -> None:
-    budget, done, free = MemoryBudget(10), [], threading.Event()
-    threads = [taken_by(budget, 6, done, free)]
-    assert (done, budget.taken) == ([6], 6)
-    threads.append(taken_by(budget, 7, done, free))
-    late = threading.Thread(target=lambda: taken_by(budget, 2, done, free).join())
-    late.start()
-    time.sleep(0.05)
-    assert done == [6]  # 2 would fit, but 7 came before
-    free.set()
-    for thread in [*threads, late]:
-        thread.join(5)
-    assert (sorted(done), done[0], budget.taken) == ([2, 6, 7], 6, 0)
+@contextmanager
+def rounds(most: int) -> Iterator[Rounds]:
+    those = Rounds(most)
+    yield those
+    those.end(*those._threads)
+    assert those.budget.taken.total() == 0
+
+
+def test_an_owners_rounds_take_seven_eighths_together() -> None:
+    with rounds(80) as those:
+        for name, wanted in (("a", 40), ("b", 60), ("c", 10)):
+            those.begin(name, "owner", wanted)
+        assert those.granted == ["a", "c"]  # with b it would be more
+        those.end("a", "c")
+        assert those.granted == ["a", "c", "b"]
+
+
+def test_whose_owner_has_least_is_next_and_there_is_some_for_everybody() -> None:
+    with rounds(80) as those:
+        for name in ("a", "b", "c"):
+            those.begin(name, "greedy", 70)
+        assert those.granted == ["a"]
+        those.begin("d", "modest", 10)
+        assert those.granted == ["a", "d"]
+        those.begin("e", "third", 60)
+        those.end("a")
+        assert those.granted == ["a", "d", "e"]  # before b, which came first
+
+
+def test_a_large_one_is_not_passed_by_a_small_one_of_somebody_else() -> None:
+    with rounds(80) as those:
+        for name, wanted in (("a", 40), ("b", 60), ("c", 10)):
+            those.begin(name, f"owner of {name}", wanted)
+        assert those.granted == ["a"]
+        those.end("a")
+        assert those.granted == ["a", "b", "c"]
 
 
 def test_whoever_gives_up_takes_nothing_and_lets_others_pass() -> None:
-    budget = MemoryBudget(10)
-    with budget.of(8, lambda: False) as first:
+    budget = MemoryBudget(80)
+    with budget.of(50, "a", lambda: False) as first:
         assert first
-        with budget.of(8, lambda: True) as second:
+        with budget.of(50, "b", lambda: True) as second:
             assert not second
-        assert budget.taken == 8
-    with budget.of(99, lambda: False) as all_of_it:
-        assert all_of_it
-        assert budget.taken == 10
+        assert dict(budget.taken) == {"a": 50}
+    with budget.of(999, "a", lambda: False) as as_much_as_one_may:
+        assert as_much_as_one_may
+        assert dict(budget.taken) == {"a": 70}

@@ -89,8 +89,8 @@ def _answer(here: Service, asked: bytes, quorum: int) -> tuple[bytes, bytes, Rou
             raise Refused("invalid", f"{name} is {getattr(request, name):,}: this server grants at most {limit:,}")
     if bounds.pairs > settings.most_pairs:
         raise Refused("invalid", f"a round may have {bounds.pairs:,} pairs: {_grants(settings.most_pairs)}")
-    if bounds.memory > settings.most_memory:
-        raise Refused("invalid", f"a round may take {bounds.memory:,} bytes of memory: {_grants(settings.most_memory)}")
+    if bounds.memory > (largest := here.worker.memory.largest):
+        raise Refused("invalid", f"a round may take {bounds.memory:,} bytes of memory: {_grants(largest)}")
     return encode_message(request), encode_message(reply), bounds
 
 
