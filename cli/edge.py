@@ -70,10 +70,12 @@ OPTIONS = {
     "data": Option("data.source", help="A data set's name, a folder, or an .npz file; see `ktl datasets`."),
     "shots": Option("data.shots"),
     "ways": Option("data.ways", default="all"),
-    "image_size": Option("data.image_size", default="the data's own; 32 for folders"),
+    "image_size": Option(
+        "data.image_size", default="the data's own; folders: 64 where photographs are as large, else 32"
+    ),
     "skip_damaged": Option("data.skip_damaged"),
     "fit": Option("data.fit"),
-    "model": Option("model", help=" | ".join(MODELS.builtin())),
+    "model": Option("model", default="cnn4; resnet8-slim for 64 pixels in colour", help=" | ".join(MODELS.builtin())),
     "weights": Option("weights", default="none"),
     "rounds": Option("rounds"),
     "generator": Option(

@@ -24,7 +24,7 @@ from ktl.edge.record import (
     write_record,
 )
 from ktl.edge.settings import RunConfig
-from ktl.edge.task import draw, settled, task_to_test
+from ktl.edge.task import draw, settled, settled_as, task_to_test
 from ktl.errors import UsageError
 from ktl.files import Row, write_json
 from ktl.learning.evaluation import Evaluation
@@ -82,8 +82,8 @@ def train_edge(
     if (config.transfer is None) == (connection is not None):
         raise UsageError("a run needs a cloud connection, unless its transfer is None: then it must have none")
     folder = RunFolder(out, resume_by=f"ktl edge train --resume {out}")
-    if folder.begun and config.warm_start == "auto":
-        config = replace(config, warm_start=load_config(out, RunConfig).warm_start)
+    if folder.begun:
+        config = settled_as(config, load_config(out, RunConfig))
     folder.check(config, resume=resume)
     if is_finished(out):
         return read_result(out)

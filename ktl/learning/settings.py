@@ -12,6 +12,7 @@ from ktl.objectives import TRANSFERS
 from ktl.registry import Choice
 from ktl.settings import Meta, Settings
 
+AUTO = "auto"  # in place of a model's name: whichever suits the images' size
 DEVICES = ("cpu", "cuda", "mps")
 WarmStart = Annotated[
     Literal["auto", "edge", "cloud"],
@@ -82,11 +83,12 @@ class EdgeConfig(Settings):
         super().__post_init__()
         if self.transfer is not None:
             object.__setattr__(self, "transfer", TRANSFERS.resolve(self.transfer))
-        MODELS.check(self.model)
+        if self.model != AUTO:
+            MODELS.check(self.model)
         if self.weights is not None:
             torchvision_name(self.model)  # raises for an architecture that they are not for
         check_device(self.device)
-        if self.warm_start == "cloud" and self.model not in MODELS.builtin():
+        if self.warm_start == "cloud" and self.model not in [*MODELS.builtin(), AUTO]:
             raise UsageError(
                 f"model {self.model!r} is this edge's own, and a cloud has warm starts of ktl's "
                 f"({', '.join(MODELS.builtin())}): leave --warm-start out"

@@ -85,10 +85,10 @@ class Settings(settings.Settings):
     most_warm_start: Annotated[
         int, SIZE, Meta(ge=0, description="Bytes of a trained extractor that a session may ask for.")
     ] = 8 * 10**6
-    warm_start_images: (
-        Annotated[int, Meta(ge=2, le=10**8, description="That such an extractor is trained on; none: ready ones.")]
-        | None
-    ) = None
+    warm_start_images: Annotated[
+        Annotated[int, Meta(ge=2, le=10**8)] | None,
+        Meta(description="That such an extractor is trained on; ready ones if none."),
+    ] = None
     most_quorum: Annotated[int, Meta(ge=1, description="Edges of a session.")] = 1000
     most_pairs: Annotated[int, Meta(ge=1, description="Pairs that a round may ask for.")] = 100_000
     most_session_pairs: Annotated[int, Meta(ge=1, description="Pairs of all rounds of a session.")] = 2_000_000
