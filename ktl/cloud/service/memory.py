@@ -29,7 +29,7 @@ class MemoryBudget:
         self.largest = most - most // 8
         self.taken: Counter[str] = Counter()  # bytes by owner
         self._drawn: Counter[str] = Counter()  # rounds by owner
-        self._waiting: list[_Wish] = []
+        self.waiting: list[_Wish] = []  # in the order in which they came
         self._changed = Condition()
 
     @contextmanager
@@ -37,11 +37,11 @@ class MemoryBudget:
         """`wanted` bytes, at most `largest`, while the block runs. False, and none, if `give_up` came first."""
         wish = _Wish(owner, min(wanted, self.largest))
         with self._changed:
-            self._waiting.append(wish)
+            self.waiting.append(wish)
             while self._next() is not wish and not give_up():
                 self._changed.wait(LOOK_EVERY)
             granted = self._next() is wish
-            self._waiting.remove(wish)
+            self.waiting.remove(wish)
             self._count(wish, int(granted))
         try:
             yield granted
@@ -51,7 +51,7 @@ class MemoryBudget:
 
     def _next(self) -> _Wish | None:
         """Who is to be granted what there is room for now."""
-        may = [wish for wish in self._waiting if self.taken[wish.owner] + wish.wanted <= self.largest]
+        may = [wish for wish in self.waiting if self.taken[wish.owner] + wish.wanted <= self.largest]
         first = min(may, key=lambda wish: self._drawn[wish.owner], default=None)
         return first if first is not None and self.taken.total() + first.wanted <= self.most else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ktl.cloud.service.memory import MemoryBudget
@@ -28,14 +28,24 @@ class Rounds:
                 self._ends[name].wait(10)
 
         self._threads[name] = threading.Thread(target=take)
+        before = len(self.granted) + len(self.budget.waiting)
         self._threads[name].start()
-        time.sleep(0.05)  # it is granted, or waits
+        eventually(lambda: len(self.granted) + len(self.budget.waiting) > before)
 
     def end(self, *names: str) -> None:
         for name in names:
             self._ends[name].set()
             self._threads[name].join(10)
-        time.sleep(0.05)
+
+    def were_granted(self, *names: str) -> bool:
+        return eventually(lambda: self.granted == list(names))
+
+
+def eventually(true: Callable[[], bool], seconds: float = 5.0) -> bool:
+    until = time.monotonic() + seconds
+    while not true() and time.monotonic() < until:
+        time.sleep(0.005)
+    return true()
 
 
 @contextmanager
@@ -50,30 +60,30 @@ def test_an_owners_rounds_take_seven_eighths_together() -> None:
     with rounds(80) as those:
         for name, wanted in (("a", 40), ("b", 60), ("c", 10)):
             those.begin(name, "owner", wanted)
-        assert those.granted == ["a", "c"]  # with b it would be more
+        assert those.were_granted("a", "c")  # with b it would be more
         those.end("a", "c")
-        assert those.granted == ["a", "c", "b"]
+        assert those.were_granted("a", "c", "b")
 
 
 def test_whose_owner_has_least_is_next_and_there_is_some_for_everybody() -> None:
     with rounds(80) as those:
         for name in ("a", "b", "c"):
             those.begin(name, "greedy", 70)
-        assert those.granted == ["a"]
+        assert those.were_granted("a")
         those.begin("d", "modest", 10)
-        assert those.granted == ["a", "d"]
+        assert those.were_granted("a", "d")
         those.begin("e", "third", 60)
         those.end("a")
-        assert those.granted == ["a", "d", "e"]  # before b, which came first
+        assert those.were_granted("a", "d", "e")  # before b, which came first
 
 
 def test_a_large_one_is_not_passed_by_a_small_one_of_somebody_else() -> None:
     with rounds(80) as those:
         for name, wanted in (("a", 40), ("b", 60), ("c", 10)):
             those.begin(name, f"owner of {name}", wanted)
-        assert those.granted == ["a"]
+        assert those.were_granted("a")
         those.end("a")
-        assert those.granted == ["a", "b", "c"]
+        assert those.were_granted("a", "b", "c")
 
 
 def test_whoever_gives_up_takes_nothing_and_lets_others_pass() -> None:
