@@ -74,7 +74,7 @@ def promise_bytes(rows: Rows, session: CloudSession, round_: Round, size: int, q
     round_.promised = size
 
 
-def promise_pairs(rows: Rows, session: CloudSession, round_: Round, quotas: Quotas) -> None:
+def promise_pairs(rows: Rows, session: CloudSession, quotas: Quotas) -> None:
     """Counts the pairs of a round that is about to be queued. Raises Refused (quota, rate-limited, busy)."""
     if session.pairs + session.round_pairs > quotas.session_pairs:
         reason = f"this session has had {session.pairs:,} of the {quotas.session_pairs:,} pairs for one session"

@@ -78,7 +78,7 @@ class Store:
     def __init__(self, database: Database, quotas: Quotas | None = None) -> None:
         self.database = database
         self.quotas = quotas or Quotas()
-        self.jobs = Jobs(database)
+        self.jobs = Jobs(database, self.quotas)
         self.pooling = Pooling(database, self.quotas)
         self.cleaning = Cleaning(database)
 
@@ -174,7 +174,7 @@ class Store:
             session.active_at = now
             uploads = select(func.count()).where(Upload.session_id == session_id, Upload.round == number)
             if rows.scalar(uploads) == session.quorum:
-                promise_pairs(rows, session, round_, self.quotas)
+                promise_pairs(rows, session, self.quotas)
                 round_.state, round_.queued_at = QUEUED, now
             rows.flush()
             return round_state(rows, session, round_), True

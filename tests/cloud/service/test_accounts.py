@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,23 @@ def test_a_round_too_many_is_refused_and_its_upload_not_kept(
     assert int(refused.value.headers["Retry-After"]) > 0
     assert counted(store, "o") == before
     assert store.round(sessions[1], 1).edges_in == []
+
+
+def test_a_round_that_its_deadline_closes_is_counted_too_and_waits_for_room(store_with: Stores) -> None:
+    store = store_with(each_pairs=15)
+    opening = replace(OPENING, quorum=2, deadline=0.001)
+    sessions = [store.open_session(replace(opening, idempotency_key=key))[0] for key in "ab"]
+    for session in sessions:
+        store.put_prototypes(session, 1, "a", b"A", "o", "o")
+    time.sleep(0.01)
+    [(closed, _)] = store.jobs.close_due()
+    assert counted(store, "o")[2] == 10
+    [waiting] = set(sessions) - {closed}
+    assert store.round(waiting, 1).state == "collecting"
+    store.jobs.claim()
+    store.jobs.finish(closed, 1, bytes(700), 4, SECONDS)
+    assert counted(store, "o")[2] == 4
+    assert store.jobs.close_due() == [(waiting, 1)]
 
 
 def test_a_session_has_only_so_many_pairs(store_with: Stores) -> None:
