@@ -96,7 +96,7 @@ class LimitedCloud:
         return time.monotonic() - began
 
 
-def memory_of(pid: int, which: str) -> int:
+def memory_of(pid: int | str, which: str) -> int:
     """Resident memory in bytes: now (`VmRSS`), or the most that there was (`VmHWM`)."""
     [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(which)]
     return 1024 * int(line.split()[1])

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,6 +33,7 @@ MAX_GROWTH = 100_000  # bytes an edge
 MAX_P99 = 0.25  # seconds
 CONNECTED_AT_ONCE = 100
 UPLOADERS = 20
+PAYLOAD = prototypes(MODEST.num_classes)
 
 
 class Waiting:
@@ -61,11 +63,40 @@ class Waiting:
             writer.write(head)
 
 
+@dataclass
+class Uploads:
+    """Uploads of new edges at a steady pace, in sessions whose rounds never begin: (token, session) each."""
+
+    url: str
+    sessions: list[tuple[str, str]]
+    pace: float
+
+    async def acknowledged(self, seconds: float, name: str) -> list[float]:
+        """Seconds of each upload, sent at its time whatever became of those before; infinite for one refused."""
+        uploads = (self._upload(number, f"{name}-{number}") for number in range(int(self.pace * seconds)))
+        return list(await asyncio.gather(*uploads))
+
+    async def _upload(self, number: int, edge: str) -> float:
+        await asyncio.sleep(number / self.pace)
+        token, session = self.sessions[number % len(self.sessions)]
+        more = ["Content-Type: application/vnd.ktl.v1+safetensors", f"Content-Length: {len(PAYLOAD)}"]
+        head = request_head(self.url, "PUT", f"{session}/rounds/1/prototypes/{edge}", token, *more)
+        began = time.perf_counter()
+        reader, writer = await connected(self.url)
+        writer.write(head + PAYLOAD)
+        answer = await reader.readuntil(b"\r\n")
+        taken = time.perf_counter() - began
+        with suppress(OSError):
+            writer.close()
+        return taken if b" 201 " in answer else float("inf")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--edges", type=int, default=10_000)
     parser.add_argument("--pace", type=float, default=50.0, help="uploads per second")
     parser.add_argument("--seconds", type=float, default=60.0, help="of uploads, once all edges wait")
+    parser.add_argument("--settle", type=float, default=20.0, help="seconds from the last connection to the uploads")
     parser.add_argument("--wait", type=int, default=60, help="seconds that an edge asks the server to wait")
     args = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -86,7 +117,9 @@ async def measured(cloud: ServedCloud, args: argparse.Namespace, gateways: list[
     for token in gateways:
         session = Edge(cloud.url, token).open(MODEST, quorum=1000).headers["location"]
         heads.append(request_head(cloud.url, "GET", f"{session}/rounds/1/pairs?wait={args.wait}", token))
-    alone = await acknowledged(cloud.url, uploaders, args.pace, args.seconds / 4, "a")
+    sessions = [Edge(cloud.url, token).open(MODEST, quorum=1000).headers["location"] for token in uploaders]
+    uploads = Uploads(cloud.url, list(zip(uploaders, sessions, strict=True)), args.pace)
+    alone = await uploads.acknowledged(args.seconds / 4, "a")
     before = memory_of(cloud.pid, "VmRSS")
     waiting = Waiting(cloud.url)
     began = time.monotonic()
@@ -94,7 +127,8 @@ async def measured(cloud: ServedCloud, args: argparse.Namespace, gateways: list[
     while waiting.waiting < args.edges:
         await asyncio.sleep(0.1)
     seconds = time.monotonic() - began
-    beside = await acknowledged(cloud.url, uploaders, args.pace, args.seconds, "b")
+    await asyncio.sleep(args.settle)
+    beside = await uploads.acknowledged(args.seconds, "b")
     growth = (memory_of(cloud.pid, "VmRSS") - before) / args.edges
     for edge in edges:
         edge.cancel()
@@ -107,29 +141,6 @@ async def measured(cloud: ServedCloud, args: argparse.Namespace, gateways: list[
         median, p99 = 1000 * np.percentile(times, (50, 99))
         print(f"uploads {name}: {len(times)}, acknowledged in {median:.0f} ms (median), {p99:.0f} ms (p99)")
     return growth > MAX_GROWTH or float(np.percentile(beside, 99)) > MAX_P99 or failed > 0
-
-
-async def acknowledged(url: str, tokens: list[str], pace: float, seconds: float, name: str) -> list[float]:
-    """Seconds of each upload, sent at its time whatever became of those before."""
-    sessions = [Edge(url, token).open(MODEST, quorum=1000).headers["location"] for token in tokens]
-    payload = prototypes(MODEST.num_classes)
-    times: list[float] = []
-
-    async def upload(number: int) -> None:
-        await asyncio.sleep(number / pace)
-        session, token = sessions[number % len(tokens)], tokens[number % len(tokens)]
-        began = time.perf_counter()
-        reader, writer = await connected(url)
-        more = ["Content-Type: application/vnd.ktl.v1+safetensors", f"Content-Length: {len(payload)}"]
-        path = f"{session}/rounds/1/prototypes/{name}-{number}"
-        writer.write(request_head(url, "PUT", path, token, *more) + payload)
-        answer = await reader.readuntil(b"\r\n")
-        times.append(time.perf_counter() - began if b" 201 " in answer else float("inf"))
-        with suppress(OSError):
-            writer.close()
-
-    await asyncio.gather(*(upload(number) for number in range(int(pace * seconds))))
-    return times
 
 
 if __name__ == "__main__":
