@@ -80,6 +80,18 @@ def warmup_batch(transfer: TransferSettings, num_classes: int, channels: int) ->
     return transfer.warmup_batch or 96 + round(160 * _variety(num_classes, channels))
 
 
+def joint_batch(config: EdgeConfig) -> int:
+    """Pairs beside each batch of shots: 64 unless the settings have a number, 16 after a cloud's warm start, which has
+    learnt most of what they can teach (docs/warm-start.md); 0 without a cloud.
+    """
+    if config.transfer is None:
+        return 0
+    chosen_number: int | None = chosen(config.transfer).settings.joint_batch
+    if chosen_number is None:
+        return 16 if config.warm_start == "cloud" else 64
+    return chosen_number
+
+
 def _warmup_steps(transfer: TransferSettings, num_classes: int) -> int:
     """600, and 6 per class up to 1,200: more classes are finer to tell apart, and gained from a longer warm-up."""
     return min(600 + 6 * num_classes, 1200) if transfer.warmup_steps is None else transfer.warmup_steps
