@@ -39,7 +39,8 @@ def main() -> None:
     parser.add_argument("--postgres", action="store_true", help="instead of SQLite")
     args = parser.parse_args()
     with TemporaryDirectory() as folder, postgres() if args.postgres else nullcontext(None) as url:
-        cloud = ServedCloud(Path(folder), "builtin", database=url)
+        # what the stored rounds were promised would fill the store
+        cloud = ServedCloud(Path(folder), "builtin", "--most-stored", "1TB", database=url)
         database = Database(cloud.database)
         edge = Edge(cloud.url, Tokens(database).create("measured", "edge"))
         empty = opened(edge, args.openings)
