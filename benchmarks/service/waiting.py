@@ -1,6 +1,6 @@
 """Many edges that wait for their round beside uploads at a steady pace; exits with 1 if a promise was broken.
 
-The edges are gateways' (one token speaks for a hundred of them), each with a connection of its own, and ask again when
+The edges are gateways' (one token speaks for fifty of them), each with a connection of its own, and ask again when
 the server says "not yet". Measured: the server's memory for each, and how long the uploads take to be acknowledged.
 
 Run: python benchmarks/service/waiting.py [--edges 10000] [--pace 50] [--seconds 60] [--wait 60]
@@ -28,7 +28,7 @@ from support.served import ServedCloud
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.tokens import Tokens
 
-OF_ONE_TOKEN = 100
+OF_ONE_TOKEN = 50
 MAX_GROWTH = 100_000  # bytes an edge
 MAX_P99 = 0.25  # seconds
 CONNECTED_AT_ONCE = 100

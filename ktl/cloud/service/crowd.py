@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 from ktl.cloud.service.refusals import Refused, busy
 
 MOST_AT_ONCE = 1024  # requests, but for those that wait for pairs or events
 TOKEN_AT_ONCE = 64  # of them, of one token
+DOOR = 64  # of them, until it is known whose they are; the others wait outside, and many have gone before they get in
 
 
 class Crowd:
@@ -16,6 +18,7 @@ class Crowd:
     def __init__(self, waits_each: int) -> None:
         self.waits_each = waits_each
         self.at_once = 0
+        self.door = asyncio.Semaphore(DOOR)
         self.served: Counter[str] = Counter()  # by token name
         self.waiting: Counter[str] = Counter()
 
@@ -27,7 +30,19 @@ class Presence:
         self.crowd = crowd
         self._name = ""
         self._waits = False
+        self._in_door = False
         crowd.at_once += 1
+
+    async def come_in(self) -> None:
+        """Waits for its turn in the door."""
+        await self.crowd.door.acquire()
+        self._in_door = True
+
+    def clear_door(self) -> None:
+        """It is known whose it is, or its client may keep it waiting from here on: the next one's turn."""
+        if self._in_door:
+            self._in_door = False
+            self.crowd.door.release()
 
     def no_room(self, crowded: bool) -> Refused | None:
         """Why it is one too many, if it is; `crowded`: its connection is one too many."""
@@ -41,6 +56,7 @@ class Presence:
 
     def known_as(self, name: str) -> None:
         """Counts it to a token's name. Raises Refused (rate-limited) if that one sends too many at once."""
+        self.clear_door()
         if self.crowd.served[name] >= TOKEN_AT_ONCE:
             raise _too_many(f"{TOKEN_AT_ONCE} requests of this token are being served")
         self._name = name
@@ -62,6 +78,7 @@ class Presence:
 
     def leave(self) -> None:
         """It has ended."""
+        self.clear_door()
         self._count(-1)
 
     def _count(self, step: int) -> None:

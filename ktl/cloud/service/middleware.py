@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -50,8 +51,11 @@ class Middleware:
         scope.setdefault("state", {})["request_id"] = request_id
         began, status = time.monotonic(), 0
 
+        presence = scope["state"]["presence"] = Presence(self.crowd)
+
         async def send_with_headers(message: Message) -> None:
             nonlocal status
+            presence.clear_door()
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -60,13 +64,8 @@ class Middleware:
                     headers.setdefault(name, value)
             await send(message)
 
-        presence = scope["state"]["presence"] = Presence(self.crowd)
         try:
-            if scope["path"] not in HEALTH and (full := presence.no_room(scope["state"]["crowded"])):
-                await problem(full, request_id)(scope, receive, send_with_headers)
-            else:
-                with span("request", method=scope["method"], path=scope["path"][:200], request_id=request_id):
-                    await self.app(scope, receive, send_with_headers)
+            await self._serve(scope, receive, send_with_headers, presence)
         except ClientDisconnect:  # while it waited: nobody is left to be answered
             status = status or CLIENT_GONE
         except Exception:
@@ -79,6 +78,25 @@ class Middleware:
         finally:
             presence.leave()
             self._record(scope, request_id, status, time.monotonic() - began)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, presence: Presence) -> None:
+        """Answers it, or says that there are too many. Raises ClientDisconnect for one whose client has gone."""
+        request_id = scope["state"]["request_id"]
+        if scope["path"] not in HEALTH:
+            if full := presence.no_room(scope["state"]["crowded"]):
+                await problem(full, request_id)(scope, receive, send)
+                return
+            await presence.come_in()
+            if scope["state"]["gone"]():
+                await asyncio.sleep(0)  # uvicorn is told of it in its loop's next round
+                raise ClientDisconnect
+
+        async def receive_outside() -> Message:
+            presence.clear_door()
+            return await receive()
+
+        with span("request", method=scope["method"], path=scope["path"][:200], request_id=request_id):
+            await self.app(scope, receive_outside, send)
 
     def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")  # never the raw path: labels must be few
