@@ -40,6 +40,9 @@ class Alignment(ABC):
 
     Settings: ClassVar[type[settings.Settings]] = settings.NoSettings
     reads_prototypes: ClassVar[bool] = True  # else edges say only which classes they have, with empty vectors
+    copies_of_prototypes: ClassVar[int] = (
+        4  # that it makes at the same time, at most; a cloud's memory is planned by it
+    )
 
     def __init__(
         self, num_classes: int, prototype_dim: int, seed: int, settings: settings.Settings | None = None

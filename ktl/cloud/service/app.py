@@ -16,12 +16,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from ktl.cloud.service.accounts import Quotas
 from ktl.cloud.service.answers import ProblemDetail
 from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
+from ktl.cloud.service.crowd import Crowd
 from ktl.cloud.service.database import READY_SECONDS, THREADS, Database
 from ktl.cloud.service.events import Events
 from ktl.cloud.service.head import HeadAsGet
+from ktl.cloud.service.memory import MemoryBudget
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.middleware import Middleware
 from ktl.cloud.service.page import routes as page
@@ -74,7 +77,9 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     )
     app.state.service = here
     app.add_middleware(HeadAsGet)
-    app.add_middleware(Middleware, metrics=here.metrics, https=settings.tls_cert is not None)
+    app.add_middleware(
+        Middleware, metrics=here.metrics, crowd=Crowd(settings.token_waits), https=settings.tls_cert is not None
+    )
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _from_framework)
@@ -105,16 +110,27 @@ async def _written(here: Service) -> None:
 
 
 def _service(settings: Settings, database: Database, generator: ImageGenerator) -> Service:
-    store = Store(database, max_queued=settings.queue, max_bytes=settings.most_stored)
+    store = Store(database, quotas_of(settings))
     events, metrics, tokens = Events(), Metrics(), Tokens(database)
     batching = BatchingGenerator(generator)
     space = space_of(batching, SPACES.parse(settings.space) if settings.space else None)
     offered = WarmStarts(
         batching, space, WarmStartConfig(images=settings.warm_start_images), most_bytes=settings.most_warm_start
     )
-    worker = Worker(store, batching, events, metrics, space, offered, jobs=settings.jobs, keep_seconds=settings.keep)
+    worker = Worker(
+        store,
+        batching,
+        events,
+        metrics,
+        space,
+        offered,
+        MemoryBudget(settings.most_memory),
+        jobs=settings.jobs,
+        keep_seconds=settings.keep,
+    )
+    watched = ("Bytes of all sessions, with what is promised to their rounds.", store.stored_bytes)
     metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued, in_database=True)
-    metrics.watch("stored_bytes", "Payload bytes of all sessions.", store.stored_bytes, in_database=True)
+    metrics.watch("stored_bytes", *watched, in_database=True)
     metrics.watch("generator_batches", "Batches drawn since the start.", lambda: batching.batches)
     return Service(
         settings=settings,
@@ -134,6 +150,19 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         thumbnails=Thumbnails(store),
         database_threads=anyio.CapacityLimiter(THREADS),
         etf_threads=anyio.CapacityLimiter(1),  # one of 1000 classes takes a core 0.3 s
+    )
+
+
+def quotas_of(settings: Settings) -> Quotas:
+    """What the settings grant."""
+    return Quotas(
+        stored=settings.most_stored,
+        queued=settings.queue,
+        session_pairs=settings.most_session_pairs,
+        each_sessions=settings.token_sessions,
+        each_stored=settings.token_stored,
+        each_rounds=settings.token_rounds,
+        each_pairs=settings.token_pairs,
     )
 
 

@@ -10,9 +10,11 @@ from typing import Annotated, TypeVar
 import anyio
 from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import ClientDisconnect
 
 from ktl.cloud.service.answers import RoundState
 from ktl.cloud.service.batching import BatchingGenerator
+from ktl.cloud.service.crowd import Presence
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.events import Events
 from ktl.cloud.service.metrics import Metrics
@@ -73,6 +75,12 @@ def service(request: Request) -> Service:
     return here
 
 
+def presence_of(request: Request) -> Presence:
+    """The request's place in the crowd."""
+    presence: Presence = request.state.presence
+    return presence
+
+
 _bearer = HTTPBearer(auto_error=False, description="A token of `ktl cloud token create`.")
 
 
@@ -84,10 +92,16 @@ async def holder(request: Request, credentials: Bearer) -> Caller:
     here = service(request)
     who = None
     if credentials is not None:
-        token = credentials.credentials
+        token, gone = credentials.credentials, request.state.gone
         if here.tokens.remembered(token) is None:
             here.unknown.take(address(request), cost=0)  # before the database is asked
-        who = await here.in_thread(lambda: here.tokens.caller(token))
+
+        def look() -> Caller | None:
+            if gone():  # while it waited for a thread: many may have
+                raise ClientDisconnect
+            return here.tokens.caller(token)
+
+        who = await here.in_thread(look)
     return admitted(request, who)
 
 
@@ -102,6 +116,7 @@ def admitted(request: Request, who: Caller | None) -> Caller:
             {"WWW-Authenticate": "Bearer"},
         )
     request.state.token = who.token
+    presence_of(request).known_as(who.name)
     here.rate.take(who.name)
     return who
 

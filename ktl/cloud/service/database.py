@@ -26,12 +26,15 @@ READY_SECONDS = 2.5
 THREADS = 16  # that speak to the database at once
 SERVER_LOCK = 0x6B746C  # "ktl": the advisory lock of PostgreSQL
 UPGRADE_LOCK = SERVER_LOCK + 1
+BUSY_MILLISECONDS = 30_000
+READERS_MILLISECONDS = 100  # for those who read to end, while nobody may write
+PAGES_AT_ONCE = 1000  # of 4 KiB
 PRAGMAS = (
     "auto_vacuum=INCREMENTAL",  # deleted data gives its room back; must come before the first table
     "journal_mode=WAL",
     "synchronous=FULL",  # a commit is on the disk before it is acknowledged
     "foreign_keys=ON",
-    "busy_timeout=30000",
+    f"busy_timeout={BUSY_MILLISECONDS}",
     "secure_delete=ON",  # a deleted session's bytes are overwritten
 )
 
@@ -101,12 +104,29 @@ class Database:
     def _unusable(self, error: Exception) -> KtlError:
         return KtlError(f"{self._name} cannot be used ({str(error).splitlines()[0]}); check --database")
 
-    def compact(self) -> None:
-        """Gives the room of deleted rows back to the file system. PostgreSQL does so by itself."""
-        if self.is_sqlite:
-            with self._writer, closing(self.engine.raw_connection()) as connection:  # outside of any transaction
-                connection.cursor().executescript("PRAGMA incremental_vacuum")  # execute() would free one page
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    def compact(self) -> bool:
+        """Gives the room of deleted rows back to the file system, and empties the log that still has their bytes.
+
+        In steps between which others write. False if somebody read meanwhile, who needs the log: then do it again.
+        PostgreSQL does so by itself.
+        """
+        if not self.is_sqlite:
+            return True
+        with closing(self.engine.raw_connection()) as connection:  # outside of any transaction
+            cursor = connection.cursor()
+            free, before = _free_pages(cursor), None
+            while free and free != before:
+                with self._writer:
+                    cursor.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")  # execute() would free one page
+                free, before = _free_pages(cursor), free
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # most of it, beside those who write
+            cursor.execute(f"PRAGMA busy_timeout={READERS_MILLISECONDS}")
+            try:
+                with self._writer:
+                    [(in_use, _, _)] = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+        return not in_use
 
     def ready(self) -> bool:
         """Whether the database answers; False after `READY_SECONDS`, too, while an earlier question has no answer."""
@@ -138,6 +158,10 @@ class Database:
                 yield
             finally:
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": SERVER_LOCK})
+
+
+def _free_pages(cursor: Any) -> int:
+    return int(cursor.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 def _engine(url: str, new: bool) -> Engine:

@@ -7,6 +7,7 @@ import time
 
 from sqlalchemy import func, select, update
 
+from ktl.cloud.service.accounts import Quotas, promise_pairs, settle
 from ktl.cloud.service.answers import Seconds
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.models import (
@@ -21,13 +22,15 @@ from ktl.cloud.service.models import (
     Round,
     Upload,
 )
+from ktl.cloud.service.refusals import Refused
 
 
 class Jobs:
     """What the worker does with rounds: a round is queued, being drawn, and then done, failed or queued again."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quotas: Quotas) -> None:
         self.database = database
+        self.quotas = quotas
 
     def claim(self) -> tuple[str, int] | None:
         """The round that has waited longest, now being drawn."""
@@ -77,12 +80,17 @@ class Jobs:
             round_.pairs, round_.size, round_.digest = pairs, len(payload), hashlib.sha256(payload).digest()
             round_.alignment_seconds, round_.generation_seconds = seconds.alignment, seconds.generation
             session.active_at = time.time()
-            session.size += len(payload)
+            settle(rows, session, round_, len(payload), pairs)
         return True
 
     def fail(self, session_id: str, number: int, error: str) -> None:
         """Ends a round that cannot be drawn."""
-        self._leave_drawing(session_id, number, state=FAILED, finished_at=time.time(), error=error)
+        with self.database.write() as rows:
+            session = rows.get(CloudSession, session_id, with_for_update=True)
+            round_ = rows.get(Round, (session_id, number))
+            if session is not None and round_ is not None and round_.state == DRAWING:
+                round_.state, round_.finished_at, round_.error = FAILED, time.time(), error
+                settle(rows, session, round_, 0, 0)
 
     def requeue(self, session_id: str, number: int) -> None:
         """Puts a round that was not finished back, to be drawn again."""
@@ -95,16 +103,24 @@ class Jobs:
             return int(getattr(result, "rowcount", 0))
 
     def close_due(self) -> list[tuple[str, int]]:
-        """Queues the rounds whose deadline has passed, with the edges that are in."""
-        due = select(Round).where(Round.state == COLLECTING, Round.closes_at <= time.time())
+        """Queues the rounds whose deadline has passed, with the edges that are in, as far as there is room for them."""
         with self.database.read() as rows:
-            if rows.scalar(due.limit(1)) is None:
-                return []
+            due = select(Round).where(Round.state == COLLECTING, Round.closes_at <= time.time())
+            rounds = [(round_.session_id, round_.number) for round_ in rows.scalars(due)]
+        return [each for each in rounds if self._queued(*each)]
+
+    def _queued(self, session_id: str, number: int) -> bool:
         with self.database.write() as rows:
-            rounds = list(rows.scalars(due.with_for_update()))
-            for round_ in rounds:
-                round_.state, round_.queued_at = QUEUED, time.time()
-            return [(round_.session_id, round_.number) for round_ in rounds]
+            session = rows.get(CloudSession, session_id, with_for_update=True)
+            round_ = rows.get(Round, (session_id, number))
+            if session is None or round_ is None or round_.state != COLLECTING:
+                return False
+            try:
+                promise_pairs(rows, session, self.quotas)
+            except Refused:
+                return False  # it stays as it is, and is looked at again
+            round_.state, round_.queued_at = QUEUED, time.time()
+        return True
 
     def _leave_drawing(self, session_id: str, number: int, **values: object) -> None:
         with self.database.write() as rows:

@@ -59,7 +59,22 @@ class CloudSession(Base):
     deadline: Mapped[float | None]
     opened_at: Mapped[float]
     active_at: Mapped[float] = mapped_column(index=True)
-    size: Mapped[int] = mapped_column(BigInteger)
+    size: Mapped[int] = mapped_column(BigInteger)  # bytes, what is promised to its rounds included
+    pairs: Mapped[int] = mapped_column(BigInteger, default=0)  # likewise
+    round_pairs: Mapped[int] = mapped_column(default=0)  # the most that a round of it may take: pairs,
+    round_bytes: Mapped[int] = mapped_column(BigInteger, default=0)  # and bytes of payload
+    deleted_at: Mapped[float | None]  # then nobody finds it, and its rows go bit by bit
+
+
+class Usage(Base):
+    """What the sessions of a token's name hold and are promised; the empty name's are everyone's."""
+
+    __tablename__ = "usage"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    sessions: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    day: Mapped[int]  # since 1970, UTC, that `pairs` are of
+    pairs: Mapped[int] = mapped_column(BigInteger)
 
 
 class Member(Base):
@@ -93,6 +108,7 @@ class Round(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     pairs: Mapped[int] = mapped_column(default=0)
     size: Mapped[int] = mapped_column(BigInteger, default=0)
+    promised: Mapped[int] = mapped_column(BigInteger, default=0)  # bytes that are counted before they are there
     digest: Mapped[bytes | None]
     pooling_closes_at: Mapped[float | None]
     alignment_seconds: Mapped[float | None]

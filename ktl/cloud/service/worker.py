@@ -9,9 +9,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from ktl.cloud.knowledge import KnowledgeCloud
+from ktl.cloud.round_bounds import round_bounds
 from ktl.cloud.service.answers import Seconds
 from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.events import Event, Events
+from ktl.cloud.service.memory import MemoryBudget
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Store
@@ -34,7 +36,6 @@ MAX_LIVE_SESSIONS = 64  # whose alignment is kept in memory; others' is rebuilt 
 MAX_ATTEMPTS = 25  # a round that has taken the server down so often is given up
 MAX_FAULTS = 3  # a round that has raised an unforeseen error so often is given up
 LOOK_EVERY = 1.0  # seconds, for deadlines that have passed
-CLEAN_EVERY = 3600.0  # seconds
 
 log = logging.getLogger("ktl.cloud")
 
@@ -56,6 +57,7 @@ class Worker:
         metrics: Metrics,
         space: SharedSpace,
         warm_starts: WarmStarts,
+        memory: MemoryBudget,
         *,
         jobs: int,
         keep_seconds: float,
@@ -66,6 +68,7 @@ class Worker:
         self.metrics = metrics
         self.space = space
         self.warm_starts = warm_starts
+        self.memory = memory
         self.keep_seconds = keep_seconds
         self.drawn: dict[Job, int] = {}  # pairs so far of the rounds that are being drawn
         self._live: OrderedDict[str, tuple[KnowledgeCloud, int]] = OrderedDict()  # and the rounds already in it
@@ -146,6 +149,23 @@ class Worker:
         session, number = job
         if self.store.jobs.attempts(session, number) > MAX_ATTEMPTS:
             raise KtlError(f"round {number} was begun {MAX_ATTEMPTS} times and never finished")
+        owner = self.store.session(session).owner
+        with self.memory.of(self._needed(session, number), owner, self._stop.is_set) as granted:
+            if not granted:
+                raise Stopping
+            self._draw_within(job)
+
+    def _needed(self, session: str, number: int) -> int:
+        """Bytes of memory that a round may take."""
+        request = decode_message(self.store.request(session), SessionRequest)
+        cloud = KnowledgeCloud(self.generator, request, self.space, self.warm_starts)
+        needed = round_bounds(cloud, len(self.store.round(session, number).edges_in)).memory
+        if needed > self.memory.largest:
+            raise KtlError(f"round {number} may take {needed:,} bytes of memory: this server grants less")
+        return needed
+
+    def _draw_within(self, job: Job) -> None:
+        session, number = job
         cloud, uploads = self._cloud(session, number)
         prototypes = [decode_prototypes(payload, cloud.request.num_classes) for payload in uploads]
         if (known := self.store.pooling.latest(session, before=number)) is not None:
@@ -180,7 +200,6 @@ class Worker:
             return cloud, self.store.jobs.uploads(session, number, number)[0]
         opened, replied = self.store.opening(session)
         request, promised = decode_message(opened, SessionRequest), decode_message(replied, SessionReply)
-        story = self.store.jobs.uploads(session, 1, number)
         with self._aligning:
             cloud = KnowledgeCloud(self.generator, request, self.space, self.warm_starts)
             if (now := cloud.reply()) != promised:
@@ -189,11 +208,12 @@ class Worker:
                     f"and the server now has {now.fingerprint} and {now.space!r}; open a new session, or start the "
                     "server as it was"
                 )
-            for uploads in story[:-1]:
+            for before in range(1, number):  # one after the other: all of them may not fit into the memory
                 if self._stop.is_set():
                     raise Stopping
+                [uploads] = self.store.jobs.uploads(session, before, before)
                 cloud.skip([decode_prototypes(payload, request.num_classes) for payload in uploads])
-        return cloud, story[-1]
+        return cloud, self.store.jobs.uploads(session, number, number)[0]
 
     def _watched(self, job: Job, batches: Iterator[ImageVectorPairs]) -> Iterator[ImageVectorPairs]:
         """The batches as they are drawn; counts their pairs, and stops between them when the server does."""
@@ -206,7 +226,6 @@ class Worker:
             yield batch
 
     def _watch_clock(self) -> None:
-        cleaned = time.monotonic()
         while not self._stop.wait(LOOK_EVERY):
             try:
                 for job in self.store.pooling.close_due():
@@ -214,8 +233,6 @@ class Worker:
                 for job in self.store.jobs.close_due():
                     self.events.tell(Event("round", *job))
                     self.wake()
-                if time.monotonic() - cleaned > CLEAN_EVERY:
-                    cleaned = time.monotonic()
-                    self.store.collect_garbage(self.keep_seconds)
+                self.store.cleaning.tick(self.keep_seconds)
             except Exception:  # the database is away, say: look again
                 log.exception("the clock could not look into the store")

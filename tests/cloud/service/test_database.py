@@ -56,7 +56,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 @pytest.fixture
 def store(database: Database) -> Store:
-    return Store(database, max_queued=100, max_bytes=10**9)
+    return Store(database)
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(database: Database) -> None:
@@ -217,7 +217,7 @@ def test_deleted_rows_give_their_room_back(tmp_path: Path) -> None:
     file = tmp_path / "store.db"
     database = Database(f"sqlite:///{file}")
     database.upgrade()
-    store = Store(database, max_queued=100, max_bytes=10**9)
+    store = Store(database)
     session, _, _ = store.open_session(OPENING)
     store.put_prototypes(session, 1, "a", bytes(4_000_000), "o", "o")
     database.compact()
