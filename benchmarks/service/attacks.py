@@ -18,6 +18,9 @@ import psutil
 from edges import GREEDY, MODEST, Edge, connected, prototypes, request_head
 from sqlalchemy import create_engine, text
 
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.tokens import Tokens
+
 POLLS = 1150
 SOCKETS = 3000
 ROUNDS = 40
@@ -152,7 +155,8 @@ def many_rounds(target: Target) -> None:
 def much_stored(target: Target) -> None:
     """6: sessions with 400 names each until no more are taken; the disk must not hold more than is allowed."""
     edge, until = target.edge, time.monotonic() + target.seconds
-    names = [f"{number:03d}-{'x' * 60}" for number in range(400)]
+    names = [f"{number:03d}-{'x' * 60}" for number in range(400)]  # of a large fleet: a session names only tokens
+    Tokens(Database(target.database)).create_all(names, "edge")
     payload = prototypes(1000, vectors=False)
     request = replace(GREEDY, alignment="random", pairs_per_class=2, download_bytes=2**20)
     while time.monotonic() < until:

@@ -57,7 +57,7 @@ class Edge:
         content = encode_message(request)
         return self.http.post("/v1/sessions", content=content, headers=headers, params=parameters)  # type: ignore[arg-type]
 
-    def upload(self, session: str, payload: bytes, round_: int = 1, edge: str = "edge") -> httpx.Response:
+    def upload(self, session: str, payload: bytes, round_: int = 1, edge: str = "cam") -> httpx.Response:
         path = f"{session}/rounds/{round_}/prototypes/{edge}"
         return self.http.put(path, content=payload, headers={"Content-Type": SAFETENSORS})
 

@@ -67,9 +67,9 @@ class LimitedCloud:
                 stderr=log,
                 env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "MALLOC_ARENA_MAX": "2"},
                 preexec_fn=limit.enter,
+                cwd=folder,  # where its first tokens are kept
             )
         self.url = self._listening()
-        self.tokens = dict(re.findall(r"(\w+) token, shown this once: (\S+)", self.log.read_text()))
 
     def _listening(self) -> str:
         deadline = time.monotonic() + START_SECONDS

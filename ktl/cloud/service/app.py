@@ -128,10 +128,7 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         jobs=settings.jobs,
         keep_seconds=settings.keep,
     )
-    watched = ("Bytes of all sessions, with what is promised to their rounds.", store.stored_bytes)
-    metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued, in_database=True)
-    metrics.watch("stored_bytes", *watched, in_database=True)
-    metrics.watch("generator_batches", "Batches drawn since the start.", lambda: batching.batches)
+    _watch(metrics, store, batching)
     return Service(
         settings=settings,
         database=database,
@@ -151,6 +148,13 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         database_threads=anyio.CapacityLimiter(THREADS),
         etf_threads=anyio.CapacityLimiter(1),  # one of 1000 classes takes a core 0.3 s
     )
+
+
+def _watch(metrics: Metrics, store: Store, generator: BatchingGenerator) -> None:
+    promised = "Bytes of all sessions, with what is promised to their rounds."
+    metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued, in_database=True)
+    metrics.watch("stored_bytes", promised, store.stored_bytes, in_database=True)
+    metrics.watch("generator_batches", "Batches drawn since the start.", lambda: generator.batches)
 
 
 def quotas_of(settings: Settings) -> Quotas:

@@ -17,6 +17,7 @@ from ktl.cloud.service.database import Database
 from ktl.cloud.service.models import CloudSession
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Opening, Store
+from ktl.cloud.service.tokens import Tokens
 
 from .conftest import REQUEST, Start, prototypes
 
@@ -67,7 +68,9 @@ def test_a_round_that_fails_gives_back_what_it_was_promised(store_with: Stores) 
 
 def test_members_are_rows_and_rows_are_counted(store_with: Stores) -> None:
     store = store_with()
-    store.open_session(replace(OPENING, members=tuple(f"m{i}" for i in range(400))))
+    names = [f"m{i}" for i in range(400)]
+    Tokens(store.database).create_all(names, "edge")
+    store.open_session(replace(OPENING, members=tuple(names)))
     assert counted(store, "o")[1] > 400 * ROW_BYTES
 
 
@@ -81,6 +84,7 @@ def test_members_are_rows_and_rows_are_counted(store_with: Stores) -> None:
 )
 def test_a_session_too_many_is_refused(store_with: Stores, quotas: dict[str, int], kind: str, reason: str) -> None:
     store = store_with(**quotas)
+    Tokens(store.database).create_all(["a", "b"], "edge")
     store.open_session(OPENING)
     with pytest.raises(Refused, match=reason) as refused:
         store.open_session(replace(OPENING, idempotency_key="l", members=("a", "b")))

@@ -31,6 +31,14 @@ def head(client: Client, path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: cloud\r\nAuthorization: {token}\r\n\r\n".encode()
 
 
+def _answer(client: socket.socket) -> bytes:
+    """A whole one of JSON: head and body may come apart."""
+    received = b""
+    while not received.endswith(b"}") and (part := client.recv(1000)):
+        received += part
+    return received
+
+
 def is_closed(client: socket.socket) -> bool:
     try:
         return client.recv(1000) == b""
@@ -58,7 +66,7 @@ def test_half_a_head_and_silence_are_given_up(start: Start, monkeypatch: pytest.
     with start() as cloud:
         silent, half = connected(cloud.url), connected(cloud.url, b"GET /v1 HTTP/1.1\r\nHost: ")
         used = connected(cloud.url, b"GET /healthz HTTP/1.1\r\nHost: cloud\r\n\r\n")
-        assert b"200 OK" in used.recv(1000)
+        assert _answer(used).startswith(b"HTTP/1.1 200 OK")
         used.sendall(b"GET ")  # and never the rest
         assert is_closed(silent)
         assert is_closed(half)
