@@ -51,6 +51,7 @@ class PooledAlignment(Alignment):
         nearness = self._nearness(generator)
         rows = []
         for label in classes.tolist():
+            self.check_wanted()
             rng = stream(self.seed, "pooled alignment", self.round, label)
             near = nearness.get(label)
             fresh = sample_latents(generator, per_class * (self.settings.candidates if near else 1), rng)

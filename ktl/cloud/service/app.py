@@ -11,15 +11,13 @@ from typing import Any
 import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ktl.cloud.service.answers import ProblemDetail
 from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
-from ktl.cloud.service.database import THREADS, Database
+from ktl.cloud.service.database import AWAY, THREADS, Database
 from ktl.cloud.service.events import Events
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.middleware import Middleware
@@ -28,6 +26,7 @@ from ktl.cloud.service.page.logins import Logins
 from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, busy, problem
+from ktl.cloud.service.relay import Relay
 from ktl.cloud.service.routes import operations, pooling, rounds, sessions
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.store import Store
@@ -48,9 +47,11 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        here.relay.start()
         await anyio.to_thread.run_sync(here.worker.start)
         yield
         await anyio.to_thread.run_sync(here.worker.stop)
+        await anyio.to_thread.run_sync(here.relay.stop)  # last: it tells of rounds that were put back
 
     app = FastAPI(
         title="ktl cloud",
@@ -66,7 +67,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _from_framework)
-    for away in (OperationalError, InterfaceError, PoolTimeout):
+    for away in AWAY:
         app.add_exception_handler(away, _database_away)
     app.add_exception_handler(page.NotLoggedIn, page.to_login)
     for module in (operations, sessions, rounds, pooling, page):
@@ -79,7 +80,16 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
     events, metrics, tokens = Events(), Metrics(), Tokens(database)
     batching = BatchingGenerator(generator)
     space = space_of(batching, SPACES.parse(settings.space) if settings.space else None)
-    worker = Worker(store, batching, events, metrics, space, jobs=settings.jobs, keep_seconds=settings.keep)
+    worker = Worker(
+        store,
+        batching,
+        events,
+        metrics,
+        space,
+        jobs=settings.jobs,
+        keep_seconds=settings.keep,
+        most_seconds=settings.most_seconds,
+    )
     metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued)
     metrics.watch("stored_bytes", "Payload bytes of all sessions.", store.stored_bytes)
     metrics.watch("generator_batches", "Batches drawn since the start.", lambda: batching.batches)
@@ -93,6 +103,7 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         events=events,
         metrics=metrics,
         worker=worker,
+        relay=Relay(database, events, worker.leases.server),
         rate=RateLimit(settings.rate),
         unknown=RateLimit(UNKNOWN_PER_SECOND),
         logins=Logins(tokens),

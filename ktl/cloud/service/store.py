@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, func, or_, select, tuple_
 from sqlalchemy.orm import Session as Rows
 
 from ktl.cloud.service.answers import RoundState, SessionState
 from ktl.cloud.service.database import Database
+from ktl.cloud.service.deletion import delete_session
 from ktl.cloud.service.jobs import Jobs
 from ktl.cloud.service.lookup import claim_edge, find_session, may_see, refuse_if_full, stored_bytes
 from ktl.cloud.service.models import (
@@ -74,6 +75,7 @@ class Store:
     def open_session(self, opening: Opening) -> tuple[str, bytes, bool]:
         """The session's id, its reply, and whether it is new. Raises Refused (conflict, busy)."""
         with self.database.write() as rows:
+            self.database.take_turns(rows, opening.owner)  # the same key may come to two servers at once
             same_key = select(CloudSession).where(
                 CloudSession.owner == opening.owner, CloudSession.idempotency_key == opening.idempotency_key
             )
@@ -133,11 +135,11 @@ class Store:
 
     def delete_session(self, session_id: str, name: str | None = None) -> None:
         """Deletes a session with its data. Raises Refused (not-found, or forbidden for one who is only a member)."""
-        with self.database.write() as rows:
-            session = find_session(rows, session_id, name, lock=True)
+        with self.database.read() as rows:
+            session = find_session(rows, session_id, name)
             if name not in (None, session.owner):
                 raise Refused("forbidden", "only the token that opened a session, or an admin, may delete it")
-            rows.execute(delete(CloudSession).where(CloudSession.id == session_id))
+        delete_session(self.database, session_id)
 
     # rounds
 
@@ -217,9 +219,10 @@ class Store:
 
     def collect_garbage(self, keep_seconds: float) -> int:
         """Deletes sessions that nothing happened in for `keep_seconds`, and gives their room back; how many."""
-        with self.database.write() as rows:
-            idle = delete(CloudSession).where(CloudSession.active_at < time.time() - keep_seconds)
-            deleted = int(getattr(rows.execute(idle), "rowcount", 0))
+        before = time.time() - keep_seconds
+        with self.database.read() as rows:
+            idle = list(rows.scalars(select(CloudSession.id).where(CloudSession.active_at < before)))
+        deleted = sum(delete_session(self.database, session, idle_since=before) for session in idle)
         if deleted:
             self.database.compact()
         return deleted

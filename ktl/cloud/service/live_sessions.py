@@ -1,0 +1,72 @@
+"""The state of sessions' alignments, kept in memory between rounds. The uploads are enough to make it again."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+from ktl.cloud.knowledge import KnowledgeCloud
+from ktl.cloud.service.batching import BatchingGenerator
+from ktl.cloud.service.store import Store
+from ktl.errors import KtlError
+from ktl.prototypes import Prototypes
+from ktl.spaces.base import SharedSpace
+from ktl.wire import SessionReply, SessionRequest, decode_message, decode_prototypes
+
+MAX_LIVE_SESSIONS = 64
+
+
+class LiveSessions:
+    """The sessions that this server drew last; one that is missing, or behind, catches up on its earlier rounds."""
+
+    def __init__(self, store: Store, generator: BatchingGenerator, space: SharedSpace) -> None:
+        self.store = store
+        self.generator = generator
+        self.space = space
+        self._live: OrderedDict[str, tuple[KnowledgeCloud, int]] = OrderedDict()  # and the rounds that are in it
+        self._lock = threading.Lock()
+
+    def take(
+        self, session: str, number: int, check_wanted: Callable[[], None]
+    ) -> tuple[KnowledgeCloud, list[Prototypes]]:
+        """The session's cloud as it was after the round before, and what edges sent for this one.
+
+        It is gone from here until it is kept again: a round that is broken off leaves it in no known state.
+        `check_wanted` is called while it works, and ends that by raising. Raises KtlError for another generator.
+        """
+        with self._lock:
+            cloud, done = self._live.pop(session, (None, 0))
+        if cloud is None or done >= number:
+            cloud, done = self._new(session), 0
+        cloud.alignment.check_wanted = check_wanted
+        classes = cloud.request.num_classes
+        *earlier, uploads = self.store.jobs.uploads(session, done + 1, number)
+        for payloads in earlier:
+            check_wanted()
+            cloud.skip([decode_prototypes(payload, classes) for payload in payloads])
+        return cloud, [decode_prototypes(payload, classes) for payload in uploads]
+
+    def keep(self, session: str, number: int, cloud: KnowledgeCloud) -> None:
+        """After round `number`."""
+        with self._lock:
+            self._live[session] = (cloud, number)
+            if len(self._live) > MAX_LIVE_SESSIONS:
+                self._live.popitem(last=False)
+
+    def forget(self, session: str) -> None:
+        """The session was deleted."""
+        with self._lock:
+            self._live.pop(session, None)
+
+    def _new(self, session: str) -> KnowledgeCloud:
+        opened, replied = self.store.opening(session)
+        request, promised = decode_message(opened, SessionRequest), decode_message(replied, SessionReply)
+        cloud = KnowledgeCloud(self.generator, request, self.space)
+        if (now := cloud.reply()) != promised:
+            raise KtlError(
+                f"this session was opened with generator {promised.fingerprint} and vectors in {promised.space!r}, "
+                f"and the server now has {now.fingerprint} and {now.space!r}; open a new session, or start the "
+                "server as it was"
+            )
+        return cloud
