@@ -13,8 +13,10 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from support import postgres
 
 from ktl.cloud.service.context import Service
+from ktl.cloud.service.database import Database
 from ktl.cloud.service.server import Server, server_on
 from ktl.cloud.service.settings import load_settings
 from ktl.protocol import JSON, SAFETENSORS
@@ -113,3 +115,28 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, tiny_generator_file: Path) -
     database = f"sqlite:///{tmp_path_factory.mktemp('cloud') / 'cloud.db'}"
     with running(database=database, generator=str(tiny_generator_file)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of an empty database on a PostgreSQL server that is started for the tests."""
+    reason = postgres.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres.postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An upgraded database of each kind, empty."""
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path / 'store.db'}")
+    else:
+        database = Database(request.getfixturevalue("postgresql"))
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+    database.upgrade()
+    yield database
+    database.engine.dispose()
