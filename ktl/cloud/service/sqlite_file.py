@@ -81,7 +81,8 @@ def keep_reserve(file: Path) -> None:
     if reserve.exists() and reserve.stat().st_size == RESERVE_BYTES:
         return
     try:
-        reserve.write_bytes(bytes(RESERVE_BYTES))  # not sparse: written
+        with open(os.open(reserve, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(bytes(RESERVE_BYTES))  # not sparse: written
     except OSError:
         reserve.unlink(missing_ok=True)
 

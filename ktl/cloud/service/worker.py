@@ -70,7 +70,7 @@ class Worker:
         # PostgreSQL may have other servers: what one of them left is taken up when its lease is up
         left = self.store.jobs.put_back_all() if self.store.database.is_sqlite else 0
         removed = self.store.collect_garbage(self.keep_seconds)
-        log.info("started", extra={"rounds_taken_up": left, "sessions_expired": removed, "name": self.leases.server})
+        log.info("started", extra={"rounds_taken_up": left, "sessions_expired": removed, "server": self.leases.server})
         for thread in self._threads:
             thread.start()
         self.wake(self.store.queued())
