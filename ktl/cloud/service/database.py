@@ -185,8 +185,10 @@ class Database:
         All connections are closed at the end.
         """
         if not self.is_sqlite:
-            yield
-            self.engine.dispose()
+            try:
+                yield
+            finally:
+                self.engine.dispose()
             return
         with sqlite_file.one_server(self.engine, self._file):
             sqlite_file.keep_reserve(self._file)

@@ -41,11 +41,10 @@ class LiveSessions:
             cloud, done = self._new(session), 0
         cloud.alignment.check_wanted = check_wanted
         classes = cloud.request.num_classes
-        *earlier, uploads = self.store.jobs.uploads(session, done + 1, number)
-        for payloads in earlier:
+        for earlier in range(done + 1, number):  # one after the other: all of them may not fit into the memory
             check_wanted()
-            cloud.skip([decode_prototypes(payload, classes) for payload in payloads])
-        return cloud, [decode_prototypes(payload, classes) for payload in uploads]
+            cloud.skip(self._uploads(session, earlier, classes))
+        return cloud, self._uploads(session, number, classes)
 
     def keep(self, session: str, number: int, cloud: KnowledgeCloud) -> None:
         """After round `number`."""
@@ -58,6 +57,10 @@ class LiveSessions:
         """The session was deleted."""
         with self._lock:
             self._live.pop(session, None)
+
+    def _uploads(self, session: str, number: int, classes: int) -> list[Prototypes]:
+        [payloads] = self.store.jobs.uploads(session, number, number)
+        return [decode_prototypes(payload, classes) for payload in payloads]
 
     def _new(self, session: str) -> KnowledgeCloud:
         opened, replied = self.store.opening(session)

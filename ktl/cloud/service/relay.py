@@ -20,6 +20,7 @@ CHANNEL = "ktl_cloud"
 TOLD = ("opened", "round", "queued", "ended", "deleted")
 AT_ONCE = 1000  # events in a transaction
 TRY_AGAIN = 1.0  # seconds
+STOP_SECONDS = 5.0
 
 log = logging.getLogger("ktl.cloud")
 
@@ -53,7 +54,7 @@ class Relay:
         self._told.set()
         if not self.database.is_sqlite:
             for thread in self._threads:
-                thread.join()
+                thread.join(STOP_SECONDS)
 
     def _post(self, event: Event) -> None:
         if event.kind in TOLD:
@@ -82,15 +83,20 @@ class Relay:
                 self._told.set()
 
     def _listen(self) -> None:
+        away = False
         while not self._stop.is_set():
             try:
                 with self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                    listening = connection.connection.driver_connection
                     connection.detach()  # it listens: not for the pool
                     connection.exec_driver_sql(f"LISTEN {CHANNEL}")
+                    away = False
                     self.events.hear(Event("missed"))
-                    self._hear(connection.connection.driver_connection)
+                    self._hear(listening)
             except Exception as error:
-                log.warning("other servers are not heard", extra={"reason": str(error).splitlines()[0]})
+                if not away:
+                    log.warning("other servers are not heard", extra={"reason": str(error).splitlines()[0]})
+                away = True
                 self._stop.wait(TRY_AGAIN)
 
     def _hear(self, listening: Any) -> None:

@@ -28,6 +28,7 @@ MAX_ATTEMPTS = 25  # a round that has taken servers down so often is given up
 MAX_FAULTS = 3  # a round that has raised an unforeseen error so often is given up
 LOOK_EVERY = 1.0  # seconds, for deadlines that have passed, and rounds that nobody spoke of
 CLEAN_EVERY = 3600.0  # seconds
+STOP_SECONDS = 10.0
 
 log = logging.getLogger("ktl.cloud")
 
@@ -84,11 +85,15 @@ class Worker:
         return all(thread.is_alive() for thread in self._threads) and self.generator.alive()
 
     def stop(self) -> None:
-        """Puts back the rounds that are being drawn and ends the threads; they stop after a step or batch of images."""
+        """Puts back the rounds that are being drawn and ends the threads; they stop after a step or batch of images.
+
+        One that hangs, as its database does, is left behind: its lease runs out.
+        """
         self._stop.set()
         self._queued.release(len(self._threads))
+        until = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
-            thread.join()
+            thread.join(max(until - time.monotonic(), 0))
         self.generator.close()
 
     def _heard(self, event: Event) -> None:

@@ -66,7 +66,7 @@ def test_who_waits_at_one_server_hears_at_once_what_happens_at_another(fleet: li
 def test_a_server_that_leaves_hands_its_rounds_to_the_others(
     start: Start, postgresql: str, tiny_generator: StyleGANGenerator
 ) -> None:
-    long = replace(PUBLISHED, alignment_settings={"epochs": 300, "batch": 2}, num_classes=20)
+    long = replace(PUBLISHED, alignment_settings={"epochs": 50, "batch": 2}, num_classes=20)
     embedded = EmbeddedCloud(tiny_generator)
     embedded.open(encode_message(long), [])
     with ExitStack() as stack:
