@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,15 @@ class Client:
 
     def pairs(self, session: str, round_: int = 1, wait: float = 20, **headers: str) -> httpx.Response:
         return self.http.get(f"{session}/rounds/{round_}/pairs", params={"wait": wait}, headers=headers)
+
+    def pairs_at_last(self, session: str, round_: int = 1) -> bytes:
+        """As soon as they are there, however often the server says that it is busy; within a minute."""
+        until = time.monotonic() + 60
+        while (answer := self.pairs(session, round_, wait=5)).status_code != 200:
+            assert answer.status_code in (202, 503), answer.text
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        return answer.content
 
 
 @dataclass

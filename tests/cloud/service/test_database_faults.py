@@ -72,16 +72,6 @@ def in_mid_round(cloud: Running, tiny_generator: StyleGANGenerator) -> Iterator[
     gate.open.set()
 
 
-def pairs(client: Client, session: str) -> bytes:
-    """As soon as they are there, however often the server says that it is busy."""
-    until = time.monotonic() + CURED_SECONDS
-    while (answer := client.pairs(session, wait=5)).status_code != 200:
-        assert answer.status_code in (202, 503), answer.text
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    return answer.content
-
-
 def wait_until(seen: Callable[[], bool]) -> None:
     until = time.monotonic() + CURED_SECONDS
     while not seen():
@@ -108,7 +98,7 @@ def test_postgresql_gone_in_mid_round_and_back(
             assert httpx.get(f"{cloud.url}/healthz").status_code == 200
         finally:
             fragile.start()
-        assert pairs(client, session) == expected
+        assert client.pairs_at_last(session) == expected
         check_kept_once(cloud, session)
         wait_until(lambda: httpx.get(f"{cloud.url}/readyz").status_code == 200)
 
@@ -128,7 +118,7 @@ def test_postgresql_hangs_in_mid_round(
             time.sleep(seconds)
         finally:
             fragile.signal(signal.SIGCONT)
-        assert pairs(client, session) == expected
+        assert client.pairs_at_last(session) == expected
 
 
 @contextmanager
@@ -157,7 +147,7 @@ def test_a_full_disk_in_mid_round(start: Start, tiny_generator: StyleGANGenerato
         wait_until(cloud.service.worker.leases.waits_for_database)
         assert httpx.get(f"{cloud.url}/readyz").status_code == 503
         disk.__exit__(None, None, None)
-        assert pairs(client, session) == expected
+        assert client.pairs_at_last(session) == expected
         check_kept_once(cloud, session)
 
 
