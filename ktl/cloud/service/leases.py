@@ -70,7 +70,7 @@ class Hold:
         finally:
             self.waits_for_database = False
 
-    def told(self) -> dict[str, object]:
+    def told(self) -> dict[str, str | int]:
         """The round as a log line has it."""
         return {"session": self.claim.session, "round": self.claim.round}
 

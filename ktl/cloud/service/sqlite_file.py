@@ -71,8 +71,10 @@ def one_server(engine: Engine, file: Path) -> Iterator[None]:
 def reserve_released(file: Path) -> Iterator[None]:
     """On a full disk deleting needs room first: that of a file kept for it, which is made again afterwards."""
     reserve_of(file).unlink(missing_ok=True)
-    yield
-    keep_reserve(file)
+    try:
+        yield
+    finally:
+        keep_reserve(file)
 
 
 def keep_reserve(file: Path) -> None:
@@ -81,8 +83,8 @@ def keep_reserve(file: Path) -> None:
     if reserve.exists() and reserve.stat().st_size == RESERVE_BYTES:
         return
     try:
-        with open(os.open(reserve, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(bytes(RESERVE_BYTES))  # not sparse: written
+        with open(os.open(reserve, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
+            written.write(bytes(RESERVE_BYTES))  # not sparse: written
     except OSError:
         reserve.unlink(missing_ok=True)
 

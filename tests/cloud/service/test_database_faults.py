@@ -27,6 +27,7 @@ from ktl.wire import encode_message
 from .conftest import REQUEST, Client, Running, Start, prototypes
 
 CURED_SECONDS = 60.0
+MANY = replace(REQUEST, pairs_per_class=100)  # more than free pages of a file have room for
 
 
 class Gate(StyleGANGenerator):
@@ -46,7 +47,7 @@ class Gate(StyleGANGenerator):
 def expected(tiny_generator: StyleGANGenerator) -> bytes:
     """The pairs of a round that nothing disturbs."""
     embedded = EmbeddedCloud(tiny_generator)
-    embedded.open(encode_message(REQUEST), [])
+    embedded.open(encode_message(MANY), [])
     return embedded.exchange({0: prototypes()})
 
 
@@ -65,7 +66,7 @@ def in_mid_round(cloud: Running, tiny_generator: StyleGANGenerator) -> Iterator[
     gate = Gate(tiny_generator, cloud.service.generator)
     cloud.service.generator.generator = gate
     client = cloud.client()
-    session = client.opened()
+    session = client.opened(MANY)
     assert client.put(session, prototypes()).status_code == 201
     assert gate.reached.wait(20)
     yield client, session
