@@ -125,10 +125,10 @@ class Database:
 
     def compact(self) -> None:
         """Gives the room of deleted rows back to the file system. PostgreSQL does so by itself."""
-        before, left = float("inf"), float(self.is_sqlite)
-        while 0 < left < before:
+        free, before = 1, 2  # pages: what is left, and what was before the last step
+        while self.is_sqlite and free and free != before:
             with self._writer:
-                before, left = left, sqlite_file.give_back(self.engine, PAGES_AT_ONCE)
+                before, free = free, sqlite_file.give_back(self.engine, PAGES_AT_ONCE)
 
     @contextmanager
     def room_to_delete(self) -> Iterator[None]:

@@ -175,12 +175,12 @@ def test_deleted_rows_give_their_room_back(tmp_path: Path) -> None:
     database.upgrade()
     store = Store(database, max_queued=100, max_bytes=10**9)
     session, _, _ = store.open_session(OPENING)
-    store.put_prototypes(session, 1, "a", bytes(4_000_000), "o", "o")
+    store.put_prototypes(session, 1, "a", bytes(10_000_000), "o", "o")
     database.compact()
     large = file.stat().st_size
     store.delete_session(session, "o")
     database.compact()
-    assert large > 4_000_000
+    assert large > 10_000_000
     assert file.stat().st_size < 200_000
 
 
