@@ -15,7 +15,7 @@ VOLUME /data
 EXPOSE 8765
 # Inside the container every address is beyond loopback, so a proxy or `ports: 127.0.0.1:...` has to guard it, or TLS:
 # see docs/cloud.md
-ENV KTL_CLOUD_HOST=0.0.0.0 KTL_CLOUD_DATABASE=sqlite:////data/ktl-cloud.db OMP_WAIT_POLICY=PASSIVE
+ENV KTL_CLOUD_HOST=0.0.0.0 KTL_CLOUD_DATABASE=sqlite:////data/ktl-cloud.db KTL_WARM_STARTS=/data/warm-starts OMP_WAIT_POLICY=PASSIVE
 HEALTHCHECK --start-period=60s --interval=15s \
   CMD python -c "import ssl, urllib.request as r, os; s = 'https' if 'KTL_CLOUD_TLS_CERT' in os.environ else 'http'; r.urlopen(s + '://127.0.0.1:8765/readyz', context=ssl._create_unverified_context() if s == 'https' else None)"
 STOPSIGNAL SIGTERM

@@ -21,8 +21,8 @@ from paper_figures import TRAFFIC
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.partition import ClientIndex, FederatedData, partition
 from ktl.data.settings import PartitionConfig
+from ktl.federation.problem import federated_problem
 from ktl.federation.processes import federated_edges, make_method
-from ktl.federation.run import federated_problem
 from ktl.federation.settings import FederationConfig
 from ktl.generators import load_generator
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config

@@ -46,6 +46,7 @@ REQUEST = SessionRequest(
     alignment="robust",
     image_format="webp",
     seed=0,
+    warm_starts=["cnn4"],
 )
 MAX_GROWTH = 64 * 2**20  # bytes of resident memory between the first tenth of the cases and the last
 HOLDS_THE_LINE = {"/v1/sessions/{session}/events"}  # a stream that never ends by itself
@@ -88,6 +89,7 @@ class Fuzzer:
         for number in range(cases // 2):
             path = f"{session}/rounds/1/prototypes/edge-{number}"
             self.ask("PUT", path, content=damaged(upload, self.rng), headers={"Content-Type": SAFETENSORS})
+        self.ask("GET", f"{session}/warm-starts/cnn4?wait=1")
         for _ in range(cases - cases // 2):
             self._open(damaged(encode_message(REQUEST), self.rng))
 
@@ -161,7 +163,7 @@ def main() -> None:
     began = time.monotonic()
     with TemporaryDirectory() as folder:
         generator = save_tiny_generator(Path(folder) / "tiny.safetensors")
-        cloud = ServedCloud(Path(folder), generator, "--rate", 100_000)
+        cloud = ServedCloud(Path(folder), generator, "--rate", 100_000, "--warm-start-images", 64)
         fuzzer, memory = Fuzzer(cloud, args.seed), []
         pid = cloud.pid
         for part in tenths(args.cases):

@@ -27,8 +27,9 @@ from ktl.checkpoint import load_checkpoint
 from ktl.class_statistics import architecture_of
 from ktl.cloud.pooling import pool_payloads
 from ktl.data.settings import PartitionConfig
+from ktl.federation.problem import federated_data, federated_problem
 from ktl.federation.processes import federated_edges, make_method
-from ktl.federation.run import federate, federated_data, federated_problem
+from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig, federated_transfer
 from ktl.federation.trained_client import KeptSession
 from ktl.learning.settings import RECIPES

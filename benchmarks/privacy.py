@@ -41,8 +41,8 @@ from ktl.data import load_dataset
 from ktl.data.partition import ClientIndex, FederatedData, share_out
 from ktl.data.settings import PartitionConfig
 from ktl.data.transforms import fit_batch
+from ktl.federation.problem import federated_problem
 from ktl.federation.processes import federated_edges, make_method
-from ktl.federation.run import federated_problem
 from ktl.federation.settings import FederationConfig, federated_transfer
 from ktl.generators import load_generator
 from ktl.generators.base import sample_latents

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.partition import FederatedData
 from ktl.etf import arcface_loss
-from ktl.federation.run import federated_problem
+from ktl.federation.problem import federated_problem
 from ktl.federation.settings import FederationConfig
 from ktl.generators import load_generator
 from ktl.models.classifiers import EtfClassifier, LinearClassifier

@@ -65,6 +65,8 @@ def serve(
     most_stored: Annotated[str | None, _setting("most_stored")] = None,
     most_image_size: Annotated[int | None, _setting("most_image_size")] = None,
     most_download: Annotated[str | None, _setting("most_download")] = None,
+    most_warm_start: Annotated[str | None, _setting("most_warm_start")] = None,
+    warm_start_images: Annotated[int | None, _setting("warm_start_images")] = None,
     most_quorum: Annotated[int | None, _setting("most_quorum")] = None,
     rate: Annotated[float | None, _setting("rate")] = None,
     tls_cert: Annotated[Path | None, _setting("tls_cert")] = None,

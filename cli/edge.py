@@ -67,10 +67,12 @@ OPTIONS = {
     "data": Option("data.source", help="A data set's name, a folder, or an .npz file; see `ktl datasets`."),
     "shots": Option("data.shots"),
     "ways": Option("data.ways", default="all"),
-    "image_size": Option("data.image_size", default="the data's own; 32 for folders"),
+    "image_size": Option(
+        "data.image_size", default="the data's own; folders: 64 where photographs are as large, else 32"
+    ),
     "skip_damaged": Option("data.skip_damaged"),
     "fit": Option("data.fit"),
-    "model": Option("model", help=" | ".join(MODELS.builtin())),
+    "model": Option("model", default="cnn4; resnet8-slim for 64 pixels in colour", help=" | ".join(MODELS.builtin())),
     "weights": Option("weights", default="none"),
     "rounds": Option("rounds"),
     "generator": Option(
@@ -84,6 +86,7 @@ OPTIONS = {
     "steps": Option(
         "training.steps", default=f"{TrainingConfig.epochs} epochs, at least {TrainingConfig.min_steps} steps"
     ),
+    "warm_start": Option("warm_start"),
     "warmup_steps": Option("transfer.warmup_steps", of=TransferSettings, default="by transfer and classes"),
     "weight": Option("transfer.weight", of=TransferSettings, default="by transfer"),
     "seed": Option("seed"),
@@ -139,10 +142,10 @@ def train(
 
 def _in_time(config: RunConfig, seconds: float) -> tuple[RunConfig, FewShotTask, Timekeeper[RunConfig]]:
     """What fits, with the task that it was measured on: the photographs are read once."""
-    from ktl.edge.task import draw
+    from ktl.edge.task import draw, settled
 
     task = draw(config)
-    timekeeper = keep_time(config, task, seconds)
+    timekeeper = keep_time(settled(config, task), task, seconds)
     return timekeeper.config, task, timekeeper
 
 
@@ -174,6 +177,8 @@ def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
     check_choice("recipe", recipe, list(RECIPES))
     if values["cloud.url"] is not None and "cloud.generator" in values:
         raise UsageError("--generator and --cloud exclude each other: a cloud elsewhere has a generator of its own")
+    if local_only and values.get("warm_start") == "cloud":
+        raise UsageError("--warm-start cloud and --local-only exclude each other: a warm start comes from a cloud")
     config = with_values(RunConfig(training=RECIPES[recipe]), values)
     check_device(config.device)
     return replace(config, transfer=None) if local_only else config

@@ -54,9 +54,6 @@ def train(
     from ktl.encoders.training.run import train_encoder
     from ktl.generators import load_generator
 
-    def print_row(row: dict[str, float]) -> None:
-        output.print("  ".join(f"{name} {value:,.4g}" for name, value in row.items()))
-
     with stop_on_signal() as stop:
         weights = train_encoder(
             images,
@@ -73,3 +70,8 @@ def train(
     if stop.is_set():
         errors.print("stopped; go on with the same command and --resume")
     output.print(f"weights: {weights}\nnext: ktl encoder show {weights}")
+
+
+def print_row(row: dict[str, float]) -> None:
+    """A line of a training's figures."""
+    output.print("  ".join(f"{name} {value:,.4g}" for name, value in row.items()))

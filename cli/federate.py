@@ -72,6 +72,7 @@ OPTIONS = {
     "generator": Option("cloud.generator", help="'builtin', a generator file, or pool:FOLDER_OR_TAR."),
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
     "space": Option("cloud.space", help=" | ".join(SPACES.builtin()), default="by the latents' size"),
+    "warm_start": Option("warm_start"),
     "seed": Option("seed"),
     "device": Option("device", help="cpu | cuda"),
 }

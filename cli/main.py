@@ -15,7 +15,7 @@ import typer
 
 from ktl.errors import KtlError, UsageError
 
-from . import bench, catalogue, cloud, edge, encoder, export, federate, generator, partition, report
+from . import bench, catalogue, cloud, edge, encoder, export, federate, generator, partition, report, warm_start
 from .console import errors, remarks
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(edge.app, name="edge")
 app.add_typer(generator.app, name="generator")
 app.add_typer(encoder.app, name="encoder")
 app.add_typer(cloud.app, name="cloud")
+app.add_typer(warm_start.app, name="warm-start")
 app.command("export")(export.export)
 app.command("bench")(bench.bench)
 app.command("report")(report.report)

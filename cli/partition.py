@@ -73,7 +73,7 @@ def save(
 
 
 def _shared(values: dict[str, Any], source: str, seed: int, skip_damaged: bool, fit: str) -> FederatedData:
-    from ktl.federation.run import federated_data
+    from ktl.federation.problem import federated_data
 
     data = with_values(DataConfig(source, skip_damaged=skip_damaged), {"fit": fit})
     partition = PartitionConfig(**values)

@@ -65,6 +65,9 @@ def say_cut(timekeeper: Timekeeper[RunConfig]) -> None:
     errors.print(line)
 
 
+TENTHS = 10
+
+
 class RunProgress:
     """A bar for each stage of each round on a terminal, a line for each elsewhere; to standard error."""
 
@@ -95,6 +98,18 @@ class RunProgress:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.__exit__(kind, value, trace)
+
+    def steps(self, name: str) -> Callable[[int, int, float], None]:
+        """What some other training called `name` reports to: the steps done, and in all; the last loss."""
+        bar = self._bars.add_task(name, total=None, visible=False, loss=0.0)
+
+        def on_step(step: int, steps: int, loss: float) -> None:
+            if self.live and (step % BAR_INTERVAL == 0 or step == steps):
+                self._bars.update(bar, completed=step, total=steps, visible=step < steps, loss=loss)
+            elif not self.quiet and step * TENTHS // steps > (step - 1) * TENTHS // steps:
+                errors.print(f"{name}: {step} of {steps} steps, loss {loss:.3f}")
+
+        return on_step
 
     def observer(self, name: str, rounds: int, stop: Event) -> Observer:
         """What the run called `name` reports to; it stops when `stop` is set."""

@@ -12,6 +12,9 @@ from ktl.registry import chosen
 from .console import errors, stop_on_signal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
     from ktl.data.fewshot import FewShotTask
     from ktl.edge.compare import Comparison
     from ktl.edge.network.transport import Access
@@ -68,7 +71,8 @@ class Training:
             else:
                 observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
                 try:
-                    comparison = self._beside_local(observer, local)
+                    cloud = self._cloud(progress.steps("cloud's warm start"), stop)
+                    comparison = self._beside_local(cloud, observer, local)
                     result = comparison.ktl
                 except CloudUnreachable as error:
                     if not offline_ok:
@@ -78,12 +82,28 @@ class Training:
             tracker.finished(result)
         return result, comparison
 
-    def _beside_local(self, observer: Observer, local: Observer) -> Comparison:
+    def _cloud(self, on_warm_start: Callable[[int, int, float], None], stop: Event) -> CloudConnection:
+        if self.elsewhere is not None:
+            from ktl.edge.network.http import HttpCloud
+
+            return HttpCloud(self.elsewhere, self.folder)
+        from ktl.cloud.embedded import embedded_cloud
+        from ktl.warm_start.settings import WarmStartConfig
+
+        cloud = self.config.cloud
+        return embedded_cloud(
+            chosen(cloud.generator),
+            chosen(cloud.space) if cloud.space else None,
+            WarmStartConfig(images=cloud.warm_start_images),
+            on_step=on_warm_start,
+            should_stop=stop.is_set,
+        )
+
+    def _beside_local(self, cloud: CloudConnection, observer: Observer, local: Observer) -> Comparison:
         from ktl.edge.compare import train_beside_local
         from ktl.edge.record import is_finished
 
         had_ended = is_finished(self.folder)
-        cloud = _cloud(self.config, self.folder, self.elsewhere)
         comparison = train_beside_local(
             self.config,
             self.folder,
@@ -116,17 +136,6 @@ def _boards(folder: Path, wanted: bool) -> tuple[list[Tracker], list[Tracker]]:
     if not wanted:
         return [], []
     return [TensorBoardTracker(folder / "tensorboard" / "ktl")], [TensorBoardTracker(folder / "tensorboard" / "local")]
-
-
-def _cloud(config: RunConfig, folder: Path, elsewhere: Access | None) -> CloudConnection:
-    if elsewhere is not None:
-        from ktl.edge.network.http import HttpCloud
-
-        return HttpCloud(elsewhere, folder)
-    from ktl.cloud.embedded import embedded_cloud
-
-    cloud = config.cloud
-    return embedded_cloud(chosen(cloud.generator), chosen(cloud.space) if cloud.space else None)
 
 
 def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:

@@ -29,3 +29,7 @@ class CloudError(KtlError):
 
 class CloudUnreachable(CloudError):
     """A cloud on another machine did not answer, or was too busy, for as long as the edge was told to try."""
+
+
+class Interrupted(KtlError):
+    """Work was asked to stop; its state is saved."""

@@ -70,8 +70,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(autouse=True)
 def cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Images that are kept are kept in the test's own folder."""
+    """Images and warm starts that are kept are kept in the test's own folder."""
     monkeypatch.setenv("KTL_CACHE", str(tmp_path / "image cache"))
+    monkeypatch.setenv("KTL_WARM_STARTS", str(tmp_path / "warm starts"))
     return tmp_path / "image cache"
 
 

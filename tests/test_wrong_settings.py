@@ -201,7 +201,7 @@ def test_an_unknown_choice_is_refused_with_the_choices(values: dict[str, Any], m
         (
             {"transfer": {"name": "mse", "settings": {"temperature": 1.0}}},
             "'temperature' is no setting of RegressionSettings: choose one of warmup_steps, warmup_batch, joint_batch, "
-            "weight, learning_rate, body_rate, anew_each_round",
+            "weight, learning_rate, body_rate, warm_started_steps, anew_each_round",
         ),
         (
             {"cloud": {"alignment": {"name": "random", "settings": {"spread": 1.0}}}},

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from ktl.cloud.knowledge import KnowledgeCloud
+from ktl.cloud.knowledge import KnowledgeCloud, architecture
 from ktl.cloud.pooling import pool_payloads
 from ktl.errors import UsageError
 from ktl.generators import load_generator
@@ -14,6 +14,8 @@ from ktl.registry import Choice
 from ktl.settings import as_table
 from ktl.spaces import space_of
 from ktl.spaces.base import SharedSpace
+from ktl.warm_start.settings import WarmStartConfig
+from ktl.warm_start.warm_starts import OnStep, WarmStarts
 from ktl.wire import (
     SessionRequest,
     decode_message,
@@ -31,10 +33,24 @@ class EmbeddedCloud:
     take part in a round.
     """
 
-    def __init__(self, generator: ImageGenerator, space: SharedSpace | None = None) -> None:
-        """`space`: what pairs' vectors are; if none, what the generator's size stands for."""
+    def __init__(
+        self,
+        generator: ImageGenerator,
+        space: SharedSpace | None = None,
+        warm_starts: WarmStartConfig = WarmStartConfig(),
+        *,
+        on_step: OnStep = lambda step, steps, loss: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`space`: what pairs' vectors are; if none, what the generator's size stands for.
+
+        `on_step` and `should_stop` are of warm starts, which are made in this process where they are not kept yet.
+        """
         self.generator = generator
-        self.space = space
+        self.space = space or space_of(generator)
+        self.warm_starts = WarmStarts(generator, self.space, warm_starts)
+        self._on_step = on_step
+        self._should_stop = should_stop
         self._cloud: KnowledgeCloud | None = None
         self._round = 0  # the last one, from 1
         self._contributions: dict[int, tuple[int, bytes]] = {}  # each client's latest round and statistics
@@ -47,7 +63,7 @@ class EmbeddedCloud:
         Raises WireError for a request or an upload that is out of bounds, UsageError for an unknown alignment.
         """
         asked = decode_message(request, SessionRequest)
-        cloud = self._cloud = KnowledgeCloud(self.generator, asked, self.space, trusted=True)
+        cloud = self._cloud = KnowledgeCloud(self.generator, asked, self.space, self.warm_starts, trusted=True)
         self._round, self._contributions = 0, {}
         for index, prototypes in enumerate(answered):
             self._round += 1
@@ -74,16 +90,28 @@ class EmbeddedCloud:
         cloud.learn(decode_pooled(payload, cloud.request.num_classes, cloud.space.dimension))
         return payload
 
+    def warm_start(self, model: str) -> bytes:
+        """The warm start of an architecture that the session asked for. Raises Interrupted after `should_stop()`."""
+        wanted = architecture(self._opened().request, model)
+        return self.warm_starts.make(wanted, self._on_step, self._should_stop)
+
     def _opened(self) -> KnowledgeCloud:
         if self._cloud is None:
             raise UsageError("the session is not open: call open() first")
         return self._cloud
 
 
-def embedded_cloud(generator: Choice, space: Choice | None) -> EmbeddedCloud:
-    """Of a chosen generator, whose images are kept if it is slow, and of its chosen space."""
+def embedded_cloud(
+    generator: Choice,
+    space: Choice | None,
+    warm_starts: WarmStartConfig = WarmStartConfig(),
+    *,
+    on_step: OnStep = lambda step, steps, loss: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> EmbeddedCloud:
+    """Of a chosen generator, whose images are kept if it is slow, and of its chosen space; else as `EmbeddedCloud`."""
     loaded = load_generator(generator.name, as_table(generator.settings), cached=True)
-    return EmbeddedCloud(loaded, space_of(loaded, space))
+    return EmbeddedCloud(loaded, space_of(loaded, space), warm_starts, on_step=on_step, should_stop=should_stop)
 
 
 def _decoded(uploads: Mapping[int, bytes], num_classes: int) -> list[Prototypes]:

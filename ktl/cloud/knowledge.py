@@ -19,7 +19,9 @@ from ktl.prototypes import Prototypes
 from ktl.settings import from_table
 from ktl.spaces import space_of
 from ktl.spaces.base import SharedSpace
-from ktl.wire import SessionReply, SessionRequest
+from ktl.warm_start.settings import Architecture
+from ktl.warm_start.warm_starts import Offer, WarmStarts
+from ktl.wire import WARM_START_FORMAT, SessionReply, SessionRequest
 
 DRAWN_AT_ONCE = 128  # images
 
@@ -27,9 +29,10 @@ DRAWN_AT_ONCE = 128  # images
 class KnowledgeCloud:
     """One session: a generator, an alignment strategy with its state, and what the edges asked for.
 
-    `space`: what its pairs' vectors are; if none, by the size of the generator's latents. The alignment must be an
-    installed one, and its settings within their bounds: raises UsageError. A request of this very program (`trusted`)
-    may name a `module:Class`, which is imported; one that came over a network never may.
+    `space`: what its pairs' vectors are; if none, by the size of the generator's latents. `warm_starts`: what it offers
+    beside pairs, if anything. The alignment must be an installed one, and its settings within their bounds: raises
+    UsageError. A request of this very program (`trusted`) may name a `module:Class`, which is imported; one that came
+    over a network never may.
     """
 
     def __init__(
@@ -37,12 +40,14 @@ class KnowledgeCloud:
         generator: ImageGenerator,
         request: SessionRequest,
         space: SharedSpace | None = None,
+        warm_starts: WarmStarts | None = None,
         *,
         trusted: bool = False,
     ) -> None:
         self.generator = generator
         self.request = request
         self.space = space or space_of(generator)
+        self.offers = _offers(request, warm_starts)
         name = request.alignment if trusted else ALIGNMENTS.check_installed(request.alignment)
         strategy = ALIGNMENTS.load(name)
         settings = from_table(ALIGNMENTS.settings_of(name), request.alignment_settings)
@@ -61,6 +66,9 @@ class KnowledgeCloud:
             space=self.space.name,
             space_fingerprint=self.space.fingerprint,
             metric=self.space.metric,
+            warm_starts={model: offer.fingerprint for model, offer in self.offers.items()},
+            warm_start_bytes={model: offer.size for model, offer in self.offers.items()},
+            warm_start_format=WARM_START_FORMAT if self.offers else "",
         )
 
     def pairs(self, prototypes: Sequence[Prototypes]) -> Iterator[ImageVectorPairs]:
@@ -108,3 +116,15 @@ class KnowledgeCloud:
         drawn = self.generator.images(latents)
         images = fit_batch(drawn, self.request.image_size, self.request.channels)
         return ImageVectorPairs(images, self.space.vectors(latents, drawn), classes)
+
+
+def architecture(request: SessionRequest, model: str) -> Architecture:
+    """Of a warm start that a session asks for."""
+    return Architecture(model, request.channels, request.image_size)
+
+
+def _offers(request: SessionRequest, warm_starts: WarmStarts | None) -> dict[str, Offer]:
+    """Of the warm starts that a session asks for, by model. Raises UsageError for one that is not offered."""
+    if request.warm_starts and warm_starts is None:
+        raise UsageError("this cloud makes no warm starts: let the edge warm up")
+    return {model: warm_starts.offer(architecture(request, model)) for model in request.warm_starts if warm_starts}

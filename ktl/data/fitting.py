@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,8 +60,16 @@ def warn_of_crop(name: object, files: Sequence[Path]) -> None:
 
 def visible_share(files: Sequence[Path]) -> float:
     """How much of the typical picture cropping leaves, 0..1: the median, by headers; 1 if none can be read."""
-    shares = [1.0]
+    return statistics.median([min(size) / max(size) for size in _sizes(files)] or [1.0])
+
+
+def shorter_side(files: Sequence[Path]) -> float:
+    """Of the typical picture, pixels: the median, by headers; 0 if none can be read."""
+    return statistics.median([min(size) for size in _sizes(files)] or [0])
+
+
+def _sizes(files: Sequence[Path]) -> Iterator[tuple[int, int]]:
+    """Width and height of some."""
     for file in files[:: max(1, len(files) // SAMPLE)]:
         with suppress(Exception), Image.open(file, formats=FORMATS) as image:
-            shares.append(min(image.size) / max(image.size))
-    return statistics.median(shares[1:] or shares)
+            yield image.size

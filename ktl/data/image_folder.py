@@ -10,7 +10,7 @@ import numpy as np
 from ktl.data.class_folders import ClassFiles, class_files
 from ktl.data.damaged import without_damaged
 from ktl.data.dataset import Dataset, FileImages, Split
-from ktl.data.fitting import warn_of_crop
+from ktl.data.fitting import shorter_side, warn_of_crop
 from ktl.data.hold_out import HoldOut, by_content
 from ktl.data.manifest import Manifest, digests_of
 from ktl.data.photos import LeftOut, look_into
@@ -19,6 +19,7 @@ from ktl.data.split_folders import split_folders
 from ktl.errors import DataError
 
 DEFAULT_SIZE = 32  # pixels
+DETAILED = 64  # pixels, of larger photographs
 SPLITS = ("train", "test", "calibration")
 
 log = logging.getLogger(__name__)
@@ -32,9 +33,11 @@ def load_folder(
     skip_damaged: bool = False,
     fit: Fit = "crop",
     hold_out: HoldOut = by_content,
+    detailed: bool = False,
 ) -> Dataset:
     """A folder of class folders; class names are the folders' names, sorted.
 
+    Without an `image_size` images are 32 pixels large or, if `detailed`, 64 where the typical photograph is as large.
     Without folders of splits, `hold_out` says which images are tested on; see `ktl.data.hold_out`.
     Lines are logged that say which splits were taken, what was left out, and of wide pictures how much `fit` "crop"
     leaves. Raises DataError for an empty or missing
@@ -43,8 +46,11 @@ def load_folder(
     found = without_damaged(_parts(path), skip=skip_damaged)
     held_out = len(found) == 1
     parts = hold_out(found[0]) if held_out else found
+    shown = [file for files in parts[0].values() for file in files]
     if fit == "crop":
-        warn_of_crop(path, [file for files in parts[0].values() for file in files])
+        warn_of_crop(path, shown)
+    if detailed and image_size is None and shorter_side(shown) >= DETAILED:
+        image_size = DETAILED
     return _dataset(path, dict(zip(SPLITS, parts, strict=False)), image_size, channels, fit, held_out)
 
 

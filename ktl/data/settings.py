@@ -14,7 +14,9 @@ ALL, UP_TO = "all", "up to "  # of shots
 MIN_SIDE = 4  # pixels; a smaller image is a placeholder, not a photograph
 
 Source = Annotated[str, Meta(description="A data set's name, a folder, an .npz file, or module:function.")]
-ImageSize = Annotated[int, Meta(ge=MIN_SIDE, description="Pixels, square; the data's own if none (32 for folders).")]
+ImageSize = Annotated[
+    int, Meta(ge=MIN_SIDE, description="Pixels, square; the data's own if none (folders: 32, or 64 for one edge).")
+]
 Fit = Literal["crop", "pad", "stretch"]
 HowToFit = Annotated[Fit, Meta(description="How a photograph becomes square: crop its middle, pad or stretch it.")]
 SkipDamaged = Annotated[bool, Meta(description="Leave unreadable files of a folder out.")]

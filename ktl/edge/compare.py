@@ -10,11 +10,12 @@ from ktl.edge.record import is_finished, read_record
 from ktl.edge.run import RunResult, read_result, train_edge
 from ktl.edge.settings import RunConfig
 from ktl.edge.task import draw
+from ktl.errors import Interrupted
 from ktl.intervals import newcombe_interval
 from ktl.learning.outlook import stretches
 from ktl.learning.pace import Timekeeper
 from ktl.loop.connection import CloudConnection
-from ktl.loop.rounds import Interrupted, Observer
+from ktl.loop.rounds import Observer
 
 LOCAL = "local-only"  # the folder of the same training without a cloud, in a run's
 
@@ -93,4 +94,4 @@ def read_ended(config: RunConfig, out: Path) -> tuple[RunResult, Comparison | No
 def without_cloud(config: RunConfig) -> RunConfig:
     """The same training on the shots alone, in one round with as many epochs."""
     training = replace(config.training, epochs=config.training.epochs or config.rounds)
-    return replace(config, transfer=None, rounds=1, training=training)
+    return replace(config, transfer=None, rounds=1, training=training, warm_start="edge")

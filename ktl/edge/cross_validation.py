@@ -19,11 +19,11 @@ from ktl.edge.kept_pairs import pair_files, read_pairs
 from ktl.edge.record import read_record
 from ktl.edge.run import load_run
 from ktl.edge.settings import RunConfig
-from ktl.errors import UsageError
+from ktl.errors import Interrupted, UsageError
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.schedule import round_plan
+from ktl.loop.exchange import warm_start_file
 from ktl.loop.folder import load_config
-from ktl.loop.rounds import Interrupted
 from ktl.pairs import ImageVectorPairs
 from ktl.seeds import stream
 
@@ -32,12 +32,13 @@ KTL, LOCAL = "KTL", "local only"
 
 @dataclass(frozen=True)
 class Arm:
-    """One training that is done on each fold; pairs: of each round, none without a cloud."""
+    """One training that is done on each fold; pairs: of each round, none without a cloud; what it begins with."""
 
     name: str
     config: RunConfig
     etf_seed: int
     pairs: list[ImageVectorPairs]
+    warm_start: bytes | None = None
 
 
 def cross_validate(
@@ -99,7 +100,9 @@ def _arms(run: Path, task: FewShotTask) -> list[Arm]:
     arms = [Arm(LOCAL, _with_as_many_steps(alone, task), config.seed, [])]
     if config.transfer is not None:
         pairs = [read_pairs(file, record) for file in pair_files(run)]
-        arms.insert(0, Arm(KTL, _with_as_many_steps(config, task), record.generator["etf_seed"], pairs))
+        warm_start = warm_start_file(run / "wire", config.model).read_bytes() if config.warm_start == "cloud" else None
+        own = _with_as_many_steps(config, task)
+        arms.insert(0, Arm(KTL, own, record.generator["etf_seed"], pairs, warm_start))
     return arms
 
 
@@ -113,6 +116,8 @@ def _answers(arm: Arm, task: FewShotTask, held_out: Tensor, should_stop: Callabl
     """Whether the shots in `held_out` are classified right after training on the others; None if it was stopped."""
     others = replace(task, shot_images=task.shot_images[~held_out], shot_labels=task.shot_labels[~held_out])
     learner = EdgeLearner(others, arm.config, arm.etf_seed)
+    if arm.warm_start is not None:
+        learner.take_warm_start(arm.warm_start)
     for round_index in range(arm.config.rounds):
         learner.start_round(round_index)
         if arm.pairs:

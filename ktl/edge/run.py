@@ -24,7 +24,7 @@ from ktl.edge.record import (
     write_record,
 )
 from ktl.edge.settings import RunConfig
-from ktl.edge.task import draw, task_to_test
+from ktl.edge.task import draw, settled, settled_as, task_to_test
 from ktl.errors import UsageError
 from ktl.files import Row, write_json
 from ktl.learning.evaluation import Evaluation
@@ -38,12 +38,14 @@ from ktl.loop.exchange import CloudExchange, session_request
 from ktl.loop.folder import RunFolder, load_config
 from ktl.loop.one_edge import OneEdge
 from ktl.loop.rounds import Loop, Observer, Round, Scores
+from ktl.loop.settings import MIN_DOWNLOAD
 from ktl.methods.base import Method, Problem
 from ktl.methods.fedktl import FedKTL
 from ktl.methods.local import Local
+from ktl.models.edge_model import extractor_weights
 from ktl.run_folder import CHECKPOINT
 from ktl.settings import NoSettings
-from ktl.wire import decode_pairs, decode_prototypes
+from ktl.wire import decode_pairs, decode_prototypes, warm_start_bytes
 
 CHECKPOINT_SECONDS = 10.0
 OPENING_BYTES = 2_000  # of the download budget, kept for the reply that opens a session
@@ -80,14 +82,18 @@ def train_edge(
     if (config.transfer is None) == (connection is not None):
         raise UsageError("a run needs a cloud connection, unless its transfer is None: then it must have none")
     folder = RunFolder(out, resume_by=f"ktl edge train --resume {out}")
+    if folder.begun:
+        config = settled_as(config, load_config(out, RunConfig))
     folder.check(config, resume=resume)
     if is_finished(out):
         return read_result(out)
     check_apart(config.data.source, out)
     prepare_process(config.threads)
     task = draw(config, out) if task is None else task
+    config = settled(config, task)
     run = EdgeRun(config, task, out, connection)
     folder.start(config, task.manifest)
+    run.take_warm_start()
     write_json(out / "labels.json", task.class_names)
     if timekeeper is not None:
         observer = _kept_in_time(observer, timekeeper, run.learner, folder)
@@ -148,6 +154,23 @@ def evaluate_run(out: Path, data: str | None = None) -> tuple[Evaluation, list[s
     return learner.evaluate(), learner.task.class_names
 
 
+def pair_bytes(config: RunConfig, channels: int, image_size: int) -> int:
+    """Of a round's pairs: what the download budget leaves beside the opening and a warm start from the cloud.
+
+    Raises UsageError where that is too little.
+    """
+    left = config.cloud.download_budget - OPENING_BYTES
+    if config.warm_start == "cloud":
+        warm = warm_start_bytes(extractor_weights(config.model, channels, image_size))
+        left -= warm
+        if left + OPENING_BYTES < MIN_DOWNLOAD * config.rounds:
+            raise UsageError(
+                f"download_budget is {config.cloud.download_budget}, of which a warm start of {config.model} takes "
+                f"{warm:,} bytes: give at least {warm + MIN_DOWNLOAD * config.rounds:,} bytes"
+            )
+    return left // config.rounds
+
+
 class EdgeRun:
     """What one edge's run has beside the loop: its session with a cloud, its rows, and what it leaves behind."""
 
@@ -161,8 +184,9 @@ class EdgeRun:
             classes=classes,
             channels=channels,
             image_size=size,
-            download_bytes=(config.cloud.download_budget - OPENING_BYTES) // config.rounds,
+            download_bytes=pair_bytes(config, channels, size),
             seed=config.seed,
+            warm_starts=[config.model] if config.warm_start == "cloud" else [],
         )
         counts = task.shot_labels.bincount(minlength=classes)[None]
         problem = Problem(
@@ -175,7 +199,15 @@ class EdgeRun:
             self.method = FedKTL(FedKTL.Settings(pool="none"), problem)  # one edge has nobody to pool with
             self.method.exchange = self.exchange
             etf_seed = self.exchange.about.etf_seed
+        self.warm_start_bytes = 0  # down
         self.learner = EdgeLearner(task, config, etf_seed)  # refuses impossible settings before anything is written
+
+    def take_warm_start(self) -> None:
+        """Lets the learner begin with the cloud's extractor, if the run wants it."""
+        if self.exchange is not None and self.config.warm_start == "cloud":
+            payload = self.exchange.warm_start(self.config.model, self.learner.model.extractor.state_dict())
+            self.learner.take_warm_start(payload)
+            self.warm_start_bytes = len(payload)
 
     def loop(self, folder: RunFolder, observer: Observer) -> Loop:
         """The rounds of a federation of one."""
@@ -192,9 +224,12 @@ class EdgeRun:
         )
 
     def row(self, finished: Round, scores: Scores) -> Row:
-        """A round's row of the metrics; the first one's bytes include those that opened the session."""
+        """A round's row of the metrics; the first one's bytes include the session's opening and the warm start."""
         outcome = finished.outcomes[0]
-        up, down = self.exchange.opening if self.exchange is not None and finished.index == 0 else (0, 0)
+        up = down = 0
+        if self.exchange is not None and finished.index == 0:
+            up, down = self.exchange.opening
+            down += self.warm_start_bytes
         sent, message = finished.sent[0].payloads, finished.message.payloads
         return {
             "round": finished.index + 1,

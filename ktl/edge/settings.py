@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ktl.data.settings import DataConfig
-from ktl.learning.settings import EdgeConfig
+from ktl.learning.settings import AUTO, EdgeConfig, WarmStart
 from ktl.loop.settings import CloudConfig, check_budget
 
 
@@ -13,9 +13,12 @@ from ktl.loop.settings import CloudConfig, check_budget
 class RunConfig(EdgeConfig):
     """What an edge trains on and with; `transfer` None trains without a cloud.
 
-    The same config gives the same numbers on the same machine.
+    What is left open (`model`, `warm_start`, a folder's `image_size`) is settled by the data when a run begins
+    (`ktl.edge.task.settled`). The same config gives the same numbers on the same machine.
     """
 
+    model: str = AUTO
+    warm_start: WarmStart = "auto"
     data: DataConfig = field(default_factory=DataConfig)
     cloud: CloudConfig = field(default_factory=CloudConfig)
 

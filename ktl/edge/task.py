@@ -11,13 +11,17 @@ import torch
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task, read_split
 from ktl.data.hold_out import by_content, by_number
-from ktl.data.image_folder import load_kept, split_of
+from ktl.data.image_folder import DETAILED, load_kept, split_of
 from ktl.data.manifest import read_manifest
 from ktl.data.settings import Fit
 from ktl.edge.record import Record, is_finished, read_record
 from ktl.edge.settings import RunConfig
 from ktl.errors import DataError, UsageError
+from ktl.learning.settings import AUTO
 from ktl.loop.folder import RunFolder, load_config
+from ktl.models.shipped import shipped_extractor
+
+PHOTOGRAPHS, SMALL_IMAGES = "resnet8-slim", "cnn4"  # the models that suit them
 
 
 def draw(config: RunConfig, run: Path | None = None, data: str | None = None) -> FewShotTask:
@@ -35,7 +39,9 @@ def draw(config: RunConfig, run: Path | None = None, data: str | None = None) ->
         hold_out = by_number if begun else partial(by_content, to_train=to_train)
         skip, fit = settings.skip_damaged, settings.fit
         try:
-            dataset = load_dataset(source, settings.image_size, skip_damaged=skip, fit=fit, hold_out=hold_out)
+            dataset = load_dataset(
+                source, settings.image_size, skip_damaged=skip, fit=fit, hold_out=hold_out, detailed=not begun
+            )
         except UsageError as error:
             if kept is None:
                 raise
@@ -45,6 +51,31 @@ def draw(config: RunConfig, run: Path | None = None, data: str | None = None) ->
     if kept is not None:
         kept.check(task.manifest, source)
     return task
+
+
+def settled(config: RunConfig, task: FewShotTask) -> RunConfig:
+    """`config` with what it left to the data: a folder's image size, the model, who warms up the extractor."""
+    channels, size = task.shot_images.shape[1:3]
+    if Path(config.data.source).is_dir():
+        config = replace(config, data=replace(config.data, image_size=size))
+    if config.model == AUTO:
+        config = replace(config, model=PHOTOGRAPHS if channels == 3 and size >= DETAILED else SMALL_IMAGES)
+    if config.warm_start == "auto":
+        helped = config.transfer is not None and config.weights is None
+        ships = helped and shipped_extractor(config.model, channels, size) is not None
+        config = replace(config, warm_start="cloud" if ships else "edge")
+    return config
+
+
+def settled_as(config: RunConfig, kept: RunConfig) -> RunConfig:
+    """`config` with what it leaves open as a run that has begun settled it."""
+    if config.model == AUTO:
+        config = replace(config, model=kept.model)
+    if config.warm_start == "auto":
+        config = replace(config, warm_start=kept.warm_start)
+    if config.data.image_size is None:
+        config = replace(config, data=replace(config.data, image_size=kept.data.image_size))
+    return config
 
 
 def task_to_test(out: Path, data: str | None = None) -> FewShotTask:

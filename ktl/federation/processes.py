@@ -29,6 +29,9 @@ from ktl.models import MODELS, client_model
 from ktl.registry import chosen
 from ktl.seeds import initialising
 
+WarmStarts = Mapping[str, bytes]  # a cloud's extractors, as they travel, by model
+NONE: WarmStarts = {}
+
 
 class Processes:
     """One process per core, each with clients of its own for the whole run: their weights never move."""
@@ -36,7 +39,12 @@ class Processes:
     watched = False
 
     def __init__(
-        self, config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask], workers: int
+        self,
+        config: FederationConfig,
+        problem: Problem,
+        tasks: Mapping[int, FewShotTask],
+        workers: int,
+        warm_starts: WarmStarts = NONE,
     ) -> None:
         context = get_context("spawn")
         self.home = share_work(_work(config, problem, tasks), workers)
@@ -47,7 +55,7 @@ class Processes:
             ours, theirs = context.Pipe()
             own = {client: task for client, task in tasks.items() if self.home[client] == worker}
             # pickled here, so that tensors travel by value and no shared-memory file is needed
-            start = pickle.dumps((config, problem, own, available[worker % len(available)]))
+            start = pickle.dumps((config, problem, own, warm_starts, available[worker % len(available)]))
             process = context.Process(target=_serve, args=(theirs, start), daemon=True)
             process.start()
             theirs.close()
@@ -133,13 +141,18 @@ def make_method(config: FederationConfig, problem: Problem) -> Method:
     return method
 
 
-def federated_edges(config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask]) -> Edges:
+def federated_edges(
+    config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask], warm_starts: WarmStarts = NONE
+) -> Edges:
     """The edges of some of a federation's clients, in this process."""
     method = make_method(config, problem)
 
     def make(client: int) -> EdgeLearner:
         edge = config.edge(client_model(config.models, client), problem.training, uses_pairs=method.uses_pairs)
-        return EdgeLearner(tasks[client], edge, config.seed, method.classifier)
+        learner = EdgeLearner(tasks[client], edge, config.seed, method.classifier)
+        if edge.model in warm_starts:
+            learner.take_warm_start(warm_starts[edge.model])
+        return learner
 
     return Edges(tasks, method, make, config.deadline)
 
@@ -169,7 +182,7 @@ def _serve(connection: Connection, start: bytes) -> None:
     """A process's life: make the edges, answer calls until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     Thread(target=_end_with_parent, daemon=True).start()
-    config, problem, tasks, core = pickle.loads(start)
+    config, problem, tasks, warm_starts, core = pickle.loads(start)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     prepare_process(1)
@@ -180,7 +193,7 @@ def _serve(connection: Connection, start: bytes) -> None:
         except EOFError:
             return
         try:
-            edges = edges or federated_edges(config, problem, tasks)
+            edges = edges or federated_edges(config, problem, tasks, warm_starts)
             reply: tuple[Exception | None, Any] = (None, getattr(edges, call)(*arguments))
         except KtlError as error:
             reply = (error, None)

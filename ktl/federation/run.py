@@ -11,33 +11,29 @@ from pathlib import Path
 import torch
 
 from ktl.cloud.embedded import embedded_cloud
-from ktl.data import check_apart, check_fit, load_dataset
 from ktl.data.fewshot import FewShotTask
-from ktl.data.hold_out import HoldOut, by_content, by_number
-from ktl.data.image_folder import load_kept
 from ktl.data.manifest import read_manifest
-from ktl.data.partition import FederatedData, share_out
-from ktl.data.partition_files import load_partition
-from ktl.data.settings import Fit, PartitionConfig
+from ktl.data.partition import FederatedData
 from ktl.errors import CheckpointError, DataError
 from ktl.federation.drawings import keep_drawings
-from ktl.federation.processes import Processes, federated_edges, make_method
+from ktl.federation.problem import data_of, federated_problem
+from ktl.federation.processes import Processes, WarmStarts, federated_edges, make_method
 from ktl.federation.settings import FederationConfig
 from ktl.files import Row, read_rows
 from ktl.learning.process import prepare_process
 from ktl.loop.clients import Clients
 from ktl.loop.connection import CloudConnection
-from ktl.loop.exchange import CloudExchange, session_request
+from ktl.loop.exchange import CloudExchange
 from ktl.loop.folder import RunFolder, load_config
 from ktl.loop.rounds import Loop, Observer, Round, Scores
 from ktl.machine import cores
-from ktl.methods import METHODS
 from ktl.methods.base import Method, Problem
 from ktl.methods.message import Message
-from ktl.models import model_group
+from ktl.models.edge_model import extractor_weights
 from ktl.registry import chosen
 from ktl.run_folder import METRICS
 from ktl.seeds import stream
+from ktl.warm_start.settings import WarmStartConfig
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -98,14 +94,14 @@ def _trained(
     """The rounds that are left, from the folder's checkpoint on."""
     problem = federated_problem(config, data)
     turnout = Turnout(config, problem)
-    method = _opened(config, problem, folder.path / "wire", connection)
+    method, warm_starts = _opened(config, problem, folder.path / "wire", connection, should_stop)
     with ExitStack() as stack:
         loop = Loop(
             folder,
             method,
-            _clients(config, problem, {client: data.task(client) for client in turnout.active}, workers, stack),
+            _clients(config, problem, {c: data.task(c) for c in turnout.active}, warm_starts, workers, stack),
             config.rounds,
-            describe=lambda finished, scores: described(method, finished, scores),
+            describe=lambda finished, scores: described(method, finished, scores, warm_starts),
             participants=turnout.participants,
             every_client=turnout.active,
             enough=lambda rows: stale(rows, config.patience),
@@ -132,91 +128,44 @@ def read_result(out: Path) -> FederationResult:
     return FederationResult(out, rows, {int(client): accuracy for client, accuracy in rows[-1]["by_client"].items()})
 
 
-def _opened(config: FederationConfig, problem: Problem, wire: Path, connection: CloudConnection | None) -> Method:
-    """The method, in a session with the cloud if it needs one."""
-    method = make_method(config, problem)
+def _opened(
+    config: FederationConfig,
+    problem: Problem,
+    wire: Path,
+    connection: CloudConnection | None,
+    should_stop: Callable[[], bool],
+) -> tuple[Method, WarmStarts]:
+    """The method, in a session with the cloud if it needs one, and what clients begin with."""
+    method, warm_starts = make_method(config, problem), dict[str, bytes]()
     if method.uses_pairs:
         cloud = config.cloud
-        connection = connection or embedded_cloud(chosen(cloud.generator), chosen(cloud.space) if cloud.space else None)
-        method.exchange = CloudExchange(problem.request, wire, connection)
-    return method
+        connection = connection or embedded_cloud(
+            chosen(cloud.generator),
+            chosen(cloud.space) if cloud.space else None,
+            WarmStartConfig(images=cloud.warm_start_images),
+            should_stop=should_stop,
+        )
+        method.exchange = exchange = CloudExchange(problem.request, wire, connection)
+        for model in config.warm_started:
+            like = extractor_weights(model, problem.channels, problem.image_size)
+            warm_starts[model] = exchange.warm_start(model, like)
+    return method, warm_starts
 
 
 def _clients(
-    config: FederationConfig, problem: Problem, tasks: Mapping[int, FewShotTask], workers: int | None, stack: ExitStack
+    config: FederationConfig,
+    problem: Problem,
+    tasks: Mapping[int, FewShotTask],
+    warm_starts: WarmStarts,
+    workers: int | None,
+    stack: ExitStack,
 ) -> Clients:
     """The federation's clients in `workers` processes, which end with `stack`, or in this one."""
     wanted = min(len(cores()) if workers is None else workers, len(tasks))
     if wanted > 0:
-        return stack.enter_context(Processes(config, problem, tasks, wanted))
+        return stack.enter_context(Processes(config, problem, tasks, wanted, warm_starts))
     prepare_process(1)
-    return federated_edges(config, problem, tasks)
-
-
-def data_of(config: FederationConfig, out: Path, source: str | None = None) -> FederatedData:
-    """What the clients of the federation in `out` hold, exactly what they held if it has begun.
-
-    `source`: where its data is now, if not where it was. Raises UsageError and DataError, also for data in `out` and
-    for data that is no longer as it was.
-    """
-    source = source or config.source
-    check_apart(source, out)
-    kept = read_manifest(out)
-    if kept is not None and kept.files:
-        dataset = load_kept(Path(source), kept, config.image_size, fit=config.fit)
-        return share_out(dataset, config.partition, config.seed)
-    data = federated_data(
-        source,
-        config.image_size,
-        config.partition,
-        config.seed,
-        skip_damaged=config.skip_damaged,
-        fit=config.fit,
-        hold_out=by_number if RunFolder(out).begun else by_content,
-    )
-    if kept is not None:
-        kept.check(data.manifest, source)
-    return data
-
-
-def federated_data(
-    source: str,
-    image_size: int | None,
-    partition: PartitionConfig,
-    seed: int,
-    *,
-    skip_damaged: bool = False,
-    fit: Fit = "crop",
-    hold_out: HoldOut = by_content,
-) -> FederatedData:
-    """A saved partition's folder as it is, or a data set shared out to clients."""
-    if (Path(source) / "train" / "0.npz").is_file():
-        check_fit(source, fit)
-        return load_partition(Path(source))
-    dataset = load_dataset(source, image_size, skip_damaged=skip_damaged, fit=fit, hold_out=hold_out)
-    return share_out(dataset, partition, seed)
-
-
-def federated_problem(config: FederationConfig, data: FederatedData) -> Problem:
-    """What every party of the federation knows before its first round."""
-    counts, channels, image_size = data.counts("train"), data.images.shape[1], data.images.shape[2]
-    return Problem(
-        counts=counts,
-        channels=channels,
-        image_size=image_size,
-        models=tuple(model_group(config.models)),
-        rounds=config.rounds,
-        seed=config.seed,
-        training=METHODS.load(chosen(config.method).name).recipe(config.training),
-        request=session_request(
-            config.cloud,
-            classes=counts.shape[1],
-            channels=channels,
-            image_size=image_size,
-            download_bytes=config.download_budget,
-            seed=config.seed,
-        ),
-    )
+    return federated_edges(config, problem, tasks, warm_starts)
 
 
 class Turnout:
@@ -248,8 +197,8 @@ class Turnout:
         return stream(self.config.seed, what, round_index)
 
 
-def described(method: Method, finished: Round, scores: Scores) -> Row:
-    """A round's row of the metrics, but for seconds."""
+def described(method: Method, finished: Round, scores: Scores, warm_starts: WarmStarts) -> Row:
+    """A round's row of the metrics, but for seconds; the first one's bytes include those of warm starts."""
     accuracies = scores.accuracies
     losses = [outcome.losses["shot_loss"] for outcome in finished.outcomes.values()]
     known = [loss for loss in losses if loss is not None]
@@ -264,7 +213,18 @@ def described(method: Method, finished: Round, scores: Scores) -> Row:
         "by_client": {str(client): accuracy for client, accuracy in accuracies.items()},
     }
     left_out = {str(client): reason for client, reason in sorted(finished.left_out.items())}
-    return row | _traffic(method, finished) | {"left_out": left_out}
+    traffic = _traffic(method, finished)
+    if finished.index == 0:
+        traffic = {column: count + _began(method, warm_starts).get(column, 0) for column, count in traffic.items()}
+    return row | traffic | {"left_out": left_out}
+
+
+def _began(method: Method, warm_starts: WarmStarts) -> Row:
+    """The bytes of warm starts: every client with images gets its own model's, a broadcast carries each once."""
+    models, images = method.problem.models, method.problem.counts.sum(dim=1).tolist()
+    own = [models[client % len(models)] for client, count in enumerate(images) if count > 0]
+    down = sum(len(warm_starts.get(model, b"")) for model in own)
+    return {"bytes_down": down, "bytes_broadcast": sum(map(len, warm_starts.values()))}
 
 
 def _traffic(method: Method, finished: Round) -> Row:

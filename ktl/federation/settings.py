@@ -9,7 +9,7 @@ from ktl.data.settings import HowToFit, PartitionConfig, SkipDamaged
 from ktl.learning.settings import EdgeConfig, TrainingConfig, check_device
 from ktl.loop.settings import MIN_DOWNLOAD, CloudConfig
 from ktl.methods import METHODS
-from ktl.models import model_group
+from ktl.models import MODELS, model_group
 from ktl.objectives import TRANSFERS
 from ktl.registry import Choice, chosen
 from ktl.settings import Meta, Settings
@@ -36,6 +36,10 @@ class FederationConfig(Settings):
     patience: Annotated[int, Meta(ge=1, description="Stop after so many rounds without a better mean.")] | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     transfer: Choice | str = "image-vector"  # of methods whose edges learn from pairs
+    warm_start: Annotated[
+        Literal["edge", "cloud"],
+        Meta(description="Who trains extractors before the shots; the cloud, those of ktl's own architectures."),
+    ] = "edge"  # of methods whose edges learn from pairs
     cloud: CloudConfig = field(default_factory=lambda: CloudConfig(alignment="pooled"))
     download_budget: Annotated[
         int, Meta(ge=MIN_DOWNLOAD, description="Bytes per round and client, in place of the cloud's.")
@@ -54,6 +58,13 @@ class FederationConfig(Settings):
         model_group(self.models)
         check_device(self.device)
 
+    @property
+    def warm_started(self) -> list[str]:
+        """The models of clients that begin with the cloud's extractor: ktl's own, where the method uses pairs."""
+        if self.warm_start == "edge" or not METHODS.load(chosen(self.method).name).uses_pairs:
+            return []
+        return [model for model in dict.fromkeys(model_group(self.models)) if model in MODELS.builtin()]
+
     def edge(self, model: str, training: TrainingConfig, *, uses_pairs: bool) -> EdgeConfig:
         """What one client's learner is made of."""
         return EdgeConfig(
@@ -61,6 +72,7 @@ class FederationConfig(Settings):
             rounds=self.rounds,
             training=training,
             transfer=chosen(self.transfer) if uses_pairs else None,
+            warm_start="cloud" if model in self.warm_started else "edge",
             seed=self.seed,
             device=self.device,
             precision=self.precision,

@@ -11,8 +11,9 @@ from torch import nn
 
 from ktl.checkpoint import under
 from ktl.errors import CheckpointError, UsageError
+from ktl.federation.problem import data_of, federated_problem
 from ktl.federation.processes import federated_edges, make_method
-from ktl.federation.run import data_of, federated_problem, stale
+from ktl.federation.run import stale
 from ktl.federation.settings import FederationConfig
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.process import prepare_process
@@ -59,6 +60,10 @@ class KeptSession:
         raise CheckpointError(f"{self.wire} lacks a round's files; federate anew")
 
     pool = exchange
+
+    def warm_start(self, model: str) -> bytes:
+        """Raises CheckpointError: trained weights lie in the run, and none are begun with."""
+        raise CheckpointError(f"{self.wire} is of a finished run; federate anew")
 
 
 def trained_client(run: Path, client: int, data: str | None = None) -> TrainedClient:

@@ -27,6 +27,7 @@ from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.prototypes import Prototypes, class_prototypes
 from ktl.registry import chosen
 from ktl.seeds import initialising, stream
+from ktl.wire import decode_warm_start
 
 OnStep = Callable[[Span, int, float], None]  # the span, steps done in it, the last loss
 
@@ -103,6 +104,12 @@ class EdgeLearner:
                 objective = kind.on(self._pairs[0], self.model.classifier.feature_dim, self._transfer_settings)
             self._transfer = objective.to(self.device)
             self._on_shots = self._make_stages()
+
+    def take_warm_start(self, payload: bytes) -> None:
+        """Begins with a cloud's extractor in place of initial weights. Raises WireError if it is another network's."""
+        extractor = self.model.extractor
+        own = extractor.state_dict()
+        extractor.load_state_dict(own | decode_warm_start(payload, own))
 
     def minimise(self, *objectives: Objective) -> None:
         """What the steps on the shots minimise from now on, beside the pairs; without any, the classifier's own loss.

@@ -119,7 +119,8 @@ def _with_steps(config: Config, shots: int, warm_up: int) -> Config:
     if config.transfer is None:
         return replace(config, training=training)
     transfer = chosen(config.transfer)
-    transfer = replace(transfer, settings=replace(transfer.settings, warmup_steps=warm_up))
+    steps = "warm_started_steps" if config.warm_start == "cloud" else "warmup_steps"
+    transfer = replace(transfer, settings=replace(transfer.settings, **{steps: warm_up}))
     return replace(config, training=training, transfer=transfer)
 
 

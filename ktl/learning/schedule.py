@@ -55,7 +55,9 @@ def round_plan(
     shots = Span("shots", steps[round_index], sum(steps[:round_index]), sum(steps))
     warmup = 0
     if config.transfer is not None and round_index == warmup_round:
-        warmup = _warmup_steps(chosen(config.transfer).settings, num_classes)
+        transfer: TransferSettings = chosen(config.transfer).settings
+        warmed = config.warm_start == "cloud"
+        warmup = transfer.warm_started_steps if warmed else _warmup_steps(transfer, num_classes)
     return RoundPlan(Span("warm-up", warmup, 0, warmup), shots)
 
 

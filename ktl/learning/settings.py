@@ -12,7 +12,15 @@ from ktl.objectives import TRANSFERS
 from ktl.registry import Choice
 from ktl.settings import Meta, Settings
 
+AUTO = "auto"  # in place of a model's name: whichever suits the images' size
 DEVICES = ("cpu", "cuda", "mps")
+WarmStart = Annotated[
+    Literal["auto", "edge", "cloud"],
+    Meta(
+        description="Who trains the extractor on images of the cloud's before the shots; the cloud is told the model's "
+        "name. auto: the cloud, where a trained one ships with ktl."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ class EdgeConfig(Settings):
     rounds: Annotated[int, Meta(ge=1, le=100_000, description="Times that prototypes go up and pairs come down.")] = 1
     training: TrainingConfig = field(default_factory=TrainingConfig)
     transfer: Choice | str | None = "image-vector"  # None: no pairs, the shots alone
+    warm_start: WarmStart = "edge"  # likewise of runs with a cloud
     seed: Annotated[int, Meta(ge=0, lt=2**31, description="Of every random choice.")] = 0
     device: str = "cpu"
     precision: Annotated[
@@ -74,10 +83,16 @@ class EdgeConfig(Settings):
         super().__post_init__()
         if self.transfer is not None:
             object.__setattr__(self, "transfer", TRANSFERS.resolve(self.transfer))
-        MODELS.check(self.model)
+        if self.model != AUTO:
+            MODELS.check(self.model)
         if self.weights is not None:
             torchvision_name(self.model)  # raises for an architecture that they are not for
         check_device(self.device)
+        if self.warm_start == "cloud" and self.model not in [*MODELS.builtin(), AUTO]:
+            raise UsageError(
+                f"model {self.model!r} is this edge's own, and a cloud has warm starts of ktl's "
+                f"({', '.join(MODELS.builtin())}): leave --warm-start out"
+            )
 
 
 def check_device(name: str) -> None:

@@ -24,5 +24,8 @@ class CloudConnection(Protocol):
     def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
         """The next round: the clients' prototypes up, the image-vector pairs for all of them down."""
 
+    def warm_start(self, model: str) -> bytes:
+        """The trained extractor of an architecture that the request named; waits while the cloud makes it."""
+
     def pool(self, uploads: Mapping[int, bytes]) -> bytes:
         """The same round's class statistics up, those of all clients so far down: a client's latest ones count."""

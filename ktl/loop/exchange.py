@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
+from ktl.errors import WireError
 from ktl.files import write_atomically
 from ktl.learning.schedule import default_pairs_per_class
 from ktl.loop.connection import CloudConnection
 from ktl.loop.settings import CloudConfig
 from ktl.registry import chosen
 from ktl.settings import as_table
-from ktl.wire import SessionReply, SessionRequest, decode_message, encode_message
+from ktl.wire import SessionReply, SessionRequest, decode_message, decode_warm_start, encode_message
 
 PAIRS_FILE = re.compile(r"round-(\d+)-pairs\.safetensors")
 POOLED_FILE = re.compile(r"round-(\d+)-pooled\.safetensors")
@@ -32,6 +35,22 @@ class CloudExchange:
         statistics = [self._uploads(r, STATISTICS_FILE) if r in pooled else {} for r in answered]
         self.reply = connection.open(sent, [self._uploads(r) for r in answered], statistics)
         self.opening = (len(sent), len(self.reply))  # bytes up and down
+
+    def warm_start(self, model: str, like: Mapping[str, Tensor]) -> bytes:
+        """The extractor of an architecture that the session asked for: from wire/ if it has come already.
+
+        `like`: a state of that architecture, whose names and shapes it must have. Raises WireError, and whatever the
+        connection raises.
+        """
+        file = warm_start_file(self.folder, model)
+        if not file.exists():
+            payload = self.connection.warm_start(model)
+            if len(payload) != (announced := self.about.warm_start_bytes.get(model, 0)):
+                raise WireError(f"a warm start of {len(payload)} bytes where {announced} were announced; ask again")
+            decode_warm_start(payload, like)  # only what can be used is kept
+            self.folder.mkdir(exist_ok=True)
+            write_atomically(file, payload)
+        return file.read_bytes()
 
     @property
     def about(self) -> SessionReply:
@@ -94,10 +113,24 @@ class CloudExchange:
         return self.folder / f"round-{round_index + 1:03d}-{what}.safetensors"
 
 
+def warm_start_file(folder: Path, model: str) -> Path:
+    """Where an exchange in `folder` keeps the warm start of an architecture."""
+    return folder / f"warm-start-{model}.safetensors"
+
+
 def session_request(
-    cloud: CloudConfig, *, classes: int, channels: int, image_size: int, download_bytes: int, seed: int
+    cloud: CloudConfig,
+    *,
+    classes: int,
+    channels: int,
+    image_size: int,
+    download_bytes: int,
+    seed: int,
+    warm_starts: Sequence[str] = (),
 ) -> SessionRequest:
-    """What is asked of a cloud: `download_bytes` is the most that one round's pairs may take."""
+    """What is asked of a cloud: `download_bytes` is the most that one round's pairs may take, `warm_starts` the models
+    whose trained extractors are wanted.
+    """
     alignment = chosen(cloud.alignment)
     default, given = as_table(type(alignment.settings)()), as_table(alignment.settings)
     return SessionRequest(
@@ -111,4 +144,5 @@ def session_request(
         seed=seed,
         alignment_settings={name: value for name, value in given.items() if value != default[name]},
         memory=cloud.memory,
+        warm_starts=[*warm_starts],
     )

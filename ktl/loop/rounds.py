@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ktl.checkpoint import prefixed, under
-from ktl.errors import KtlError
+from ktl.errors import Interrupted
 from ktl.files import Row
 from ktl.learning.outlook import Stretch
 from ktl.learning.schedule import Span
@@ -19,10 +19,6 @@ from ktl.methods.base import Method
 from ktl.methods.message import Message
 
 LOSS_EVERY = 10  # steps, of the losses that a report draws
-
-
-class Interrupted(KtlError):
-    """The run was asked to stop; its state is saved."""
 
 
 @dataclass(frozen=True)

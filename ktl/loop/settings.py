@@ -33,6 +33,9 @@ class CloudConfig(Settings):
         int, Meta(ge=1, le=MAX_ROUNDS, description="Rounds for which a client's class statistics count.")
     ] = MAX_ROUNDS
     space: Choice | str | None = None  # what pairs' vectors are; by the size of the latents if None
+    warm_start_images: (
+        Annotated[int, Meta(ge=2, le=10**8, description="That a cloud in this process trains a warm start on.")] | None
+    ) = None  # the warm start that is ready; where there is none, 100,000 images
     url: str | None = None  # of a cloud elsewhere, whose generator it is then; in this process if None
 
     def __post_init__(self) -> None:

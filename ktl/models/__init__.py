@@ -15,6 +15,7 @@ MODELS = Registry(
         "resnet4": ("ktl.models.resnet:resnet4", "one basic block after a 3 x 3 stem: the smallest residual network"),
         "resnet6": ("ktl.models.resnet:resnet6", "two basic blocks, 64 and 128 wide"),
         "resnet8": ("ktl.models.resnet:resnet8", "three basic blocks, 64 to 256 wide"),
+        "resnet8-slim": ("ktl.models.resnet:resnet8_slim", "narrower, and begins at half of the side: photographs"),
         "resnet10": ("ktl.models.resnet:resnet10", "four basic blocks, 64 to 512 wide"),
         "mobilenetv2": ("ktl.models.mobilenet:mobilenetv2", "inverted residuals; strides for small images"),
         "resnet18": ("ktl.models.resnet:resnet18", "torchvision's"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from ktl.models import MODELS
@@ -64,6 +65,12 @@ def build_model(
     from ktl.models.initial_weights import start_from  # imports torchvision, which most models do without
 
     return EdgeModel(extractor, head, start_from(weights, extractor, name, trained=trained))
+
+
+def extractor_weights(name: str, channels: int, image_size: int) -> dict[str, Tensor]:
+    """What the state of an extractor of the registry looks like: names, shapes and types, on the device "meta"."""
+    with torch.device("meta"):
+        return dict(MODELS.load(name)(channels, image_size).state_dict())
 
 
 @contextmanager

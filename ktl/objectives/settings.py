@@ -24,6 +24,9 @@ class TransferSettings(Settings):
     body_rate: Annotated[
         float, Meta(ge=0, description="Learning rate of the extractor on the shots, relative to the head's.")
     ] = 1.0
+    warm_started_steps: Annotated[
+        int, Meta(ge=0, le=10**7, description="Warm-up steps where the extractor is a cloud's warm start.")
+    ] = 0
     anew_each_round: Annotated[
         bool, Meta(description="Start the objective's weights anew and drop earlier pairs in each round.")
     ] = False

@@ -27,6 +27,13 @@ from ktl.wire.statistics import (
     encode_statistics,
 )
 from ktl.wire.tensors import MAX_HEADER_BYTES
+from ktl.wire.warm_start import (
+    MAX_WARM_START_BYTES,
+    WARM_START_FORMAT,
+    decode_warm_start,
+    encode_warm_start,
+    warm_start_bytes,
+)
 
 __all__ = [
     "MAX_CLASSES",
@@ -38,8 +45,10 @@ __all__ = [
     "MAX_PAIR_BYTES",
     "MAX_PROTOTYPE_BYTES",
     "MAX_STATISTICS_BYTES",
+    "MAX_WARM_START_BYTES",
     "PAIRS_HEADER_BYTES",
     "VERSION",
+    "WARM_START_FORMAT",
     "SessionReply",
     "SessionRequest",
     "count_pairs",
@@ -48,9 +57,12 @@ __all__ = [
     "decode_pooled",
     "decode_prototypes",
     "decode_statistics",
+    "decode_warm_start",
     "encode_message",
     "encode_pairs",
     "encode_pooled",
     "encode_prototypes",
     "encode_statistics",
+    "encode_warm_start",
+    "warm_start_bytes",
 ]

@@ -32,6 +32,7 @@ else:
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Setting = bool | int | float | str | None
 SettingsTable = Annotated[dict[str, Setting], Meta(description="a table of numbers, texts, true, false or null")]
+ModelNames = Annotated[list[str], Meta(max_length=16, description="a list of at most 16 names of architectures")]
 Opening = TypeVar("Opening", "SessionRequest", "SessionReply")
 
 
@@ -52,6 +53,7 @@ class SessionRequest:
     seed: Seed
     alignment_settings: SettingsTable = field(default_factory=dict)  # those that are not the alignment's defaults
     memory: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = MAX_ROUNDS  # for which an edge's class statistics count
+    warm_starts: ModelNames = field(default_factory=list)  # ktl's own architectures whose extractors are asked for
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class SessionReply:
     """What a cloud answers: the shared ETF's seed, which generator will draw the pairs, and what their vectors are.
 
     `space` and its fingerprint name the space of the vectors, `latent` the generator's own. `metric`: vectors of alike
-    images point to alike directions, so edges take them as they are.
+    images point to alike directions, so edges take them as they are. Of each warm start that was asked for, by its
+    architecture, `warm_starts` has a digest of all that it is made with, and `warm_start_bytes` its size on the wire.
     """
 
     etf_seed: Seed
@@ -70,6 +73,9 @@ class SessionReply:
     space: str = "latent"
     space_fingerprint: str = ""
     metric: bool = False
+    warm_starts: dict[str, str] = field(default_factory=dict)
+    warm_start_bytes: dict[str, Annotated[int, Meta(ge=1)]] = field(default_factory=dict)
+    warm_start_format: str = ""  # how their numbers are written
 
 
 def encode_message(message: SessionRequest | SessionReply) -> bytes:
@@ -128,3 +134,6 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield from (key, *_texts(inner))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)

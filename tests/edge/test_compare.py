@@ -14,11 +14,12 @@ from ktl.cloud.embedded import EmbeddedCloud
 from ktl.edge.compare import Comparison, train_beside_local
 from ktl.edge.run import RunResult
 from ktl.edge.settings import RunConfig
+from ktl.errors import Interrupted
 from ktl.learning.evaluation import Evaluation
 from ktl.learning.schedule import Span
 from ktl.learning.settings import RECIPES, TrainingConfig
 from ktl.loop.folder import load_config
-from ktl.loop.rounds import Interrupted, Observer
+from ktl.loop.rounds import Observer
 
 
 def test_the_gain_is_the_difference_of_the_two_accuracies() -> None:

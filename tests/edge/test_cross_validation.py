@@ -15,8 +15,7 @@ from ktl.data.fewshot import FewShotTask
 from ktl.edge.compare import Comparison
 from ktl.edge.cross_validation import cross_validate, split_into_folds
 from ktl.edge.folds_file import CrossValidation, read_folds
-from ktl.errors import CheckpointError, UsageError
-from ktl.loop.rounds import Interrupted
+from ktl.errors import CheckpointError, Interrupted, UsageError
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5, 12])

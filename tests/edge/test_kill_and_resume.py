@@ -21,9 +21,10 @@ from ktl.cloud.embedded import EmbeddedCloud
 from ktl.edge.compare import Comparison, train_beside_local
 from ktl.edge.run import train_edge
 from ktl.edge.settings import RunConfig
+from ktl.errors import Interrupted
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.folder import load_config
-from ktl.loop.rounds import Interrupted, Observer
+from ktl.loop.rounds import Observer
 from ktl.objectives import TRANSFERS
 
 Contents = Callable[[Path], dict[str, Any]]

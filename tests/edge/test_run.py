@@ -21,12 +21,12 @@ from ktl.edge.compare import Comparison, train_beside_local
 from ktl.edge.run import evaluate_run, train_edge
 from ktl.edge.settings import RunConfig
 from ktl.edge.task import draw
-from ktl.errors import CheckpointError, DataError, UsageError
+from ktl.errors import CheckpointError, DataError, Interrupted, UsageError
 from ktl.files import Row, file_digest
 from ktl.learning.schedule import Span
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.folder import load_config
-from ktl.loop.rounds import Interrupted, Observer
+from ktl.loop.rounds import Observer
 
 Contents = Callable[[Path], dict[str, Any]]
 

@@ -12,8 +12,8 @@ import torch
 
 from ktl.data.fewshot import FewShotTask
 from ktl.data.partition import ClientIndex, FederatedData
+from ktl.federation.problem import federated_problem
 from ktl.federation.processes import Processes, share_work
-from ktl.federation.run import federated_problem
 from ktl.federation.settings import FederationConfig
 
 
@@ -48,7 +48,7 @@ from threading import Timer
 from ktl.data.fewshot import FewShotTask
 from ktl.data.partition import ClientIndex, FederatedData
 from ktl.federation.processes import Processes
-from ktl.federation.run import federated_problem
+from ktl.federation.problem import federated_problem
 from ktl.federation.settings import FederationConfig
 from ktl.learning.settings import RECIPES
 from ktl.methods.message import Message

@@ -16,16 +16,16 @@ from ktl.checkpoint import load_checkpoint, prefixed
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.partition import ClientIndex, FederatedData
 from ktl.data.settings import PartitionConfig
-from ktl.errors import DataError, UsageError
+from ktl.errors import DataError, Interrupted, UsageError
+from ktl.federation.problem import federated_data, federated_problem
 from ktl.federation.processes import federated_edges, make_method
-from ktl.federation.run import federate, federated_data, federated_problem
+from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig
 from ktl.files import Row
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.settings import EdgeConfig, TrainingConfig
 from ktl.loop.exchange import CloudExchange
-from ktl.loop.rounds import Interrupted
 from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
 from ktl.wire import (

@@ -9,8 +9,9 @@ import pytest
 
 from ktl.data.partition import FederatedData
 from ktl.errors import UsageError
+from ktl.federation.problem import federated_problem
 from ktl.federation.processes import federated_edges
-from ktl.federation.run import federate, federated_problem
+from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig
 from ktl.methods import METHODS
 from ktl.models.classifiers import EtfClassifier, LinearClassifier

@@ -16,7 +16,7 @@ from ktl.errors import CheckpointError, UsageError
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.schedule import Span
-from ktl.learning.settings import RECIPES, TrainingConfig
+from ktl.learning.settings import RECIPES, EdgeConfig, TrainingConfig
 from ktl.loop.settings import CloudConfig
 from ktl.objectives import TRANSFERS
 from ktl.pairs import ImageVectorPairs, concatenate
@@ -35,7 +35,7 @@ def pairs(small_task: FewShotTask, tiny_generator: StyleGANGenerator) -> ImageVe
         image_format="webp",
         seed=0,
     )
-    prototypes = EdgeLearner(small_task, RunConfig(), etf_seed=0).prototypes()
+    prototypes = EdgeLearner(small_task, EdgeConfig(), etf_seed=0).prototypes()
     return concatenate(list(KnowledgeCloud(tiny_generator, request).pairs([prototypes])))
 
 
@@ -55,14 +55,14 @@ def copied_weights(learner: EdgeLearner) -> dict[str, Tensor]:
 
 
 def test_training_on_the_shots_lowers_their_loss(small_task: FewShotTask) -> None:
-    config = RunConfig(transfer=None, training=TrainingConfig(steps=40))
+    config = EdgeConfig(transfer=None, training=TrainingConfig(steps=40))
     losses = [loss for _, loss in train(EdgeLearner(small_task, config, etf_seed=0))]
     assert len(losses) == 40
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
 
 
 def test_the_warm_up_lowers_the_loss_on_the_pairs(small_task: FewShotTask, pairs: ImageVectorPairs) -> None:
-    config = RunConfig(training=TrainingConfig(steps=1), transfer=TRANSFERS.choose("image-vector", warmup_steps=40))
+    config = EdgeConfig(training=TrainingConfig(steps=1), transfer=TRANSFERS.choose("image-vector", warmup_steps=40))
     learner = EdgeLearner(small_task, config, etf_seed=0)
     learner.receive(pairs)
     losses = [loss for name, loss in train(learner) if name == "warm-up"]
@@ -74,7 +74,7 @@ def test_pairs_beside_the_shots_leave_the_statistics_that_images_are_normalised_
     small_task: FewShotTask, pairs: ImageVectorPairs
 ) -> None:
     training = TrainingConfig(steps=3, learning_rate=0.0, weight_decay=0.0)
-    config = RunConfig(
+    config = EdgeConfig(
         model="resnet4",
         training=training,
         transfer=TRANSFERS.choose("image-vector", warmup_steps=0),
@@ -92,16 +92,16 @@ def test_pairs_beside_the_shots_leave_the_statistics_that_images_are_normalised_
 @pytest.mark.parametrize("recipe", ["tuned", "published"])
 def test_every_shot_is_seen_once_in_each_epoch(small_task: FewShotTask, recipe: str) -> None:
     training = replace(RECIPES[recipe], steps=None, min_steps=0, epochs=1, batch=5, augment=False, learning_rate=0.0)
-    learner = EdgeLearner(small_task, RunConfig(transfer=None, training=training), etf_seed=0)
+    learner = EdgeLearner(small_task, EdgeConfig(transfer=None, training=training), etf_seed=0)
     losses = [loss for _, loss in train(learner)]
     whole = replace(training, batch=12)
-    [(_, all_at_once)] = train(EdgeLearner(small_task, RunConfig(transfer=None, training=whole), etf_seed=0))
+    [(_, all_at_once)] = train(EdgeLearner(small_task, EdgeConfig(transfer=None, training=whole), etf_seed=0))
     assert len(losses) == 3
     assert sum(losses) / 3 == pytest.approx(all_at_once, rel=1e-5)
 
 
 def test_a_round_reports_the_mean_losses_of_its_steps(small_task: FewShotTask, pairs: ImageVectorPairs) -> None:
-    config = RunConfig(
+    config = EdgeConfig(
         training=TrainingConfig(steps=4), transfer=TRANSFERS.choose("image-vector", warmup_steps=3, weight=0.0)
     )
     learner = EdgeLearner(small_task, config, etf_seed=0)
@@ -114,8 +114,9 @@ def test_a_round_reports_the_mean_losses_of_its_steps(small_task: FewShotTask, p
 
 def test_without_a_cloud_its_settings_change_nothing(small_task: FewShotTask) -> None:
     training = TrainingConfig(steps=5)
-    plain = EdgeLearner(small_task, RunConfig(transfer=None, training=training), etf_seed=0)
+    plain = EdgeLearner(small_task, EdgeConfig(transfer=None, training=training), etf_seed=0)
     other = RunConfig(
+        "cnn4",
         transfer=None,
         training=training,
         cloud=CloudConfig("elsewhere.safetensors", "published", 3, 50_000, "png"),
@@ -128,8 +129,8 @@ def test_without_a_cloud_its_settings_change_nothing(small_task: FewShotTask) ->
 
 def test_no_pairs_beside_the_shots_is_training_without_them(small_task: FewShotTask, pairs: ImageVectorPairs) -> None:
     training, transfer = TrainingConfig(steps=4), TRANSFERS.choose("image-vector", warmup_steps=0, joint_batch=0)
-    alone = EdgeLearner(small_task, RunConfig(transfer=None, training=training), etf_seed=0)
-    helped = EdgeLearner(small_task, RunConfig(training=training, transfer=transfer), etf_seed=0)
+    alone = EdgeLearner(small_task, EdgeConfig(transfer=None, training=training), etf_seed=0)
+    helped = EdgeLearner(small_task, EdgeConfig(training=training, transfer=transfer), etf_seed=0)
     helped.receive(pairs)
     assert train(helped) == train(alone)
     assert all(torch.equal(copied_weights(helped)[name], tensor) for name, tensor in copied_weights(alone).items())
@@ -139,7 +140,7 @@ def test_no_pairs_beside_the_shots_is_training_without_them(small_task: FewShotT
 def test_the_warm_up_changes_the_extractor_and_not_the_classifier(
     small_task: FewShotTask, pairs: ImageVectorPairs
 ) -> None:
-    config = RunConfig(training=TrainingConfig(steps=1), transfer=TRANSFERS.choose("image-vector", warmup_steps=6))
+    config = EdgeConfig(training=TrainingConfig(steps=1), transfer=TRANSFERS.choose("image-vector", warmup_steps=6))
     learner = EdgeLearner(small_task, config, etf_seed=0)
     learner.receive(pairs)
     before = copied_weights(learner)
@@ -155,7 +156,7 @@ def test_the_pairs_loss_beside_the_shots_sends_no_gradient_to_the_classifier(
     def gradients(weight: float) -> tuple[Tensor, Tensor]:
         transfer = TRANSFERS.choose(task, warmup_steps=0, weight=weight)
         training = TrainingConfig(steps=2, gradient_norm=1e9)
-        learner = EdgeLearner(small_task, RunConfig(training=training, transfer=transfer), etf_seed=0)
+        learner = EdgeLearner(small_task, EdgeConfig(training=training, transfer=transfer), etf_seed=0)
         learner.receive(pairs)
         etf = learner.model.classifier.etf.clone()
         train(learner, stop_after=1)
@@ -173,7 +174,7 @@ def test_the_pairs_loss_beside_the_shots_sends_no_gradient_to_the_classifier(
 
 
 def test_prototypes_are_unit_vectors_with_the_counts_of_the_shots(small_task: FewShotTask) -> None:
-    prototypes = EdgeLearner(small_task, RunConfig(), etf_seed=0).prototypes()
+    prototypes = EdgeLearner(small_task, EdgeConfig(), etf_seed=0).prototypes()
     assert prototypes.classes.tolist() == [0, 1, 2]
     assert prototypes.counts.tolist() == [4, 4, 4]
     assert torch.allclose(prototypes.vectors.norm(dim=1), torch.ones(3), atol=1e-6)
@@ -185,7 +186,7 @@ def test_a_restored_learner_goes_on_to_the_same_bits(
     small_task: FewShotTask, pairs: ImageVectorPairs, task: str, stop_after: int
 ) -> None:
     transfer = TRANSFERS.choose(task, warmup_steps=6)
-    config = RunConfig(training=TrainingConfig(steps=8), transfer=transfer)
+    config = EdgeConfig(training=TrainingConfig(steps=8), transfer=transfer)
 
     def start() -> EdgeLearner:
         learner = EdgeLearner(small_task, config, etf_seed=0)
@@ -209,7 +210,7 @@ def test_pairs_of_earlier_rounds_are_kept_unless_the_task_starts_anew(
 ) -> None:
     def batches(anew: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         transfer = TRANSFERS.choose("image-vector", warmup_steps=0, anew_each_round=anew)
-        learner = EdgeLearner(small_task, RunConfig(transfer=transfer), etf_seed=0)
+        learner = EdgeLearner(small_task, EdgeConfig(transfer=transfer), etf_seed=0)
         learner.receive(pairs)
         train(learner, stop_after=2)
         before = {name: t.clone() for name, t in learner.state().items() if name.startswith("transfer/")}
@@ -225,7 +226,7 @@ def test_pairs_of_earlier_rounds_are_kept_unless_the_task_starts_anew(
 
 
 def test_weights_of_another_model_are_refused(small_task: FewShotTask) -> None:
-    learner = EdgeLearner(small_task, RunConfig(transfer=None), etf_seed=0)
+    learner = EdgeLearner(small_task, EdgeConfig(transfer=None), etf_seed=0)
     tensors = learner.state()
     tensors["model/classifier.projection.bias"] = torch.zeros(5)
     with pytest.raises(CheckpointError, match=r"weights do not fit model cnn4: .*projection\.bias"):
@@ -244,16 +245,16 @@ def test_weights_of_another_model_are_refused(small_task: FewShotTask) -> None:
     ],
 )
 def test_settings_that_cannot_be_are_refused_at_once(
-    small_task: FewShotTask, change: Callable[[RunConfig], RunConfig], message: str
+    small_task: FewShotTask, change: Callable[[EdgeConfig], EdgeConfig], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        EdgeLearner(small_task, change(RunConfig()), etf_seed=0)
+        EdgeLearner(small_task, change(EdgeConfig()), etf_seed=0)
 
 
 def test_a_balanced_task_is_learnt_with_every_class_counting_alike(small_task: FewShotTask) -> None:
     kept = torch.tensor([0, 1, 2, 3, 4, 8])  # four images of the first class, one of each other
     task = replace(small_task, shot_images=small_task.shot_images[kept], shot_labels=small_task.shot_labels[kept])
-    weights = EdgeLearner(replace(task, balanced=True), RunConfig(transfer=None), etf_seed=0).model.classifier
+    weights = EdgeLearner(replace(task, balanced=True), EdgeConfig(transfer=None), etf_seed=0).model.classifier
     assert weights.class_weights is not None
     assert weights.class_weights.tolist() == [0.5, 2.0, 2.0]
-    assert EdgeLearner(task, RunConfig(transfer=None), etf_seed=0).model.classifier.class_weights is None
+    assert EdgeLearner(task, EdgeConfig(transfer=None), etf_seed=0).model.classifier.class_weights is None

@@ -8,16 +8,15 @@ from dataclasses import replace
 import pytest
 
 from ktl.data.fewshot import FewShotTask
-from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.pace import Timekeeper
 from ktl.learning.schedule import Span
-from ktl.learning.settings import TrainingConfig
+from ktl.learning.settings import EdgeConfig, TrainingConfig
 from ktl.objectives import TRANSFERS
 from ktl.settings import with_values
 
-LONG = RunConfig(
+LONG = EdgeConfig(
     rounds=2,
     training=TrainingConfig(steps=40_000),
     transfer=TRANSFERS.choose("image-vector", warmup_steps=80_000, warmup_batch=32, joint_batch=8),
@@ -26,8 +25,8 @@ LONG = RunConfig(
 
 
 def test_a_run_that_fits_stays_as_it_is(small_task: FewShotTask) -> None:
-    keeper = Timekeeper(RunConfig(threads=1), small_task, 3600.0)
-    assert keeper.config == RunConfig(threads=1)
+    keeper = Timekeeper(EdgeConfig(threads=1), small_task, 3600.0)
+    assert keeper.config == EdgeConfig(threads=1)
     assert keeper.share == 1.0
 
 
@@ -62,7 +61,7 @@ def test_a_time_too_short_for_a_step_names_the_least(small_task: FewShotTask) ->
 
 
 PACE = {"warm-up": 0.2, "shots": 0.1}
-PLAN = with_values(RunConfig(threads=1), {"training.steps": 1000, "transfer.warmup_steps": 500})
+PLAN = with_values(EdgeConfig(threads=1), {"training.steps": 1000, "transfer.warmup_steps": 500})
 
 
 class Clock:
@@ -111,7 +110,7 @@ def test_a_steady_pace_changes_no_plan(small_task: FewShotTask) -> None:
 
 def test_rounds_share_what_the_time_leaves(small_task: FewShotTask) -> None:
     clock = Clock()
-    whole = with_values(RunConfig(rounds=4, transfer=None, threads=1), {"training.steps": 1000})
+    whole = with_values(EdgeConfig(rounds=4, transfer=None, threads=1), {"training.steps": 1000})
     keeper = Timekeeper(whole, small_task, 200.0, PACE, clock)
     assert keeper.config == whole
     for step in range(1, 251):

@@ -17,12 +17,13 @@ from ktl.data.partition import FederatedData
 from ktl.data.settings import PartitionConfig
 from ktl.edge.network.http import HttpCloud
 from ktl.edge.network.transport import Access
-from ktl.federation.run import federate, federated_data
+from ktl.errors import Interrupted
+from ktl.federation.problem import federated_data
+from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig
 from ktl.files import Row, read_rows
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.loop.folder import RunFolder
-from ktl.loop.rounds import Interrupted
 
 
 def without_seconds(out: Path) -> list[Row]:

@@ -14,7 +14,7 @@ from support.recording import Recording
 from ktl.checkpoint import load_checkpoint
 from ktl.data.fewshot import FewShotTask
 from ktl.data.partition import FederatedData
-from ktl.errors import CheckpointError
+from ktl.errors import CheckpointError, Interrupted
 from ktl.federation.settings import FederationConfig
 from ktl.files import Row, read_rows
 from ktl.learning.learner import EdgeLearner
@@ -22,7 +22,7 @@ from ktl.learning.settings import EdgeConfig
 from ktl.loop.edges import Edges
 from ktl.loop.folder import RunFolder
 from ktl.loop.one_edge import OneEdge
-from ktl.loop.rounds import Interrupted, Loop, Observer, Round, Scores
+from ktl.loop.rounds import Loop, Observer, Round, Scores
 from ktl.methods.base import Problem
 
 MakeLoop = Callable[..., Loop]

@@ -16,15 +16,15 @@ from ktl.class_statistics import class_statistics, pooled
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.partition import FederatedData
 from ktl.data.transforms import to_network
-from ktl.errors import UsageError
+from ktl.errors import Interrupted, UsageError
+from ktl.federation.problem import federated_problem
 from ktl.federation.processes import federated_edges, make_method
-from ktl.federation.run import federate, federated_problem
+from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig
 from ktl.files import read_rows
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.loop.edges import Edges
 from ktl.loop.exchange import CloudExchange
-from ktl.loop.rounds import Interrupted
 from ktl.methods import METHODS
 from ktl.methods.base import Method
 from ktl.methods.message import Message

@@ -84,7 +84,7 @@ def test_groups_have_the_published_sizes() -> None:
     assert {name: len(models) for name, models in GROUPS.items()} == {
         "HtFE2": 2, "HtFE3": 3, "HtFE4": 4, "HtFE5": 5, "HtFE8": 8, "HtFE9": 9, "HtM10": 10,
     }  # fmt: skip
-    assert {model for models in GROUPS.values() for model in models} == set(MODELS.names())
+    assert set(MODELS.names()) - {model for models in GROUPS.values() for model in models} == {"resnet8-slim"}
 
 
 def test_a_group_is_a_name_or_a_list() -> None:

@@ -47,7 +47,7 @@ def test_an_unknown_precision_is_refused_with_the_choices() -> None:
 
 
 def trained(task: FewShotTask, precision: str) -> tuple[dict[str, torch.Tensor], float]:
-    config = RunConfig(transfer=None, precision=precision, training=TrainingConfig(steps=60))
+    config = RunConfig("cnn4", transfer=None, precision=precision, training=TrainingConfig(steps=60))
     learner = EdgeLearner(task, replace(config, threads=1), etf_seed=0)
     learner.train_round(lambda *step: None, lambda: False)
     return learner.model.state_dict(), learner.evaluate().accuracy

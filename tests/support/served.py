@@ -97,13 +97,15 @@ class ServedCloud:
         self.tokens: dict[str, str] = {}
         self.url = ""
         self._port = 0
+        self._environment = {"KTL_WARM_STARTS": str(folder / "warm starts")}
         self._verify = ssl.create_default_context(cafile=authority) if authority else True
         self._options = ["--generator", generator, "--threads", "1", "--database", self.database, *options]
         self.start()
 
     def start(self) -> None:
         """Returns when it takes requests."""
-        self.command = Command(["cloud", "serve", "--port", self._port, *self._options], self.log)
+        arguments = ["cloud", "serve", "--port", self._port, *self._options]
+        self.command = Command(arguments, self.log, self._environment)
         deadline = time.monotonic() + START_SECONDS
         while (found := re.search(r"listening on (\S+:(\d+))\n", self.command.output())) is None:
             if self.command.process.exitcode is not None or time.monotonic() > deadline:

@@ -10,7 +10,7 @@ import pytest
 from ktl.data import load_dataset
 from ktl.data.partition import FederatedData, share_out
 from ktl.data.settings import PartitionConfig
-from ktl.federation.run import federated_problem
+from ktl.federation.problem import federated_problem
 from ktl.federation.settings import FederationConfig
 from ktl.learning.settings import RECIPES
 from ktl.loop.settings import CloudConfig

@@ -28,6 +28,7 @@ from ktl.objectives import TRANSFERS
 def small_config(small_bundle: Path, tiny_generator_file: Path) -> RunConfig:
     """Three rounds of 15 steps on 4 shots a class, after 15 steps of warm-up on 24 pairs."""
     return RunConfig(
+        model="cnn4",
         data=DataConfig(str(small_bundle), shots=4),
         rounds=3,
         training=TrainingConfig(steps=45),

@@ -46,6 +46,14 @@ class PoolingState(BaseModel):
     closes_at: datetime | None
 
 
+class WarmStartState(BaseModel):
+    """How far a warm start is that is being made."""
+
+    model: str
+    step: int
+    steps: int = Field(description="In all; 0 before it is begun.")
+
+
 class SessionState(BaseModel):
     """A session and its latest round."""
 

@@ -19,6 +19,7 @@ from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
 from ktl.cloud.service.database import AWAY, THREADS, Database
 from ktl.cloud.service.events import Events
+from ktl.cloud.service.live_sessions import LiveSessions
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.middleware import Middleware
 from ktl.cloud.service.page import routes as page
@@ -27,13 +28,16 @@ from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, busy, problem
 from ktl.cloud.service.relay import Relay
-from ktl.cloud.service.routes import operations, pooling, rounds, sessions
+from ktl.cloud.service.routes import operations, pooling, rounds, sessions, warm_starts
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.store import Store
 from ktl.cloud.service.tokens import Tokens
+from ktl.cloud.service.warm_starting import WarmStarting
 from ktl.cloud.service.worker import Worker
 from ktl.generators.base import ImageGenerator
 from ktl.spaces import SPACES, space_of
+from ktl.warm_start.settings import WarmStartConfig
+from ktl.warm_start.warm_starts import WarmStarts
 
 PROBLEM = {"description": "Refused.", "content": {MEDIA_TYPE: {"schema": ProblemDetail.model_json_schema()}}}
 log = logging.getLogger("ktl.cloud")
@@ -49,7 +53,9 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         here.relay.start()
         await anyio.to_thread.run_sync(here.worker.start)
+        here.warm_starting.start()
         yield
+        await anyio.to_thread.run_sync(here.warm_starting.stop)
         await anyio.to_thread.run_sync(here.worker.stop)
         await anyio.to_thread.run_sync(here.relay.stop)  # last: it tells of rounds that were put back
 
@@ -70,7 +76,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     for away in AWAY:
         app.add_exception_handler(away, _database_away)
     app.add_exception_handler(page.NotLoggedIn, page.to_login)
-    for module in (operations, sessions, rounds, pooling, page):
+    for module in (operations, sessions, rounds, pooling, warm_starts, page):
         app.include_router(module.router)
     return app
 
@@ -80,12 +86,15 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
     events, metrics, tokens = Events(), Metrics(), Tokens(database)
     batching = BatchingGenerator(generator)
     space = space_of(batching, SPACES.parse(settings.space) if settings.space else None)
+    offered = WarmStarts(
+        batching, space, WarmStartConfig(images=settings.warm_start_images), most_bytes=settings.most_warm_start
+    )
     worker = Worker(
         store,
+        LiveSessions(store, batching, space, offered),
         batching,
         events,
         metrics,
-        space,
         jobs=settings.jobs,
         keep_seconds=settings.keep,
         most_seconds=settings.most_seconds,
@@ -100,6 +109,7 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         tokens=tokens,
         generator=batching,
         space=space,
+        warm_starting=WarmStarting(offered, events),
         events=events,
         metrics=metrics,
         worker=worker,

@@ -24,6 +24,7 @@ from ktl.cloud.service.relay import Relay
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.store import Store
 from ktl.cloud.service.tokens import Caller, Tokens
+from ktl.cloud.service.warm_starting import WarmStarting
 from ktl.cloud.service.worker import Worker
 from ktl.protocol import MAX_ROUNDS, NAME, SESSION_ID
 from ktl.spaces.base import SharedSpace
@@ -43,6 +44,7 @@ class Service:
     tokens: Tokens
     generator: BatchingGenerator
     space: SharedSpace
+    warm_starting: WarmStarting
     events: Events
     metrics: Metrics
     worker: Worker

@@ -12,6 +12,7 @@ from ktl.cloud.service.store import Store
 from ktl.errors import KtlError
 from ktl.prototypes import Prototypes
 from ktl.spaces.base import SharedSpace
+from ktl.warm_start.warm_starts import WarmStarts
 from ktl.wire import SessionReply, SessionRequest, decode_message, decode_prototypes
 
 MAX_LIVE_SESSIONS = 64
@@ -20,8 +21,9 @@ MAX_LIVE_SESSIONS = 64
 class LiveSessions:
     """The sessions that this server drew last; one that is missing, or behind, catches up on its earlier rounds."""
 
-    def __init__(self, store: Store, generator: BatchingGenerator, space: SharedSpace) -> None:
+    def __init__(self, store: Store, generator: BatchingGenerator, space: SharedSpace, warm_starts: WarmStarts) -> None:
         self.store = store
+        self.warm_starts = warm_starts
         self.generator = generator
         self.space = space
         self._live: OrderedDict[str, tuple[KnowledgeCloud, int]] = OrderedDict()  # and the rounds that are in it
@@ -65,7 +67,7 @@ class LiveSessions:
     def _new(self, session: str) -> KnowledgeCloud:
         opened, replied = self.store.opening(session)
         request, promised = decode_message(opened, SessionRequest), decode_message(replied, SessionReply)
-        cloud = KnowledgeCloud(self.generator, request, self.space)
+        cloud = KnowledgeCloud(self.generator, request, self.space, self.warm_starts)
         if (now := cloud.reply()) != promised:
             raise KtlError(
                 f"this session was opened with generator {promised.fingerprint} and vectors in {promised.space!r}, "

@@ -25,6 +25,7 @@ STATUS = {
     "unsupported-media-type": 415,
     "range-not-satisfiable": 416,
     "round-failed": 422,
+    "warm-start-failed": 422,
     "rate-limited": 429,
     "internal": 500,
     "busy": 503,

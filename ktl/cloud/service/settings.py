@@ -83,6 +83,13 @@ class Settings(settings.Settings):
     most_stored: Annotated[int, SIZE, Meta(ge=0, description="Payload bytes of all sessions; then 503.")] = 10 * 10**9
     most_image_size: Annotated[int, Meta(ge=4, le=1024, description="Pixels that a session may ask for.")] = 256
     most_download: Annotated[int, SIZE, Meta(ge=0, description="Bytes that a round may ask for.")] = 64 * 2**20
+    most_warm_start: Annotated[
+        int, SIZE, Meta(ge=0, description="Bytes of a trained extractor that a session may ask for.")
+    ] = 8 * 10**6
+    warm_start_images: Annotated[
+        Annotated[int, Meta(ge=2, le=10**8)] | None,
+        Meta(description="That such an extractor is trained on; ready ones if none."),
+    ] = None
     most_quorum: Annotated[int, Meta(ge=1, description="Edges of a session.")] = 1000
     rate: Annotated[float, Meta(gt=0, description="Requests per second and token; twice as many at once.")] = 100.0
     tls_cert: Annotated[Path | None, Meta(description="Certificate chain, PEM.")] = None

@@ -21,7 +21,6 @@ from ktl.cloud.service.tracing import span
 from ktl.errors import KtlError
 from ktl.pairs import ImageVectorPairs
 from ktl.prototypes import Prototypes
-from ktl.spaces.base import SharedSpace
 from ktl.wire import count_pairs, decode_pooled, encode_pairs
 
 MAX_ATTEMPTS = 25  # a round that has taken servers down so often is given up
@@ -39,10 +38,10 @@ class Worker:
     def __init__(
         self,
         store: Store,
+        sessions: LiveSessions,
         generator: BatchingGenerator,
         events: Events,
         metrics: Metrics,
-        space: SharedSpace,
         *,
         jobs: int,
         keep_seconds: float,
@@ -50,12 +49,12 @@ class Worker:
     ) -> None:
         """Of `jobs` rounds at a time one is left to other owners; a round fails that takes `most_seconds`."""
         self.store = store
+        self.sessions = sessions
         self.generator = generator
         self.events = events
         self.metrics = metrics
         self.keep_seconds = keep_seconds
         self.leases = Leases(store.jobs, most_of_one_owner=max(jobs - 1, 1), most_seconds=most_seconds)
-        self.sessions = LiveSessions(store, generator, space)
         self._faults: dict[tuple[str, int], int] = {}  # by session and round
         self._stop = self.leases.stopping
         self._queued = threading.Semaphore(0)

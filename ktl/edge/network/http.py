@@ -18,7 +18,7 @@ from ktl.edge.network.transport import MAX_ANSWER_BYTES, Access, Passing, Refusa
 from ktl.errors import CheckpointError, CloudError, UsageError
 from ktl.files import write_json
 from ktl.protocol import JSON, NAME, SAFETENSORS, SESSION_ID, digest_field
-from ktl.wire import MAX_PAIR_BYTES, VERSION
+from ktl.wire import MAX_PAIR_BYTES, MAX_WARM_START_BYTES, VERSION
 
 WAIT_SECONDS = 20  # that the cloud is asked to hold back an answer while the pairs are not ready
 STANDSTILL_SECONDS = 3600.0  # that a round may wait for other edges without any change
@@ -99,6 +99,10 @@ class HttpCloud:
         self._upload(self._round, "statistics", uploads)
         return self._download(f"rounds/{self._round}/pooled")
 
+    def warm_start(self, model: str) -> bytes:
+        """The extractor of an architecture that the request named; waits while the cloud makes it."""
+        return self._download(f"warm-starts/{model}", MAX_WARM_START_BYTES)
+
     @property
     def _query(self) -> str:
         return "" if self.clients == 1 else f"?quorum={self.clients}"
@@ -158,8 +162,8 @@ class HttpCloud:
             if refusal.kind != "round-closed":  # too late to count, but what the round gives is for this edge too
                 raise
 
-    def _download(self, path: str) -> bytes:
-        download = _Download(self._transport, f"{self._path}/{path}")
+    def _download(self, path: str, max_bytes: int = MAX_PAIR_BYTES) -> bytes:
+        download = _Download(self._transport, f"{self._path}/{path}", max_bytes)
         payload: bytes | None = None
         while payload is None:
             payload = self._transport.retried(download.attempt)
@@ -177,9 +181,10 @@ class HttpCloud:
 class _Download:
     """A payload that is gone on with where the connection broke off, and taken only if its digest is right."""
 
-    def __init__(self, transport: Transport, path: str) -> None:
+    def __init__(self, transport: Transport, path: str, max_bytes: int) -> None:
         self.transport = transport
         self.path = path
+        self.max_bytes = max_bytes
         self.received = bytearray()
         self.etag = ""
         self._wait = WAIT_SECONDS
@@ -199,7 +204,7 @@ class _Download:
                 self._note(answer.table())
                 return None
             self._start(answer.status, answer.headers)
-            for piece in answer.body(MAX_PAIR_BYTES - len(self.received)):
+            for piece in answer.body(self.max_bytes - len(self.received)):
                 self.received += piece
                 progress()
             digest = answer.headers.get("repr-digest")
@@ -222,10 +227,10 @@ class _Download:
         if state != self._state:
             self._state, self._changed = state, time.monotonic()
         elif time.monotonic() - self._changed > STANDSTILL_SECONDS:
-            raise CloudError(
-                f"round {state.get('round')} still waits for {state.get('edges_missing')} other edges, and nothing has "
-                f"changed for {STANDSTILL_SECONDS:.0f} s; go on later with --resume"
-            )
+            waits = f"round {state.get('round')} still waits for {state.get('edges_missing')} other edges"
+            if "steps" in state:
+                waits = f"the warm start is still at step {state.get('step')} of {state.get('steps')}"
+            raise CloudError(f"{waits}, and nothing has changed for {STANDSTILL_SECONDS:.0f} s; go on with --resume")
 
 
 def _edge_names(token_name: str, clients: int) -> list[str]:

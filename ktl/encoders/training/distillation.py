@@ -1,9 +1,9 @@
-"""Distils a large encoder into a small one on unlabelled images; it can be stopped and resumed at any time.
+"""Distils a large encoder into a small network on unlabelled images; it can be stopped and resumed at any time.
 
 InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) over the batch, both directions, between the small network's unit
 vectors and fixed targets: the principal directions of what the large encoder makes of the whole images. The small one
-sees random views: zooms, flips and changes of light. AdamW at one learning rate, and an exponential moving average of
-the weights, so that a training may end at any time; bfloat16 and channels-last.
+sees random views: zooms, flips and changes of light. AdamW at a learning rate that falls to zero at the end, and an
+exponential moving average of the weights, of use at any time; bfloat16 and channels-last.
 """
 
 from __future__ import annotations
@@ -14,31 +14,29 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from ktl.data.transforms import strong_view
-from ktl.encoders.small import SmallEncoderConfig, SmallEncoderNetwork
 from ktl.encoders.training.settings import EncoderTrainingConfig
 from ktl.objectives.image_vector import info_nce
-from ktl.seeds import initialising, stream
+from ktl.seeds import stream
 
 Row = dict[str, float]
 
 
-class EncoderTrainer:
-    """images: uint8 (n, 3, size, size); targets: (n, dimension), of any scale, their mean at zero.
+class Distillation:
+    """network: float32 (n, C, size, size) in [-1, 1] -> (n, dimension); images: uint8 (n, C, size, size); targets:
+    (n, dimension), of any scale, their mean at zero.
 
-    The weights after k steps are a function of (images, targets, config, k), to the bit on one processor.
+    The weights after k steps are a function of (network, images, targets, config, k), to the bit on one processor.
     """
 
-    def __init__(self, images: Tensor, targets: Tensor, config: EncoderTrainingConfig) -> None:
+    def __init__(self, network: nn.Module, images: Tensor, targets: Tensor, config: EncoderTrainingConfig) -> None:
         self.config = config
         self.images = images
         self.targets = F.normalize(targets, dim=1)
-        sizes = SmallEncoderConfig(image_size=images.shape[2], dimension=targets.shape[1])
-        with initialising(config.seed, "initial weights"):
-            self.network = SmallEncoderNetwork(sizes).to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay
@@ -84,15 +82,21 @@ class EncoderTrainer:
         views = strong_view(self.images[index], rng).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             embeddings = self.network(views)
-        loss = info_nce(embeddings, self.targets[index], self.config.temperature)
+        loss = info_nce(embeddings.float(), self.targets[index], self.config.temperature)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.optimizer.param_groups[0]["lr"] = self._learning_rate()
         self.optimizer.step()
         # the half-life is short at first, so that the average soon forgets the initial weights
         half_life = min(self.config.average_half_life, 0.05 * (self.images_seen + self.config.batch))
         self._average(1.0 - 0.5 ** (self.config.batch / half_life))
         self.step += 1
         return loss.item()
+
+    def _learning_rate(self) -> float:
+        config = self.config
+        left = 1.0 - self.images_seen / config.images
+        return config.learning_rate * (min(1.0, left / config.cooldown) if config.cooldown else 1.0)
 
     @torch.no_grad()
     def _average(self, weight: float) -> None:

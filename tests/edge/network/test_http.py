@@ -24,6 +24,7 @@ from ktl.errors import CheckpointError, CloudError, CloudUnreachable, UsageError
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
+from ktl.warm_start.settings import WarmStartConfig
 from ktl.wire import SessionRequest, encode_message, encode_prototypes
 
 Contents = Callable[[Path], dict[str, Any]]
@@ -48,7 +49,7 @@ def upload(round_number: int) -> bytes:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, tiny_generator_file: Path) -> Iterator[ServedCloud]:
     """A cloud in a process of its own."""
-    server = ServedCloud(tmp_path_factory.mktemp("served"), tiny_generator_file)
+    server = ServedCloud(tmp_path_factory.mktemp("served"), tiny_generator_file, "--warm-start-images", 64)
     yield server
     assert server.stop() == 0
 
@@ -144,6 +145,24 @@ def test_a_damaged_download_is_thrown_away(
     gateway.faults = [Fault("GET", "/pairs", damage=lambda body: body[:-1] + bytes([body[-1] ^ 1]))]
     assert cloud.exchange({0: upload(1)}) == expected[1]
     assert gateway.faults == []
+
+
+def test_a_warm_start_is_waited_for_and_a_cut_or_damaged_one_asked_for_again(
+    gateway: Gateway, served: ServedCloud, tmp_path: Path, tiny_generator: StyleGANGenerator
+) -> None:
+    cloud = HttpCloud(Access(gateway.url, served.tokens["edge"]), tmp_path)
+    asking = encode_message(replace(REQUEST, warm_starts=["cnn4"]))
+    gateway.faults = [
+        Fault("GET", "/cnn4", damage=lambda body: body[:-1] + bytes([body[-1] ^ 1])),
+        Fault("GET", "/cnn4", cut_after=1000),
+    ]
+    embedded = EmbeddedCloud(tiny_generator, warm_starts=WarmStartConfig(images=64))
+    assert cloud.open(asking, []) == embedded.open(asking, [])
+    payload = cloud.warm_start("cnn4")
+    assert payload == embedded.warm_start("cnn4")
+    assert cloud.exchange({0: upload(1)})  # the session goes on with its rounds
+    with pytest.raises(CloudError, match="asked for no warm start of 'resnet4'"):
+        cloud.warm_start("resnet4")
 
 
 def test_an_answer_with_another_part_than_asked_for_is_not_put_together(

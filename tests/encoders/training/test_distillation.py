@@ -5,40 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from torch import Tensor
+from support.teacher import Patches
 
 from ktl.encoders import load_encoder
-from ktl.encoders.base import Encoder
 from ktl.encoders.training.run import train_encoder
 from ktl.encoders.training.settings import EncoderTrainingConfig
 from ktl.errors import UsageError
 from ktl.generators.stylegan import StyleGANGenerator
 
 CONFIG = EncoderTrainingConfig(images=48, batch=12, generated=20, log_every=2, save_every=2)
-
-
-class Patches(Encoder):
-    """The colours of 9 x 9 patches: 12 numbers more than the small encoder's 256 take a teacher of 300 or more."""
-
-    dimension, image_size, fingerprint = 363, 11, "patches"
-
-    def features(self, images: Tensor) -> Tensor:
-        return images.flatten(1)
-
-
-@pytest.fixture
-def photographs(tmp_path: Path) -> Path:
-    folder = tmp_path / "photographs"
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for index in range(20):
-        Image.fromarray(random.integers(0, 255, (5, 5, 3), dtype=np.uint8)).resize((20, 24)).save(
-            folder / f"{index:02d}.png"
-        )
-    return folder
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(
@@ -48,7 +24,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     whole = train_encoder(
         photographs, tmp_path / "whole", Patches(), tiny_generator, CONFIG, licence="CC0", on_embedded=counts.append
     )
-    assert counts == [40]
+    assert counts == [60]
     rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert [row["images"] for row in rows] == [24, 48]
     assert all(row["loss"] > 0 and -1 <= row["held_out_cosine"] <= 1 for row in rows)

@@ -66,7 +66,7 @@ async def open_session(
     asked = await read_body(request, MAX_JSON_BYTES)
     if quorum > here.settings.most_quorum:
         raise Refused("invalid", f"quorum is {quorum}: this server grants at most {here.settings.most_quorum}")
-    message, reply = _answer(here, asked)
+    message, reply = await here.in_thread(lambda: _answer(here, asked))
     opening = Opening(who.name, idempotency_key, message, reply, quorum, deadline, tuple(member))
     session, reply, new = await here.in_thread(lambda: here.store.open_session(opening))
     if new:
@@ -79,7 +79,7 @@ def _answer(here: Service, asked: bytes) -> tuple[bytes, bytes]:
     settings = here.settings
     try:
         request = decode_message(asked, SessionRequest)
-        reply = KnowledgeCloud(here.generator, request, here.space).reply()
+        reply = KnowledgeCloud(here.generator, request, here.space, here.warm_starting.warm_starts).reply()
     except KtlError as error:
         raise Refused("invalid", str(error)) from error
     for name, limit in (("image_size", settings.most_image_size), ("download_bytes", settings.most_download)):

@@ -1,0 +1,71 @@
+"""An extractor's weights on the wire: int8 with a scale per row, and what is no matrix as float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ktl.errors import WireError
+from ktl.wire.tensors import load_arrays, save_arrays
+
+MAX_WARM_START_BYTES = 16 * 2**20
+WARM_START_FORMAT = "int8"
+SCALES = "/scales"  # after a weight's name
+
+
+def encode_warm_start(weights: Mapping[str, Tensor]) -> bytes:
+    """An extractor's state by name, float32. A number of a matrix or kernel is off by at most 1/254 of its row's
+    maximum; integers, which only count batches, are left out.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, weight in _floating(weights).items():
+        values = weight.detach().float().cpu()
+        if values.ndim < 2:
+            arrays[name] = values.numpy()
+            continue
+        rows = values.flatten(1)
+        scales = rows.abs().amax(dim=1).clamp_min(1e-12) / 127.0
+        # contiguous: a kernel may lie in memory with its channels last
+        arrays[name] = (rows / scales[:, None]).round().to(torch.int8).reshape(values.shape).contiguous().numpy()
+        arrays[name + SCALES] = scales.numpy()
+    return save_arrays(arrays, "warm-start")
+
+
+def decode_warm_start(payload: bytes, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Reads what `encode_warm_start` wrote of an architecture whose state has the names and shapes of `like`.
+
+    Values of `like` play no part: its tensors may be on the device "meta". Returns float32 tensors by name, without the
+    integers. Raises WireError for anything else.
+    """
+    shapes: dict[str, tuple[str, tuple[int | None, ...]]] = {}
+    for name, weight in _floating(like).items():
+        shapes[name] = ("F32" if weight.ndim < 2 else "I8", tuple(weight.shape))
+        if weight.ndim >= 2:
+            shapes[name + SCALES] = ("F32", (weight.shape[0],))
+    arrays = load_arrays(payload, "warm-start", shapes, MAX_WARM_START_BYTES)
+    for name, array in arrays.items():
+        if array.dtype == np.float32 and not np.isfinite(array).all():
+            raise WireError(f"{name} of the warm-start has a number that is not finite; send it again")
+    return {name: _decoded(name, arrays) for name in _floating(like)}
+
+
+def warm_start_bytes(like: Mapping[str, Tensor]) -> int:
+    """How many bytes `encode_warm_start` makes of a state with the names and shapes of `like`."""
+    return len(encode_warm_start({name: torch.zeros(weight.shape) for name, weight in _floating(like).items()}))
+
+
+def _decoded(name: str, arrays: Mapping[str, NDArray[Any]]) -> Tensor:
+    weight = torch.from_numpy(arrays[name]).float()
+    if name + SCALES not in arrays:
+        return weight
+    scales = torch.from_numpy(arrays[name + SCALES])
+    return (weight.flatten(1) * scales[:, None]).reshape(weight.shape)
+
+
+def _floating(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight for name, weight in weights.items() if weight.is_floating_point()}

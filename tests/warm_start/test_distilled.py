@@ -1,0 +1,33 @@
+"""A warm start that is distilled from an encoder: its file, and a training that goes on to the same bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from support.teacher import Patches
+
+from ktl.encoders.training.settings import EncoderTrainingConfig
+from ktl.generators.stylegan import StyleGANGenerator
+from ktl.models.edge_model import extractor_weights
+from ktl.warm_start.distilled import distil_warm_start
+from ktl.warm_start.settings import Architecture
+from ktl.wire import decode_warm_start
+
+CONFIG = EncoderTrainingConfig(images=48, batch=12, generated=20, log_every=2, save_every=2)
+
+
+@pytest.mark.parametrize("wanted", [Architecture("cnn4", 3, 16), Architecture("resnet4", 1, 16)])
+def test_a_stopped_one_goes_on_to_the_same_file(
+    wanted: Architecture, photographs: Path, tiny_generator: StyleGANGenerator, tmp_path: Path
+) -> None:
+    whole = distil_warm_start(photographs, tmp_path / "whole", Patches(), tiny_generator, wanted, CONFIG)
+    assert whole.name == f"{wanted.model}-{wanted.channels}x16.safetensors"
+    weights = decode_warm_start(whole.read_bytes(), extractor_weights(wanted.model, wanted.channels, wanted.image_size))
+    assert all(torch.isfinite(weight).all() for weight in weights.values())
+    stops = iter([False, True])
+    parts = tmp_path / "parts"
+    distil_warm_start(photographs, parts, Patches(), tiny_generator, wanted, CONFIG, should_stop=lambda: next(stops))
+    resumed = distil_warm_start(photographs, parts, Patches(), tiny_generator, wanted, CONFIG, resume=True)
+    assert resumed.read_bytes() == whole.read_bytes()

@@ -1,0 +1,54 @@
+"""Warm starts that lie ready come before those that would have to be made."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from ktl.errors import UsageError
+from ktl.generators.stylegan import StyleGANGenerator
+from ktl.models.edge_model import extractor_weights
+from ktl.spaces import space_of
+from ktl.warm_start.ready import ready_name
+from ktl.warm_start.settings import Architecture, WarmStartConfig
+from ktl.warm_start.warm_starts import WarmStarts
+from ktl.wire import encode_warm_start
+
+CNN = Architecture("cnn4", 3, 16)
+
+
+@pytest.fixture
+def ready_file() -> Path:
+    """In the user's folder of warm starts."""
+    from ktl.warm_start.ready import cache_folder
+
+    cache_folder().mkdir()
+    ones = {name: torch.ones(weight.shape) for name, weight in extractor_weights("cnn4", 3, 16).items()}
+    file = cache_folder() / ready_name(CNN)
+    file.write_bytes(encode_warm_start(ones))
+    return file
+
+
+def test_a_ready_one_is_offered_in_place_of_a_training(ready_file: Path, tiny_generator: StyleGANGenerator) -> None:
+    offering = WarmStarts(tiny_generator, space_of(tiny_generator))
+    payload = ready_file.read_bytes()
+    assert offering.offer(CNN).fingerprint == hashlib.sha256(payload).hexdigest()
+    assert offering.offer(CNN).size == len(payload)
+    assert offering.kept(CNN) == payload
+    assert offering.make(CNN, lambda *_: pytest.fail("trained one")) == payload
+
+
+def test_whoever_names_a_number_of_images_has_one_made(ready_file: Path, tiny_generator: StyleGANGenerator) -> None:
+    config = WarmStartConfig(images=16, chunk=16, passes=1, batch=16)
+    offering = WarmStarts(tiny_generator, space_of(tiny_generator), config)
+    assert offering.kept(CNN) is None
+    assert offering.make(CNN) != ready_file.read_bytes()
+
+
+def test_a_file_of_another_network_is_named(ready_file: Path, tiny_generator: StyleGANGenerator) -> None:
+    ready_file.write_bytes(encode_warm_start({"weight": torch.ones(2, 2)}))
+    with pytest.raises(UsageError, match=r"cnn4-3x16\.safetensors in .* is no such warm start"):
+        WarmStarts(tiny_generator, space_of(tiny_generator)).offer(CNN)
