@@ -67,7 +67,7 @@ def test_killed_while_it_draws_the_server_goes_on_and_asked_to_stop_it_ends_well
         client = server.client(token)
         session = client.opened(request)
         assert client.put(session, prototypes(1), 1).status_code == 201
-        assert client.pairs(session, 1).content == embedded.exchange({0: prototypes(1)})
+        assert client.pairs_at_last(session, 1) == embedded.exchange({0: prototypes(1)})
         assert client.put(session, prototypes(2), 2).status_code == 201
         time.sleep(0.1)
         server.command.kill()
@@ -75,7 +75,7 @@ def test_killed_while_it_draws_the_server_goes_on_and_asked_to_stop_it_ends_well
         assert server.tokens == {}  # made once only
         client = server.client(token)
         assert client.put(session, prototypes(2), 2).status_code == 200  # acknowledged, so it is there
-        assert client.pairs(session, 2).content == embedded.exchange({0: prototypes(2)})
+        assert client.pairs_at_last(session, 2) == embedded.exchange({0: prototypes(2)})
         with client.http.stream("GET", f"{session}/events") as stream:
             lines = stream.iter_lines()
             assert next(lines) == "event: round"

@@ -17,7 +17,9 @@ from ktl.wire import encode_message
 
 from .conftest import REQUEST, Client, Running, Start, prototypes
 
-PUBLISHED = replace(REQUEST, alignment="published")  # its state lives on through a session's rounds
+PUBLISHED = replace(
+    REQUEST, alignment="published", alignment_settings={"epochs": 10}
+)  # its state lives on through a session's rounds
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def test_edges_at_different_servers_get_the_bits_of_one(
     second = at(fleet[1], first)
     session = first.opened(PUBLISHED, quorum=2)
     with ThreadPoolExecutor() as threads:
-        for number in range(1, 7):
+        for number in range(1, 5):
             polling = threads.submit(first.pairs_at_last, session, number)
             assert first.put(session, prototypes(number), number, "a").status_code == 201
             assert second.put(session, prototypes(-number), number, "b").status_code == 201
