@@ -1,8 +1,9 @@
 """Damaged requests and payloads against a real server: every answer must be a clean refusal, and memory must not grow.
 
 Two fuzzers share the number of cases: schemathesis makes requests from the OpenAPI document, right and wrong ones; a
-byte-level fuzzer damages safetensors uploads and session messages. Exits with 1 after a 5xx other than 503, a broken
-connection, an answer that is no refusal where one was due, a crash, or growth of the server's memory.
+byte-level fuzzer damages safetensors uploads and session messages. As many downloads of pairs are damaged and read as
+an edge reads them. Exits with 1 after a 5xx other than 503, a broken connection, an answer that is no refusal where one
+was due, a crash, or growth of the server's memory.
 
 Run: python benchmarks/fuzz.py [--cases 10000] [--seed 0]
 """
@@ -17,6 +18,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,10 +33,12 @@ from support.damage import damaged
 from support.served import ServedCloud
 from support.tiny import save_tiny_generator
 
+from ktl.errors import WireError
+from ktl.pairs import ImageVectorPairs
 from ktl.protocol import JSON, SAFETENSORS
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
-from ktl.wire import SessionRequest, encode_message, encode_prototypes
+from ktl.wire import SessionRequest, decode_pairs, encode_message, encode_pairs, encode_prototypes
 
 CLASSES = 4
 REQUEST = SessionRequest(
@@ -47,8 +51,10 @@ REQUEST = SessionRequest(
     image_format="webp",
     seed=0,
     warm_starts=["cnn4"],
+    pairs_version=2,
 )
 MAX_GROWTH = 64 * 2**20  # bytes of resident memory between the first tenth of the cases and the last
+ACCEPTED = 202
 HOLDS_THE_LINE = {"/v1/sessions/{session}/events"}  # a stream that never ends by itself
 
 
@@ -64,6 +70,7 @@ class Fuzzer:
         self.cloud = cloud
         self.rng = random.Random(seed)
         self.statuses: Counter[int] = Counter()
+        self.downloads: Counter[str] = Counter()
         self.broken: list[str] = []
         headers = {"Authorization": f"Bearer {cloud.tokens['edge']}"}
         self.http = httpx.Client(base_url=cloud.url, headers=headers, timeout=30, trust_env=False)
@@ -89,9 +96,26 @@ class Fuzzer:
         for number in range(cases // 2):
             path = f"{session}/rounds/1/prototypes/edge-{number}"
             self.ask("PUT", path, content=damaged(upload, self.rng), headers={"Content-Type": SAFETENSORS})
-        self.ask("GET", f"{session}/warm-starts/cnn4?wait=1")
+        while (answer := self.ask("GET", f"{session}/warm-starts/cnn4?wait=10")) and answer.status_code == ACCEPTED:
+            pass  # its training takes memory, once
         for _ in range(cases - cases // 2):
             self._open(damaged(encode_message(REQUEST), self.rng))
+
+    def damaged_downloads(self, cases: int) -> None:
+        """What an edge makes of damaged pairs of either version: a refusal, or pairs as they should be."""
+        images = torch.randint(0, 256, (8, 3, 16, 16), generator=stream(0, "images"), dtype=torch.uint8)
+        pairs = ImageVectorPairs(images, torch.randn(8, 16, generator=stream(0, "vectors")), torch.arange(8) % CLASSES)
+        requests = [replace(REQUEST, pairs_version=version) for version in (1, 2)]
+        downloads = [encode_pairs([pairs], request) for request in requests]
+        for number in range(cases):
+            try:
+                received = decode_pairs(damaged(downloads[number % 2], self.rng), requests[number % 2], 16)
+                received.validate(CLASSES)
+                self.downloads["read"] += 1
+            except WireError:
+                self.downloads["refused"] += 1
+            except Exception as error:
+                self.broken.append(f"damaged pairs: {type(error).__name__}: {error}")
 
     def _open(self, content: bytes) -> str:
         headers = {"Content-Type": JSON, "Idempotency-Key": secrets.token_hex(8)}
@@ -170,6 +194,7 @@ def main() -> None:
             wanted = sum(fuzzer.statuses.values()) + part
             fuzzer.odd_requests(part // 2)  # fewer where a route has not so many that differ
             fuzzer.damaged_bytes(max(wanted - sum(fuzzer.statuses.values()), 0))
+            fuzzer.damaged_downloads(part)
             memory.append(resident(pid))
         growth = memory[-1] - memory[0]
         if growth > MAX_GROWTH:
@@ -182,6 +207,7 @@ def main() -> None:
     seen = {
         "requests": sum(fuzzer.statuses.values()),
         "statuses": dict(sorted(fuzzer.statuses.items())),
+        "downloads": dict(fuzzer.downloads),
         "memory_mib": [round(each / 2**20) for each in memory],
         "seconds": round(time.monotonic() - began, 1),
         "broken": fuzzer.broken[:20],

@@ -52,20 +52,19 @@ def measure(config: RunConfig) -> Row:
         result = train_edge(config, Path(folder) / "run", cloud)
         seconds = time.process_time() - began - (0.0 if cloud is None else cloud.seconds)
         model = Path(folder) / "run" / "model.onnx"
-        size, milliseconds = model.stat().st_size, latency(model)
+        weight, milliseconds = model.stat().st_size, latency(model, draw(config).shot_images.shape[2])
     return {
         "accuracy": 100 * result.evaluation.accuracy,
         "edge_seconds": round(seconds, 1),
         "bytes_down": sum(row["bytes_down"] for row in result.rows),
-        "model_bytes": size,
+        "model_bytes": weight,
         "milliseconds": round(milliseconds, 2),
     }
 
 
-def latency(model: Path) -> float:
+def latency(model: Path, size: int) -> float:
     """Milliseconds of an exported model for one picture on one thread, the median."""
     session = open_session(model, threads=1)
-    size = session.get_inputs()[0].shape[1]
     picture = np.zeros((1, size, size, 3), dtype=np.uint8)
     return time_calls(lambda: session.run(None, {"images": picture})).p50
 

@@ -239,7 +239,7 @@ class FedKTLLoop(Local):
 
     def loss(self, model: EdgeModel, images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         transfer = chosen(self.config.transfer).settings
-        index = torch.randperm(len(self.pairs), generator=rng)[: transfer.joint_batch]
+        index = torch.randperm(len(self.pairs), generator=rng)[: transfer.joint_batch or 64]
         distance = F.mse_loss(self.map(model.extractor(self.images[index])), self.pairs.vectors[index])
         return super().loss(model, images, labels, rng) + transfer.weight * distance
 

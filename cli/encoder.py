@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -53,13 +54,14 @@ def train(
     from ktl.encoders import load_encoder
     from ktl.encoders.training.run import train_encoder
     from ktl.generators import load_generator
+    from ktl.generators.base import drawn
 
     with stop_on_signal() as stop:
         weights = train_encoder(
             images,
             out,
             load_encoder(teacher),
-            load_generator(generator),
+            partial(drawn, load_generator(generator)),
             EncoderTrainingConfig(images=count, generated=generated, seed=seed),
             licence=licence,
             resume=resume,

@@ -31,7 +31,11 @@ class ImageVectorPairs:
 
     def first(self, count: int) -> ImageVectorPairs:
         """The first `count` pairs."""
-        return replace(self, images=self.images[:count], vectors=self.vectors[:count], classes=self.classes[:count])
+        return self[:count]
+
+    def __getitem__(self, part: slice) -> ImageVectorPairs:
+        """A part of the pairs."""
+        return replace(self, images=self.images[part], vectors=self.vectors[part], classes=self.classes[part])
 
     def validate(self, num_classes: int) -> None:
         """Raises DataError, naming the first value that is wrong."""

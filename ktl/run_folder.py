@@ -41,6 +41,7 @@ def settings_table(run: Path) -> dict[str, Any]:
         layout = table.pop("layout", 1)
         if layout not in (1, LAYOUT):
             raise ValueError(f"its layout is {layout!r}, this ktl reads 1 and {LAYOUT}")
+        table.setdefault("warm_start", "edge")  # of a run from before there were others
         return table if layout == LAYOUT else _upgraded(table)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no run at {run}: {path.name} is missing") from error

@@ -22,8 +22,8 @@ ALLOWED = {
     "models": LEAVES | {"models"},
     "objectives": LEAVES | {"objectives", "models"},
     "shared_space": LEAVES | {"shared_space"},
-    "generators": LEAVES | {"generators", "data"},
-    "encoders": LEAVES | {"encoders", "generators", "data", "models", "objectives"},
+    "generators": LEAVES | {"generators", "encoders", "data"},
+    "encoders": LEAVES | {"encoders", "data", "models", "objectives"},
     "spaces": LEAVES | {"spaces", "encoders", "generators"},
     "alignment": LEAVES | {"alignment", "generators", "spaces"},
     "warm_start": LEAVES

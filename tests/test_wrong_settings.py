@@ -96,7 +96,7 @@ WRONG: list[tuple[type[Settings], str, Any, str]] = [
     (ContrastSettings, "embedding_dim", 0, "a whole number of at least 1 and at most 65536"),
     (ContrastSettings, "weight", NAN, "a finite number of at least 0"),
     (RegressionSettings, "weight", -1.0, "a number of at least 0"),
-    (RegressionSettings, "joint_batch", -1, "a whole number of at least 0 and at most 1000000"),
+    (RegressionSettings, "joint_batch", -1, "a whole number of at least 0 and at most 1000000, or none"),
     (FeatureGeneratorSettings, "noise_dim", 0, "a whole number of at least 1 and at most 65536"),
     (FeatureGeneratorSettings, "steps", 0, "a whole number of at least 1"),
     (GlobalHeadSettings, "learning_rate", 0.0, "a number above 0"),

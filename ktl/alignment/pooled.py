@@ -19,7 +19,7 @@ from torch import Tensor
 from ktl import settings
 from ktl.alignment.base import AlignedLatents, Alignment
 from ktl.class_statistics import ClassStatistics
-from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.generators.base import ImageGenerator, members_of, sample_latents
 from ktl.prototypes import Prototypes, class_sums
 from ktl.seeds import stream
 from ktl.spaces.base import SharedSpace
@@ -45,17 +45,22 @@ class PooledAlignment(Alignment):
         self._known = statistics, space
 
     def align(self, prototypes: Sequence[Prototypes], generator: ImageGenerator, per_class: int) -> AlignedLatents:
-        """For each class that an edge has, the fresh latents nearest to its pooled mean, nearest first."""
+        """For each class that an edge has, the fresh latents nearest to its pooled mean, nearest first.
+
+        Of a pool they are the nearest of all, so that two classes may share an image.
+        """
         _, counts = class_sums(prototypes, self.num_classes)
         classes = counts.nonzero().squeeze(1)
-        nearness = self._nearness(generator)
+        nearness, members = self._nearness(generator), members_of(generator)
         rows = []
         for label in classes.tolist():
             self.check_wanted()
             rng = stream(self.seed, "pooled alignment", self.round, label)
             near = nearness.get(label)
-            fresh = sample_latents(generator, per_class * (self.settings.candidates if near else 1), rng)
-            rows.append(fresh[near(fresh).topk(per_class).indices] if near else fresh)
+            candidates = members if near else None  # of a pool, all images are
+            if candidates is None:
+                candidates = sample_latents(generator, per_class * (self.settings.candidates if near else 1), rng)
+            rows.append(candidates[near(candidates).topk(per_class).indices] if near else candidates)
         self.round += 1
         latents = torch.stack(rows)
         return AlignedLatents(classes, latents[:, 0], latents)
@@ -72,6 +77,8 @@ class PooledAlignment(Alignment):
         if reference is None:
             return {}
         centre, deviation = reference.mean(dim=0), reference.std(dim=0).clamp_min(1e-6)
+        if space.metric:  # edges take its directions as they are
+            deviation = torch.ones_like(deviation)
 
         def towards(direction: Tensor) -> Callable[[Tensor], Tensor]:
             def near(latents: Tensor) -> Tensor:

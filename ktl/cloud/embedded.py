@@ -76,7 +76,7 @@ class EmbeddedCloud:
         """One round: prototypes by client number up, pairs down. Raises WireError, UsageError."""
         cloud = self._opened()
         pairs = cloud.pairs(_decoded(uploads, cloud.request.num_classes))
-        payload = encode_pairs(pairs, cloud.request.image_format, cloud.request.download_bytes)
+        payload = encode_pairs(pairs, cloud.request)
         self._round += 1
         return payload
 

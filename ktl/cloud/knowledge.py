@@ -21,7 +21,7 @@ from ktl.spaces import space_of
 from ktl.spaces.base import SharedSpace
 from ktl.warm_start.settings import Architecture
 from ktl.warm_start.warm_starts import Offer, WarmStarts
-from ktl.wire import WARM_START_FORMAT, SessionReply, SessionRequest
+from ktl.wire import WARM_START_FORMAT, SessionReply, SessionRequest, most_pairs
 
 DRAWN_AT_ONCE = 128  # images
 
@@ -92,7 +92,7 @@ class KnowledgeCloud:
         if self.alignment.reads_prototypes and any(edge.vectors.shape[1] == 0 for edge in prototypes):
             raise UsageError(f"alignment {self.request.alignment!r} reads prototypes, and none were sent: send them")
         classes_present = len(torch.cat([edge.classes for edge in prototypes]).unique())
-        fitting = math.ceil(self.request.download_bytes / (2 * self.space.dimension))  # by vectors alone
+        fitting = most_pairs(self.request, self.space.dimension)  # by vectors alone
         per_class = min(self._most_per_class(classes_present), math.ceil(fitting / classes_present))
         aligned = self.alignment.align(prototypes, self.generator, per_class)
         latents, classes = aligned.latents.transpose(0, 1).flatten(0, 1), aligned.classes.repeat(per_class)
@@ -111,7 +111,7 @@ class KnowledgeCloud:
 
     @torch.no_grad()
     def _draw(self, latents: Tensor, classes: Tensor) -> ImageVectorPairs:
-        # float16 on the wire: the images must be those of the vectors that arrive
+        # a kept image and a pool's are found by the latent in float16, which is all but what arrives at an edge
         latents = latents.to(torch.float16).float()
         drawn = self.generator.images(latents)
         images = fit_batch(drawn, self.request.image_size, self.request.channels)

@@ -55,13 +55,11 @@ def load_dataset(
 
     `image_size` in pixels; None keeps the data's own (32 for folders or, if `detailed`, 64 for larger photographs).
     Unreadable files of a folder are refused, unless `skip_damaged`; its pictures become square by `fit`, and `hold_out`
-    says which are tested on where it has no splits
-    (`ktl.data.hold_out`). A file or folder that exists is never taken for a package's name or for `module:function`;
-    beside one that is called as ktl's own is, ktl's own is opened, and a logged line says so.
+    says which are tested on where it has no splits (`ktl.data.hold_out`). A file or folder that exists is never taken
+    for a package's name or for `module:function`; beside one that is called as ktl's own is, ktl's own is opened, and a
+    logged line says so.
 
-    A package provides a function of `image_size` (int or None) that returns a `ktl.data.dataset.Dataset` with images
-    of that size; its docstring's first line is what `ktl datasets` says. `ktl.data.in_memory.from_arrays` makes one of
-    arrays. Images of other packages are checked: the first of each split must be uint8 (size, size, channels).
+    What a package's function must return, and how it is checked: `ktl.data.plugin`.
 
     Raises UsageError for an unknown source or size or a function that fails, DataError for data that cannot be used.
     """
@@ -72,10 +70,8 @@ def load_dataset(
     if own and path.exists():
         log.warning(TOLD_APART, source, source)
     elif path.is_dir():
-        from ktl.data.hold_out import by_content
         from ktl.data.image_folder import load_folder
 
-        hold_out = hold_out or by_content
         return load_folder(path, image_size, skip_damaged=skip_damaged, fit=fit, hold_out=hold_out, detailed=detailed)
     check_fit(source, fit)
     if path.exists() and not own:

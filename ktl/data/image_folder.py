@@ -32,20 +32,20 @@ def load_folder(
     *,
     skip_damaged: bool = False,
     fit: Fit = "crop",
-    hold_out: HoldOut = by_content,
+    hold_out: HoldOut | None = None,
     detailed: bool = False,
 ) -> Dataset:
     """A folder of class folders; class names are the folders' names, sorted.
 
     Without an `image_size` images are 32 pixels large or, if `detailed`, 64 where the typical photograph is as large.
-    Without folders of splits, `hold_out` says which images are tested on; see `ktl.data.hold_out`.
+    Without folders of splits, `hold_out` says which images are tested on, `by_content` if none (`ktl.data.hold_out`).
     Lines are logged that say which splits were taken, what was left out, and of wide pictures how much `fit` "crop"
-    leaves. Raises DataError for an empty or missing
-    class folder, naming it, and for unreadable files, naming them all, unless `skip_damaged`.
+    leaves. Raises DataError for an empty or missing class folder, naming it, and for unreadable files, naming them all,
+    unless `skip_damaged`.
     """
     found = without_damaged(_parts(path), skip=skip_damaged)
     held_out = len(found) == 1
-    parts = hold_out(found[0]) if held_out else found
+    parts = (hold_out or by_content)(found[0]) if held_out else found
     shown = [file for files in parts[0].values() for file in files]
     if fit == "crop":
         warn_of_crop(path, shown)

@@ -12,7 +12,8 @@ from ktl.errors import DataError, KtlError, UsageError
 
 
 def adapted(name: str, function: Any) -> Callable[[int | None], Dataset]:
-    """A package's own function of `image_size` (pixels, or None for the data's own size) that returns a `Dataset`.
+    """A package's own function of `image_size` (pixels, or None for the data's own size) that returns a `Dataset`,
+    for which `ktl.data.in_memory.from_arrays` is the short way; its docstring's first line is what `ktl datasets` says.
 
     The loader that is returned raises UsageError when `function` cannot be called or returns something else, and
     DataError when the images are not uint8 (n, size, size, channels) or are not of the size that was asked for.

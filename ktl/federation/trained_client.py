@@ -17,7 +17,7 @@ from ktl.federation.run import stale
 from ktl.federation.settings import FederationConfig
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.process import prepare_process
-from ktl.loop.exchange import CloudExchange
+from ktl.loop.exchange import REPLY_FILE, CloudExchange
 from ktl.loop.folder import RunFolder, load_config
 from ktl.methods.base import Method, Problem
 from ktl.methods.message import Message
@@ -48,7 +48,13 @@ class KeptSession:
     def open(
         self, request: bytes, answered: Sequence[Mapping[int, bytes]], pooled: Sequence[Mapping[int, bytes]] = ()
     ) -> bytes:
-        """A reply that says of the pairs what they say themselves. Raises CheckpointError where there are none."""
+        """What the cloud replied; of a run that did not keep it, what the pairs say themselves.
+
+        Raises CheckpointError where there are none.
+        """
+        reply = self.wire / REPLY_FILE
+        if reply.exists():
+            return reply.read_bytes()
         files = sorted(self.wire.glob("*-pairs.safetensors"))
         if not files:
             raise CheckpointError(f"{self.wire} has no image-vector pairs; federate anew")

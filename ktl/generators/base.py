@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from ktl.errors import UsageError
 from ktl.settings import NoSettings, Settings, expected
 
+DRAWN_AT_ONCE = 128  # images
+
 
 class ImageGenerator(Protocol):
     """Noise -> latents -> images. Latents are what is aligned, sent to edges and learnt from.
@@ -138,6 +140,22 @@ def sample_latents(generator: ImageGenerator, count: int, rng: torch.Generator) 
     return generator.latents(torch.randn(count, generator.noise_dim, generator=rng))
 
 
+def drawn(generator: ImageGenerator, count: int, rng: torch.Generator) -> Iterator[Tensor]:
+    """`count` fresh images, uint8 (DRAWN_AT_ONCE or fewer, 3, image_size, image_size) at a time."""
+    for latents in sample_latents(generator, count, rng).split(DRAWN_AT_ONCE):
+        with torch.no_grad():
+            yield generator.images(latents)
+
+
+def members_of(generator: ImageGenerator) -> Tensor | None:
+    """All latents (n, latent_dim) that have an image, where a generator only hands out its own, as a pool; else None.
+
+    They are an encoder's embeddings of the images: alike images have latents that point to alike directions.
+    """
+    return getattr(generator, "members", None)
+
+
 def stock_of(generator: ImageGenerator) -> int | None:
-    """How many images there are in all, where a generator only hands out its own, as a pool; None of one that draws."""
-    return getattr(generator, "stock", None)
+    """How many images there are in all, where a generator only hands out its own; None of one that draws."""
+    members = members_of(generator)
+    return None if members is None else len(members)

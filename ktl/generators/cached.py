@@ -1,8 +1,8 @@
 """Images that a slow generator has drawn once are kept on disk: the same latent is never drawn twice.
 
-One file per image, named by a digest of the generator's fingerprint and the latent as it travels (float16), so a later
-round, another process or a restarted cloud finds it too. An image drawn in another batch may differ in its last bit;
-the one drawn first is the one that is kept.
+One file per image, named by a digest of the generator's fingerprint and the latent in float16, so a later round,
+another process or a restarted cloud finds it too. An image drawn in another batch may differ in its last bit; the one
+drawn first is the one that is kept.
 """
 
 from __future__ import annotations

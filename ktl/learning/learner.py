@@ -13,7 +13,7 @@ from ktl.data.transforms import to_network
 from ktl.errors import CheckpointError
 from ktl.learning.batches import Batches
 from ktl.learning.evaluation import BATCH, Evaluation, class_logits, evaluate
-from ktl.learning.schedule import RoundPlan, Span, round_plan, warmup_batch
+from ktl.learning.schedule import RoundPlan, Span, joint_batch, round_plan, warmup_batch
 from ktl.learning.settings import EdgeConfig
 from ktl.learning.stage import MeanLosses, Part, Stage, make_optimizer
 from ktl.models.classifiers import EtfClassifier
@@ -252,12 +252,12 @@ class EdgeLearner:
         self._warm_up = Stage([Part("pair_loss", [transfer])], [warm_up], self.warmup_batch())
         body_rate = training.learning_rate * settings.body_rate
         groups = [(extractor, body_rate), (head + own, training.learning_rate)]
-        return Stage(self._shot_parts(), [make_optimizer(training, groups)], settings.joint_batch)
+        return Stage(self._shot_parts(), [make_optimizer(training, groups)], joint_batch(self.config))
 
     def _shot_parts(self) -> list[Part]:
         """What the steps on the shots minimise: their own objectives, and the pairs' if some go along."""
         parts = [Part("shot_loss", self._objectives)]
-        if self._transfer is not None and self._transfer_settings.joint_batch > 0:
+        if self._transfer is not None and joint_batch(self.config) > 0:
             parts.append(Part("pair_loss", [self._transfer], self._transfer_settings.weight))
         return parts
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ktl.data.fewshot import FewShotTask
-from ktl.learning.schedule import Span, round_plan, warmup_batch
+from ktl.learning.schedule import Span, joint_batch, round_plan, warmup_batch
 from ktl.learning.settings import EdgeConfig
 from ktl.registry import chosen
 
@@ -28,8 +28,7 @@ def stretches(config: EdgeConfig, task: FewShotTask) -> list[Stretch]:
     shots, classes = len(task.shot_labels), len(task.class_names)
     plan = round_plan(config, 0, shots, classes)
     settings = None if config.transfer is None else chosen(config.transfer).settings
-    beside = 0 if settings is None else settings.joint_batch
-    found = [Stretch("shots", plan.shots.total, min(config.training.batch, shots) + beside)]
+    found = [Stretch("shots", plan.shots.total, min(config.training.batch, shots) + joint_batch(config))]
     if settings is not None and plan.warm_up.steps > 0:
         images = warmup_batch(settings, classes, task.shot_images.shape[1])
         found.insert(0, Stretch("warm-up", plan.warm_up.steps, images))

@@ -10,8 +10,11 @@ from ktl.errors import UsageError
 from ktl.learning.settings import EdgeConfig
 from ktl.objectives.settings import TransferSettings
 from ktl.registry import chosen
+from ktl.wire import MAX_PAIRS_PER_CLASS
 
 WARM_SHARE = 0.25  # of a one-cycle that rises
+SMALLEST_PAIR = 128  # bytes: one of 28 pixels in grey takes twice as many
+FEW_PAIRS = 700
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,29 @@ def rate_factor(schedule: str, progress: float) -> float:
     return (1 + math.cos(math.pi * (progress - WARM_SHARE) / (1 - WARM_SHARE))) / 2
 
 
-def default_pairs_per_class(num_classes: int, channels: int) -> int:
-    """What a round asks for if nobody says: 2,000 pairs in all, 700 of up to ten classes in grey."""
-    return math.ceil((700 + 1300 * _variety(num_classes, channels)) / num_classes)
+def default_pairs_per_class(num_classes: int, channels: int, download_bytes: int) -> int:
+    """What a round asks for if nobody says: all that its download may hold, 700 in all of up to ten classes in grey."""
+    most = download_bytes / SMALLEST_PAIR
+    enough = min(FEW_PAIRS, most)
+    wanted = enough + (most - enough) * _variety(num_classes, channels)
+    return min(math.ceil(wanted / num_classes), MAX_PAIRS_PER_CLASS)
 
 
 def warmup_batch(transfer: TransferSettings, num_classes: int, channels: int) -> int:
     """Pairs per step on the pairs alone: 256, 96 of up to ten classes in grey, unless the settings have a number."""
     return transfer.warmup_batch or 96 + round(160 * _variety(num_classes, channels))
+
+
+def joint_batch(config: EdgeConfig) -> int:
+    """Pairs beside each batch of shots: 64 unless the settings have a number, 16 after a cloud's warm start, which has
+    learnt most of what they can teach (docs/warm-start.md); 0 without a cloud.
+    """
+    if config.transfer is None:
+        return 0
+    chosen_number: int | None = chosen(config.transfer).settings.joint_batch
+    if chosen_number is None:
+        return 16 if config.warm_start == "cloud" else 64
+    return chosen_number
 
 
 def _warmup_steps(transfer: TransferSettings, num_classes: int) -> int:

@@ -15,8 +15,16 @@ from ktl.loop.connection import CloudConnection
 from ktl.loop.settings import CloudConfig
 from ktl.registry import chosen
 from ktl.settings import as_table
-from ktl.wire import SessionReply, SessionRequest, decode_message, decode_warm_start, encode_message
+from ktl.wire import (
+    PAIRS_VERSION,
+    SessionReply,
+    SessionRequest,
+    decode_message,
+    decode_warm_start,
+    encode_message,
+)
 
+REPLY_FILE = "session-reply.json"
 PAIRS_FILE = re.compile(r"round-(\d+)-pairs\.safetensors")
 POOLED_FILE = re.compile(r"round-(\d+)-pooled\.safetensors")
 STATISTICS_FILE = re.compile(r"round-(\d+)-statistics-(\d+)\.safetensors")
@@ -48,7 +56,7 @@ class CloudExchange:
             if len(payload) != (announced := self.about.warm_start_bytes.get(model, 0)):
                 raise WireError(f"a warm start of {len(payload)} bytes where {announced} were announced; ask again")
             decode_warm_start(payload, like)  # only what can be used is kept
-            self.folder.mkdir(exist_ok=True)
+            self._make_folder()
             write_atomically(file, payload)
         return file.read_bytes()
 
@@ -94,12 +102,17 @@ class CloudExchange:
 
     def _kept(self, round_index: int, kind: str, uploads: Mapping[int, bytes]) -> dict[int, bytes]:
         """The uploads as they lie in wire/, written there first if they do not yet."""
-        self.folder.mkdir(exist_ok=True)
+        self._make_folder()
         files = {client: self._file(round_index, f"{kind}-{client}") for client in uploads}
         for client, file in files.items():
             if not file.exists():
                 write_atomically(file, uploads[client])
         return {client: file.read_bytes() for client, file in files.items()}
+
+    def _make_folder(self) -> None:
+        """With what was replied in it, by which all that follows is read."""
+        self.folder.mkdir(exist_ok=True)
+        write_atomically(self.folder / REPLY_FILE, self.reply)
 
     def _uploads(self, round_index: int, kind: re.Pattern[str] = UPLOAD_FILE) -> dict[int, bytes]:
         names = [(kind.fullmatch(file.name), file) for file in self.folder.glob("*")]
@@ -137,12 +150,13 @@ def session_request(
         num_classes=classes,
         image_size=image_size,
         channels=channels,
-        pairs_per_class=cloud.pairs_per_class or default_pairs_per_class(classes, channels),
+        pairs_per_class=cloud.pairs_per_class or default_pairs_per_class(classes, channels, download_bytes),
         download_bytes=download_bytes,
         alignment=alignment.name,
         image_format=cloud.image_format,
         seed=seed,
         alignment_settings={name: value for name, value in given.items() if value != default[name]},
         memory=cloud.memory,
+        pairs_version=PAIRS_VERSION,
         warm_starts=[*warm_starts],
     )

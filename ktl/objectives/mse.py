@@ -18,7 +18,7 @@ class RegressionSettings(TransferSettings):
     """The paper's: no warm-up, mu = 50, and everything anew in each round."""
 
     warmup_steps: int | None = 0
-    joint_batch: int = 10
+    joint_batch: int | None = 10
     weight: float = 50.0
     anew_each_round: bool = True
 

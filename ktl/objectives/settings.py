@@ -18,7 +18,9 @@ class TransferSettings(Settings):
     warmup_batch: Annotated[int, Meta(ge=1, le=10**6, description="Pairs per warm-up step.")] | None = (
         None  # by classes and colour if None
     )
-    joint_batch: Annotated[int, Meta(ge=0, le=10**6, description="Pairs beside each batch of shots; 0: none.")] = 64
+    joint_batch: (
+        Annotated[int, Meta(ge=0, le=10**6, description="Pairs beside each batch of shots; 0: none.")] | None
+    ) = None  # 64, or 16 after a cloud's warm start, if None
     weight: Annotated[float, Meta(ge=0, description="Of the pairs' loss beside the shots' (the paper's mu).")] = 1.0
     learning_rate: Annotated[float, Meta(ge=0, description="In the warm-up.")] = 1e-3
     body_rate: Annotated[

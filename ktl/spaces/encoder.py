@@ -15,12 +15,11 @@ from ktl import settings
 from ktl.encoders import BUILTIN, load_encoder
 from ktl.encoders.principal import principal_directions
 from ktl.errors import UsageError
-from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.generators.base import ImageGenerator, drawn
 from ktl.seeds import stream
 from ktl.spaces.base import SharedSpace
 
 FITTED_ON = 2048  # generated images, whose embeddings the directions are of
-AT_ONCE = 128  # images
 
 
 class EncoderSpace(SharedSpace):
@@ -64,8 +63,7 @@ class EncoderSpace(SharedSpace):
         centre, directions = self._axes
         return (self.encoder.embed(images) - centre) @ directions
 
-    @torch.no_grad()
     def _embeddings(self) -> Tensor:
         """Of fresh images of the generator, (FITTED_ON, E)."""
-        latents = sample_latents(self.generator, FITTED_ON, stream(0, "encoder space"))
-        return torch.cat([self.encoder.embed(self.generator.images(batch)) for batch in latents.split(AT_ONCE)])
+        images = drawn(self.generator, FITTED_ON, stream(0, "encoder space"))
+        return torch.cat([self.encoder.embed(batch) for batch in images])

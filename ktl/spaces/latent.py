@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ktl import settings
-from ktl.generators.base import ImageGenerator
+from ktl.generators.base import ImageGenerator, members_of
 from ktl.spaces.base import SharedSpace
 
 
@@ -17,6 +17,7 @@ class LatentSpace(SharedSpace):
     def __init__(self, generator: ImageGenerator, settings: settings.Settings | None = None) -> None:
         super().__init__(generator, settings)
         self.dimension = generator.latent_dim
+        self.metric = members_of(generator) is not None  # an encoder's embeddings
 
     def vectors(self, latents: Tensor, images: Tensor) -> Tensor:
         """As `of_latents`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ktl.encoders.base import Encoder
 from ktl.encoders.training.run import DIRECTIONS, Student, distil
 from ktl.encoders.training.settings import EncoderTrainingConfig
 from ktl.files import write_atomically
-from ktl.generators.base import ImageGenerator
+from ktl.generators.base import ImageGenerator, drawn
 from ktl.models import MODELS
 from ktl.seeds import initialising
 from ktl.warm_start.ready import ready_name
@@ -56,4 +57,4 @@ def distil_warm_start(
         return file
 
     student = Student(network, wanted.channels, wanted.image_size, save)
-    return distil(source, out, teacher, generator, student, config, **how)
+    return distil(source, out, teacher, partial(drawn, generator), student, config, **how)

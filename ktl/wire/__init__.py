@@ -17,7 +17,14 @@ from ktl.wire.opening import (
     decode_message,
     encode_message,
 )
-from ktl.wire.pairs import PAIRS_HEADER_BYTES, count_pairs, decode_pairs, encode_pairs
+from ktl.wire.pairs import (
+    PAIRS_HEADER_BYTES,
+    PAIRS_VERSION,
+    count_pairs,
+    decode_pairs,
+    encode_pairs,
+    most_pairs,
+)
 from ktl.wire.prototypes import MAX_PROTOTYPE_BYTES, decode_prototypes, encode_prototypes
 from ktl.wire.statistics import (
     MAX_STATISTICS_BYTES,
@@ -47,6 +54,7 @@ __all__ = [
     "MAX_STATISTICS_BYTES",
     "MAX_WARM_START_BYTES",
     "PAIRS_HEADER_BYTES",
+    "PAIRS_VERSION",
     "VERSION",
     "WARM_START_FORMAT",
     "SessionReply",
@@ -64,5 +72,6 @@ __all__ = [
     "encode_prototypes",
     "encode_statistics",
     "encode_warm_start",
+    "most_pairs",
     "warm_start_bytes",
 ]

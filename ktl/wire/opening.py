@@ -26,9 +26,11 @@ MAX_JSON_BYTES = 16 * 2**10
 if TYPE_CHECKING:  # a program passes what it measured; the choice is checked where the message is decoded
     Channels = int
     ImageFormat = str
+    PairsVersion = int
 else:
     Channels = Literal[1, 3]
     ImageFormat = Literal["webp", "png"]
+    PairsVersion = Literal[1, 2]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Setting = bool | int | float | str | None
 SettingsTable = Annotated[dict[str, Setting], Meta(description="a table of numbers, texts, true, false or null")]
@@ -53,6 +55,7 @@ class SessionRequest:
     seed: Seed
     alignment_settings: SettingsTable = field(default_factory=dict)  # those that are not the alignment's defaults
     memory: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = MAX_ROUNDS  # for which an edge's class statistics count
+    pairs_version: PairsVersion = 1  # of the pairs' payload: the newest that the edge reads
     warm_starts: ModelNames = field(default_factory=list)  # ktl's own architectures whose extractors are asked for
 
 

@@ -1,57 +1,90 @@
-"""Image-vector pairs on the wire: one image file per pair, and float16 vectors."""
+"""Image-vector pairs on the wire: contact sheets and int8 vectors, or, for edges that ask for no more, a file an image
+and float16.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from ktl.errors import DataError, WireError
 from ktl.pairs import ImageVectorPairs
+from ktl.wire.contact_sheets import decode_sheet, encode_sheet, images_per_sheet
 from ktl.wire.opening import MAX_PAIR_BYTES, SessionRequest
-from ktl.wire.tensors import int64, load_arrays, read_header, save_arrays
+from ktl.wire.tensors import Shapes, int8_rows, int64, load_arrays, read_header, save_arrays
 
-PAIRS_HEADER_BYTES = 512  # the safetensors header of pairs is shorter
-BYTES_PER_LENGTH_AND_CLASS = 8
-WEBP_QUALITY = 80
+PAIRS_HEADER_BYTES = 768  # the safetensors header of pairs is shorter
 
 
-def encode_pairs(batches: Iterable[ImageVectorPairs], image_format: str, max_bytes: int = MAX_PAIR_BYTES) -> bytes:
-    """Pairs with images as WebP (lossy, the default) or PNG (exact) files one after the other, vectors as float16.
+@dataclass(frozen=True)
+class _Form:
+    """One version of the payload: what a picture file is called and holds, and what beside it takes how many bytes."""
 
-    Takes pairs in order while the payload is at most `max_bytes`, and no more batches than that. Raises WireError if
-    not even one pair fits.
+    picture: str
+    shared: bool  # whether a file holds many images
+    quality: int  # of WebP in colour
+    per_picture: int  # bytes of lengths and counts
+    per_pair: int  # bytes of the class
+    per_number: int  # bytes of a vector
+    per_direction: int  # bytes of a scale
+
+    def webp_quality(self, channels: int) -> int:
+        return self.quality if channels == 3 else GREY_QUALITY
+
+    def images_per_picture(self, size: int) -> int:
+        return images_per_sheet(size) if self.shared else 1
+
+    def bytes_beside(self, pairs: int, dimension: int) -> int:
+        """Of a file of `pairs` images, beside the file itself."""
+        return self.per_picture + pairs * (self.per_pair + self.per_number * dimension)
+
+
+GREY_QUALITY = 80  # grey takes half the bytes of colour
+FORMS = {
+    1: _Form("image", False, quality=80, per_picture=4, per_pair=4, per_number=2, per_direction=0),
+    # of the same bytes, more images teach more than sharper ones: docs/benchmarks.md
+    2: _Form("sheet", True, quality=55, per_picture=8, per_pair=2, per_number=1, per_direction=4),
+}
+PAIRS_VERSION = max(FORMS)
+
+
+def most_pairs(request: SessionRequest, dimension: int) -> int:
+    """As many as a session's download would hold if images took no bytes."""
+    return ceil(request.download_bytes / (FORMS[request.pairs_version].per_number * dimension))
+
+
+def encode_pairs(batches: Iterable[ImageVectorPairs], request: SessionRequest) -> bytes:
+    """Pairs in the form that `request` asks for, with images as WebP (lossy) or PNG (exact).
+
+    Takes pairs in order while the payload is at most `request.download_bytes`, and no more batches than that. Raises
+    WireError if not even one pair fits.
     """
+    form = FORMS[request.pairs_version]
     files: list[bytes] = []
-    vectors: list[Tensor] = []  # without the images: a thousand of 1024 pixels take 3 GB
-    classes: list[Tensor] = []
-    room = max_bytes - PAIRS_HEADER_BYTES
-    for batch in batches:
-        encoded = [_encode_image(image, image_format) for image in batch.images]
-        per_pair = BYTES_PER_LENGTH_AND_CLASS + 2 * batch.vectors.shape[1]
-        spent = np.cumsum([len(file) + per_pair for file in encoded])
-        fitting = int((spent <= room).sum())
-        files += encoded[:fitting]
-        vectors.append(batch.vectors[:fitting])
-        classes.append(batch.classes[:fitting])
-        if fitting < len(batch):
+    kept: list[ImageVectorPairs] = []  # without the images: a thousand of 1024 pixels take 3 GB
+    room = request.download_bytes - PAIRS_HEADER_BYTES
+    for part in _parts(batches, form.images_per_picture(request.image_size)):
+        dimension = part.vectors.shape[1]
+        left = room - (0 if kept else form.per_direction * dimension)
+        file, count = _fitting(part, request, left)
+        if count:
+            files.append(file)
+            kept.append(ImageVectorPairs(part.images[:0], part.vectors[:count], part.classes[:count]))
+            room = left - len(file) - form.bytes_beside(count, dimension)
+        if count < len(part):
             break
-        room -= int(spent[-1]) if fitting else 0
     if not files:
-        raise WireError(f"a download of {max_bytes:,} bytes holds no image-vector pair: raise --download-budget")
-    arrays: dict[str, NDArray[Any]] = {
-        "images": np.frombuffer(b"".join(files), dtype=np.uint8),
-        "lengths": np.array([len(file) for file in files], dtype=np.int32),
-        "vectors": torch.cat(vectors).to(torch.float16).numpy(),
-        "classes": torch.cat(classes).to(torch.int32).numpy(),
-    }
-    return save_arrays(arrays, "pairs")
+        raise WireError(
+            f"a download of {request.download_bytes:,} bytes holds no image-vector pair: raise --download-budget"
+        )
+    return save_arrays(_arrays(files, kept, request.pairs_version), "pairs", request.pairs_version)
 
 
 def count_pairs(payload: bytes) -> int:
@@ -60,25 +93,12 @@ def count_pairs(payload: bytes) -> int:
 
 
 def decode_pairs(payload: bytes, request: SessionRequest, latent_dim: int) -> ImageVectorPairs:
-    """Reads what `encode_pairs` wrote in answer to `request` from a generator with `latent_dim` latents."""
-    shapes = {
-        "images": ("U8", (None,)),
-        "lengths": ("I32", (None,)),
-        "vectors": ("F16", (None, latent_dim)),
-        "classes": ("I32", (None,)),
-    }
-    arrays = load_arrays(payload, "pairs", shapes, MAX_PAIR_BYTES)
-    lengths = arrays["lengths"].astype(np.int64)
-    limit = request.num_classes * request.pairs_per_class
-    if len(lengths) > limit:
-        raise WireError(f"{len(lengths)} pairs where at most {limit} were asked for")
-    if (lengths < 1).any() or int(lengths.sum()) != len(arrays["images"]):
-        raise WireError(f"image lengths add up to {int(lengths.sum())}, but {len(arrays['images'])} bytes came")
-    pieces = np.split(arrays["images"], lengths.cumsum()[:-1])
-    images = [_decode_image(piece.tobytes(), i, request) for i, piece in enumerate(pieces)] if len(lengths) else []
-    empty = torch.empty(0, request.channels, request.image_size, request.image_size, dtype=torch.uint8)
-    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() if images else empty
-    pairs = ImageVectorPairs(stacked, torch.from_numpy(arrays["vectors"]).float(), int64(arrays["classes"]))
+    """Reads what `encode_pairs` wrote in answer to `request`, in either form, with vectors of `latent_dim` numbers."""
+    version, arrays = load_arrays(payload, "pairs", _shapes(latent_dim), MAX_PAIR_BYTES)
+    vectors = torch.from_numpy(arrays["vectors"]).float()
+    if version > 1:
+        vectors = vectors * torch.from_numpy(arrays["scales"])
+    pairs = ImageVectorPairs(_decoded(arrays, FORMS[version], request), vectors, int64(arrays["classes"]))
     try:
         pairs.validate(request.num_classes)
     except DataError as error:
@@ -86,22 +106,75 @@ def decode_pairs(payload: bytes, request: SessionRequest, latent_dim: int) -> Im
     return pairs
 
 
-def _encode_image(image: Tensor, image_format: str) -> bytes:
-    pixels = image.permute(1, 2, 0).squeeze(2).numpy()
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, image_format, quality=WEBP_QUALITY, method=4)
-    return file.getvalue()
+def _parts(batches: Iterable[ImageVectorPairs], most: int) -> Iterator[ImageVectorPairs]:
+    """The pairs of each picture file."""
+    for batch in batches:
+        yield from (batch[start : start + most] for start in range(0, len(batch), most))
 
 
-def _decode_image(file: bytes, index: int, request: SessionRequest) -> NDArray[np.uint8]:
-    size = request.image_size
-    try:
-        with Image.open(io.BytesIO(file), formats=["WEBP", "PNG"]) as image:
-            if image.size != (size, size):  # known from the header: nothing is decoded yet
-                raise WireError(f"image {index} is {image.size[0]} x {image.size[1]} pixels, not {size} x {size}")
-            pixels = np.asarray(image.convert("L" if request.channels == 1 else "RGB"))
-    except WireError:
-        raise
-    except Exception as error:  # Pillow's decoders raise anything, IndexError and struct.error included
-        raise WireError(f"image {index} of the pairs cannot be decoded ({error}); download them again") from error
-    return pixels.reshape(size, size, request.channels)
+def _fitting(part: ImageVectorPairs, request: SessionRequest, room: int) -> tuple[bytes, int]:
+    """A picture file of as many of the first pairs of `part` as fit into `room` bytes, and their number."""
+    form = FORMS[request.pairs_version]
+    pixels = part.images.permute(0, 2, 3, 1).numpy()
+    best, fitting, trial, above = b"", 0, len(part), len(part) + 1
+    while fitting < trial < above:  # by halves, after all of them
+        file = encode_sheet(pixels[:trial], request.image_format, form.webp_quality(request.channels))
+        if len(file) + form.bytes_beside(trial, part.vectors.shape[1]) <= room:
+            best, fitting = file, trial
+        else:
+            above = trial
+        trial = (fitting + above) // 2
+    return best, fitting
+
+
+def _arrays(files: list[bytes], kept: list[ImageVectorPairs], version: int) -> dict[str, NDArray[Any]]:
+    vectors, classes = torch.cat([part.vectors for part in kept]), torch.cat([part.classes for part in kept])
+    arrays: dict[str, NDArray[Any]] = {
+        "images": np.frombuffer(b"".join(files), dtype=np.uint8),
+        "lengths": np.array([len(file) for file in files], dtype=np.int32),
+    }
+    if version == 1:
+        return arrays | {"vectors": vectors.to(torch.float16).numpy(), "classes": classes.to(torch.int32).numpy()}
+    directions, scales = int8_rows(vectors.T)  # a scale each: an encoder's last directions are narrow
+    return arrays | {
+        "counts": np.array([len(part.classes) for part in kept], dtype=np.int32),
+        "vectors": np.ascontiguousarray(directions.T),
+        "scales": scales,
+        "classes": classes.numpy().astype(np.uint16),
+    }
+
+
+def _shapes(latent_dim: int) -> dict[int, Shapes]:
+    """Of the arrays, by version."""
+    pictures: Shapes = {"images": ("U8", (None,)), "lengths": ("I32", (None,))}
+    return {
+        1: pictures | {"vectors": ("F16", (None, latent_dim)), "classes": ("I32", (None,))},
+        2: pictures
+        | {
+            "counts": ("I32", (None,)),
+            "vectors": ("I8", (None, latent_dim)),
+            "scales": ("F32", (latent_dim,)),
+            "classes": ("U16", (None,)),
+        },
+    }
+
+
+def _decoded(arrays: Mapping[str, NDArray[Any]], form: _Form, request: SessionRequest) -> Tensor:
+    """The images, uint8 (n, c, size, size)."""
+    size, channels = request.image_size, request.channels
+    lengths = arrays["lengths"].astype(np.int64)
+    counts = arrays["counts"].astype(np.int64) if form.shared else np.ones_like(lengths)
+    if len(counts) != len(lengths):
+        raise WireError(f"{len(counts)} counts for {len(lengths)} {form.picture}s of the pairs")
+    most, limit = form.images_per_picture(size), request.num_classes * request.pairs_per_class
+    if ((counts < 1) | (counts > most)).any():
+        raise WireError(f"{form.picture}s of {counts.min()} to {counts.max()} images: expected 1 to {most}")
+    if int(counts.sum()) > limit:
+        raise WireError(f"{int(counts.sum())} pairs where at most {limit} were asked for")
+    if (lengths < 1).any() or int(lengths.sum()) != len(arrays["images"]):
+        raise WireError(f"image lengths add up to {int(lengths.sum())}, but {len(arrays['images'])} bytes came")
+    files = np.split(arrays["images"], lengths.cumsum()[:-1]) if len(lengths) else []
+    images = [np.empty((0, size, size, channels), np.uint8)]
+    for i, (file, count) in enumerate(zip(files, counts.tolist(), strict=True)):
+        images.append(decode_sheet(file.tobytes(), f"{form.picture} {i}", count, size, channels))
+    return torch.from_numpy(np.concatenate(images)).permute(0, 3, 1, 2).contiguous()

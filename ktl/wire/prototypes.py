@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from ktl.errors import DataError, WireError
+from ktl.protocol import VERSION
 from ktl.prototypes import Prototypes
-from ktl.wire.tensors import int64, load_arrays, save_arrays
+from ktl.wire.tensors import Shapes, int8_rows, int64, load_arrays, save_arrays
 
 MAX_PROTOTYPE_BYTES = 8 * 2**20
 
 
 def encode_prototypes(prototypes: Prototypes) -> bytes:
     """Prototypes as int8 with a float32 scale per row: off by at most 1/254 of a row's maximum."""
-    scales = F.pad(prototypes.vectors.abs(), (0, 1)).amax(dim=1).clamp_min(1e-12) / 127.0  # rows may be empty
-    quantised = (prototypes.vectors / scales[:, None]).round().to(torch.int8)
-    arrays = {
-        "vectors": quantised.numpy(),
-        "scales": scales.numpy(),
+    vectors, scales = int8_rows(prototypes.vectors)
+    arrays: dict[str, NDArray[Any]] = {
+        "vectors": vectors,
+        "scales": scales,
         "classes": prototypes.classes.to(torch.int32).numpy(),
         "counts": prototypes.counts.to(torch.int32).numpy(),
     }
@@ -27,13 +29,13 @@ def encode_prototypes(prototypes: Prototypes) -> bytes:
 
 def decode_prototypes(payload: bytes, num_classes: int) -> Prototypes:
     """Reads what `encode_prototypes` wrote for a session of `num_classes` classes (and as many dimensions, or none)."""
-    shapes = {
+    shapes: Shapes = {
         "vectors": ("I8", (None, None)),
         "scales": ("F32", (None,)),
         "classes": ("I32", (None,)),
         "counts": ("I32", (None,)),
     }
-    arrays = load_arrays(payload, "prototypes", shapes, MAX_PROTOTYPE_BYTES)
+    _, arrays = load_arrays(payload, "prototypes", {VERSION: shapes}, MAX_PROTOTYPE_BYTES)
     if len(arrays["classes"]) > num_classes:
         raise WireError(f"{len(arrays['classes'])} prototypes in a session of {num_classes} classes")
     if arrays["vectors"].shape[1] not in (0, num_classes):

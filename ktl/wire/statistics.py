@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ktl.class_statistics import MAX_ARCHITECTURES, UNSAID, ClassStatistics
 from ktl.errors import DataError, WireError
-from ktl.wire.tensors import int64, load_arrays, read_header, save_arrays
+from ktl.protocol import VERSION
+from ktl.wire.tensors import Shapes, int8_rows, int64, load_arrays, read_header, save_arrays
 
 MAX_STATISTICS_BYTES = 8 * 2**20
 
@@ -28,13 +29,13 @@ def encode_statistics(statistics: ClassStatistics) -> bytes:
 
 def _arrays(statistics: ClassStatistics) -> dict[str, NDArray[Any]]:
     means = statistics.means
-    scales = means.abs().amax(dim=1).clamp_min(1e-12) / 127.0
+    rows_of_means, scales = int8_rows(means)
     diagonal = statistics.moment.diagonal().clamp_min(0.0)
     rows, columns = _below_diagonal(len(diagonal))
     correlations = statistics.moment[rows, columns] / _products(diagonal, rows, columns).clamp_min(1e-12)
     return {
-        "means": (means / scales[:, None]).round().to(torch.int8).numpy(),
-        "scales": scales.numpy(),
+        "means": rows_of_means,
+        "scales": scales,
         "classes": statistics.classes.to(torch.int32).numpy(),
         "counts": statistics.counts.to(torch.int32).numpy(),
         "diagonal": diagonal.contiguous().numpy(),
@@ -45,7 +46,7 @@ def _arrays(statistics: ClassStatistics) -> dict[str, NDArray[Any]]:
 
 def decode_statistics(payload: bytes, num_classes: int, dimension: int) -> ClassStatistics:
     """Reads what `encode_statistics` wrote, for a session of `num_classes` classes and a space of `dimension`."""
-    arrays = load_arrays(payload, "statistics", _shapes(dimension), MAX_STATISTICS_BYTES)
+    _, arrays = load_arrays(payload, "statistics", {VERSION: _shapes(dimension)}, MAX_STATISTICS_BYTES)
     return _statistics(arrays, num_classes)
 
 
@@ -61,12 +62,12 @@ def decode_pooled(payload: bytes, num_classes: int, dimension: int) -> list[Clas
     if not 1 <= count <= MAX_ARCHITECTURES:
         raise WireError(f"statistics of {count} architectures: 1 to {MAX_ARCHITECTURES} are pooled apart")
     shapes = {f"{i}.{name}": shape for i in range(count) for name, shape in _shapes(dimension).items()}
-    arrays = load_arrays(payload, "pooled", shapes, MAX_ARCHITECTURES * MAX_STATISTICS_BYTES)
+    _, arrays = load_arrays(payload, "pooled", {VERSION: shapes}, MAX_ARCHITECTURES * MAX_STATISTICS_BYTES)
     parts = ({name: arrays[f"{i}.{name}"] for name in _shapes(dimension)} for i in range(count))
     return [_statistics(part, num_classes) for part in parts]
 
 
-def _shapes(dimension: int) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+def _shapes(dimension: int) -> Shapes:
     return {
         "means": ("I8", (None, dimension)),
         "scales": ("F32", (None,)),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from reprlib import repr as shortened  # a stranger's value in an error text stays short
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -19,20 +20,21 @@ from ktl.errors import WireError
 from ktl.protocol import VERSION
 
 MAX_HEADER_BYTES = 64 * 2**10
+Shapes = dict[str, tuple[str, tuple[int | None, ...]]]  # dtype and lengths of each array; None: any length
 
 
-def save_arrays(arrays: Mapping[str, NDArray[Any]], kind: str) -> bytes:
+def save_arrays(arrays: Mapping[str, NDArray[Any]], kind: str, version: int = VERSION) -> bytes:
     """safetensors that say what they hold and in which version."""
     # one metadata entry: safetensors writes several in no fixed order, and equal contents should be equal bytes
-    return save(dict(arrays), metadata={"ktl": f"{kind}/{VERSION}"})
+    return save(dict(arrays), metadata={"ktl": f"{kind}/{version}"})
 
 
 def load_arrays(
-    payload: bytes, kind: str, expected: Mapping[str, tuple[str, tuple[int | None, ...]]], max_bytes: int
-) -> dict[str, NDArray[Any]]:
-    """Checks size, header, kind, version, names, dtypes and shapes (None: any length), in this order; then decodes.
+    payload: bytes, kind: str, forms: Mapping[int, Shapes], max_bytes: int
+) -> tuple[int, dict[str, NDArray[Any]]]:
+    """Checks size, header, kind, version, names, dtypes and shapes, in this order; then decodes.
 
-    Raises WireError, naming what is wrong.
+    `forms`: the arrays of each version that is read. Returns the version, too. Raises WireError, naming what is wrong.
     """
     if len(payload) > max_bytes:
         raise WireError(f"{kind} of {len(payload)} bytes: at most {max_bytes} are read")
@@ -42,7 +44,8 @@ def load_arrays(
     found_kind, _, version = label.partition("/") if isinstance(label, str) else ("", "", "")
     if found_kind != kind:
         raise WireError(f"the payload does not say that it holds {kind}; is it from ktl?")
-    check_version(version)
+    check_version(version, forms)
+    expected = forms[int(version)]
     if set(header) != set(expected):
         raise WireError(f"{kind} hold {shortened(sorted(header))}: expected {sorted(expected)}")
     for name, (dtype, shape) in expected.items():
@@ -51,7 +54,7 @@ def load_arrays(
             wanted = " x ".join("n" if length is None else str(length) for length in shape)
             raise WireError(f"{name} of the {kind} is {shortened(header[name])}: expected {dtype}, {wanted}")
     try:
-        return load(payload)
+        return int(version), load(payload)
     except (SafetensorError, ValueError) as error:
         raise WireError(f"the {kind} are damaged or cut short ({error}); send them again") from error
 
@@ -76,10 +79,18 @@ def _fits(actual: list[Any], shape: tuple[int | None, ...]) -> bool:
     return len(actual) == len(shape) and all(want in (None, have) for have, want in zip(actual, shape, strict=True))
 
 
-def check_version(version: Any) -> None:
-    """Raises WireError for any but this version."""
-    if str(version) != str(VERSION):
-        raise WireError(f"wire version {shortened(version)} is not supported: this ktl speaks version {VERSION}")
+def check_version(version: Any, spoken: Collection[int] = (VERSION,)) -> None:
+    """Raises WireError for any but the versions that are `spoken`."""
+    if str(version) not in map(str, spoken):
+        words = "version" if len(spoken) == 1 else "versions"
+        known = " and ".join(map(str, spoken))
+        raise WireError(f"wire version {shortened(version)} is not supported: this ktl speaks {words} {known}")
+
+
+def int8_rows(rows: Tensor) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """float32 (n, d), d may be 0 -> int8 (n, d), and a scale for each row: off by at most 1/254 of its maximum."""
+    scales = F.pad(rows.abs(), (0, 1)).amax(dim=1).clamp_min(1e-12) / 127.0
+    return (rows / scales[:, None]).round().to(torch.int8).numpy(), scales.numpy()
 
 
 def int64(array: NDArray[Any]) -> Tensor:

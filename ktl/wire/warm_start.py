@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ktl.errors import WireError
-from ktl.wire.tensors import load_arrays, save_arrays
+from ktl.protocol import VERSION
+from ktl.wire.tensors import Shapes, int8_rows, load_arrays, save_arrays
 
 MAX_WARM_START_BYTES = 16 * 2**20
 WARM_START_FORMAT = "int8"
@@ -28,11 +29,9 @@ def encode_warm_start(weights: Mapping[str, Tensor]) -> bytes:
         if values.ndim < 2:
             arrays[name] = values.numpy()
             continue
-        rows = values.flatten(1)
-        scales = rows.abs().amax(dim=1).clamp_min(1e-12) / 127.0
+        rows, arrays[name + SCALES] = int8_rows(values.flatten(1))
         # contiguous: a kernel may lie in memory with its channels last
-        arrays[name] = (rows / scales[:, None]).round().to(torch.int8).reshape(values.shape).contiguous().numpy()
-        arrays[name + SCALES] = scales.numpy()
+        arrays[name] = np.ascontiguousarray(rows.reshape(values.shape))
     return save_arrays(arrays, "warm-start")
 
 
@@ -42,12 +41,12 @@ def decode_warm_start(payload: bytes, like: Mapping[str, Tensor]) -> dict[str, T
     Values of `like` play no part: its tensors may be on the device "meta". Returns float32 tensors by name, without the
     integers. Raises WireError for anything else.
     """
-    shapes: dict[str, tuple[str, tuple[int | None, ...]]] = {}
+    shapes: Shapes = {}
     for name, weight in _floating(like).items():
         shapes[name] = ("F32" if weight.ndim < 2 else "I8", tuple(weight.shape))
         if weight.ndim >= 2:
             shapes[name + SCALES] = ("F32", (weight.shape[0],))
-    arrays = load_arrays(payload, "warm-start", shapes, MAX_WARM_START_BYTES)
+    _, arrays = load_arrays(payload, "warm-start", {VERSION: shapes}, MAX_WARM_START_BYTES)
     for name, array in arrays.items():
         if array.dtype == np.float32 and not np.isfinite(array).all():
             raise WireError(f"{name} of the warm-start has a number that is not finite; send it again")

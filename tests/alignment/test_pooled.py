@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,7 +8,8 @@ from torch import Tensor
 from ktl.alignment.base import AlignedLatents
 from ktl.alignment.pooled import PooledAlignment
 from ktl.class_statistics import ClassStatistics, class_statistics
-from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.generators.base import ImageGenerator, members_of, sample_latents
+from ktl.generators.pool.pool import PoolGenerator
 from ktl.prototypes import bare_prototypes
 from ktl.seeds import stream
 from ktl.spaces.base import SharedSpace
@@ -63,6 +65,28 @@ def test_a_class_of_which_nothing_is_known_gets_fresh_latents_and_each_round_oth
     assert torch.equal(first.latents[1:], unknown.latents[1:])
     assert not torch.equal(first.latents[0], unknown.latents[0])
     assert len(torch.cat([first.latents, second.latents]).flatten(0, 1).unique(dim=0)) == 240
+
+
+class Thumbnails:
+    fingerprint = "thumbnails"
+    dimension = 48
+
+    def embed(self, images: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(images.float(), 4).flatten(1)
+
+
+def test_of_a_pool_the_nearest_of_all_images_are_chosen_by_their_directions_as_they_are() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)
+    pool = PoolGenerator(images, Thumbnails(), name="noise", licence="CC0", dimension=8)
+    members = members_of(pool)
+    assert members is not None
+    direction = F.normalize(members[7], dim=0)
+    found = aligned(pool, class_statistics(direction[None], torch.tensor([2])), candidates=1).latents[1]
+    cosines = F.cosine_similarity(members, direction[None])
+    # centred by a sample, as edges centre by their pairs: one of nearly the same cosine may take another's place
+    assert F.cosine_similarity(found, direction[None]).mean() > cosines.topk(40).values.mean() - 0.01
+    assert {tuple(latent) for latent in found.tolist()} <= {tuple(latent) for latent in members.tolist()}
+    assert len(found.unique(dim=0)) == 40
 
 
 class ByImage(SharedSpace):

@@ -22,6 +22,8 @@ def test_damaged_requests_are_refused_and_no_memory_is_kept(cases: int) -> None:
     assert seen["broken"] == []
     assert done.returncode == 0
     assert seen["requests"] >= cases
+    assert seen["downloads"]["refused"] > 0.5 * cases
+    assert seen["downloads"]["read"] > 0
     refused = sum(count for status, count in seen["statuses"].items() if status.startswith("4"))
     assert refused > 0.5 * seen["requests"]
 

@@ -131,7 +131,7 @@ def test_an_installed_choice_is_listed_with_its_settings_and_how_to_set_them(ktl
     ]
     assert listed[start + 4][0] == "gone"
     assert listed[start + 4][1].startswith("unusable: cannot load transfer 'gone' (")
-    assert "--set transfer.joint_batch=64" in ended.stdout
+    assert "--set transfer.weight=1.0" in ended.stdout
 
 
 def test_a_listing_of_names_alone_imports_nothing_heavy(script: str) -> None:

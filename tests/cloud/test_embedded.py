@@ -142,7 +142,7 @@ def test_several_clients_are_pooled_in_the_order_of_their_numbers(tiny_generator
     assert other.exchange(dict(reversed(uploads.items()))) == payload
     own = KnowledgeCloud(tiny_generator, request)
     pairs = own.pairs([decode_prototypes(uploads[client], 3) for client in range(3)])
-    assert encode_pairs(pairs, request.image_format) == payload
+    assert encode_pairs(pairs, request) == payload
     restarted = EmbeddedCloud(tiny_generator)
     restarted.open(encode_message(request), [uploads])
     assert restarted.exchange({1: upload(5)}) == cloud.exchange({1: upload(5)})

@@ -68,8 +68,11 @@ def test_images_are_drawn_as_they_are_taken(tiny_generator: StyleGANGenerator) -
     assert [len(next(batches).images), len(next(batches).images)] == drawn == [128, 128]
 
 
-def test_no_more_latents_are_aligned_than_the_budget_can_hold(tiny_generator: StyleGANGenerator) -> None:
-    request = replace(REQUEST, pairs_per_class=1000, download_bytes=32 * 40)  # 16 float16 numbers a latent
+@pytest.mark.parametrize(("version", "latent_bytes"), [(1, 32), (2, 16)])  # of 16 numbers: float16, int8
+def test_no_more_latents_are_aligned_than_the_budget_can_hold(
+    tiny_generator: StyleGANGenerator, version: int, latent_bytes: int
+) -> None:
+    request = replace(REQUEST, pairs_per_class=1000, download_bytes=latent_bytes * 40, pairs_version=version)
     assert len(draw(KnowledgeCloud(tiny_generator, request), [prototypes_of([0, 1, 2, 3])])) == 40
 
 
@@ -77,7 +80,7 @@ def test_no_more_latents_are_aligned_than_the_budget_can_hold(tiny_generator: St
 def test_the_images_are_those_of_the_vectors_that_arrive(tiny_generator: StyleGANGenerator, alignment: str) -> None:
     request = replace(REQUEST, alignment=alignment)
     pairs = draw(KnowledgeCloud(tiny_generator, request), [prototypes_of([0, 1, 2, 3])])
-    arrived = decode_pairs(encode_pairs([pairs], "png"), request, tiny_generator.latent_dim)
+    arrived = decode_pairs(encode_pairs([pairs], request), request, tiny_generator.latent_dim)
     with torch.no_grad():
         assert torch.equal(tiny_generator.images(arrived.vectors), arrived.images)
     assert torch.equal(arrived.vectors, pairs.vectors)

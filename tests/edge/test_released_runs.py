@@ -61,9 +61,10 @@ def test_a_run_evaluates_to_the_accuracy_of_its_metrics(run: str) -> None:
 
 def test_its_settings_are_read_in_todays_form() -> None:
     config = load_config(Path("finished"), RunConfig)
-    assert config.transfer == TRANSFERS.choose("image-vector", warmup_steps=15)
+    assert config.transfer == TRANSFERS.choose("image-vector", warmup_steps=15, joint_batch=64)
     assert isinstance(config.cloud.generator, Choice)
     assert config.cloud.generator.name == "tiny.safetensors"
+    assert (config.model, config.warm_start) == ("cnn4", "edge")
     assert (config.data.source, config.data.shots, config.rounds) == ("colours.npz", 4, 2)
     assert (config.training.steps, config.training.min_steps) == (30, 600)
     alone = load_config(Path("finished/local-only"), RunConfig)
@@ -71,7 +72,7 @@ def test_its_settings_are_read_in_todays_form() -> None:
     federation = load_config(Path("federation/fedproto"), FederationConfig)
     assert isinstance(federation.method, Choice)
     assert federation.method.name == "fedproto"
-    assert federation.transfer == TRANSFERS.choose("image-vector", warmup_steps=200)
+    assert federation.transfer == TRANSFERS.choose("image-vector", warmup_steps=200, joint_batch=64)
 
 
 def test_settings_of_the_published_objective_are_read() -> None:

@@ -21,7 +21,7 @@ from ktl.edge.settings import RunConfig
 from ktl.edge.task import settled
 from ktl.errors import Interrupted, KtlError, UsageError, WireError
 from ktl.generators.stylegan import StyleGANGenerator
-from ktl.learning.schedule import Span, round_plan
+from ktl.learning.schedule import Span, joint_batch, round_plan
 from ktl.loop.folder import load_config
 from ktl.loop.rounds import Observer
 from ktl.models.edge_model import extractor_weights
@@ -73,7 +73,11 @@ def test_it_begins_with_the_cloud_s_extractor_and_leaves_out_its_own_warm_up(
 def test_a_few_steps_of_its_own_can_be_asked_for(config: RunConfig) -> None:
     few = replace(config, transfer=TRANSFERS.choose("image-vector", warmup_steps=15, warm_started_steps=4))
     assert [round_plan(each, 0, 12, 3).warm_up.steps for each in (config, few)] == [0, 4]
-    assert round_plan(replace(few, warm_start="edge"), 0, 12, 3).warm_up.steps == 15
+    own = replace(few, warm_start="edge")
+    assert round_plan(own, 0, 12, 3).warm_up.steps == 15
+    assert [joint_batch(each) for each in (few, own, replace(few, transfer=None))] == [16, 64, 0]
+    given = TRANSFERS.choose("image-vector", joint_batch=5)
+    assert [joint_batch(replace(each, transfer=given)) for each in (few, own)] == [5, 5]
 
 
 def test_stopped_anywhere_it_ends_with_the_same_bits_and_asks_the_cloud_once(

@@ -27,6 +27,7 @@ from ktl.federation.trained_client import trained_client
 from ktl.methods import METHODS
 from ktl.methods.fedproto import NearestMean
 from ktl.shared_space.pooled_model import PooledModel
+from ktl.spaces import SPACES, encoder
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +142,17 @@ def test_what_is_no_trained_client_is_refused(
         federate(plain, tmp_path / "run", data=shared, workers=0, should_stop=lambda: next(stopped))
     with pytest.raises(CheckpointError, match="has ended 1 of 2 rounds: go on with --resume"):
         trained_client(tmp_path / "run", 0)
+
+
+def test_a_client_that_learnt_from_an_encoder_s_vectors_is_found_again(
+    plain: FederationConfig, shared: FederatedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "FITTED_ON", 150)
+    space = SPACES.choose("encoder", dimension=8)
+    federate(replace(plain, cloud=replace(plain.cloud, space=space)), tmp_path / "run", data=shared, workers=0)
+    trained = trained_client(tmp_path / "run", 0)
+    task = trained.learner.task
+    with torch.no_grad():
+        found = trained.predictor(to_network(task.test_images)).argmax(dim=1)
+    right = (found == task.test_labels).float().mean().item()
+    assert right == pytest.approx(last_row(tmp_path / "run")["by_client"]["0"])

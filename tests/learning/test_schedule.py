@@ -79,16 +79,17 @@ def test_a_warm_up_is_longer_for_more_classes_and_bounded(classes: int, warmup: 
 
 
 @pytest.mark.parametrize(
-    ("classes", "pairs", "batch"), [(2, 350, 96), (10, 70, 96), (15, 90, 176), (20, 100, 256), (100, 20, 256)]
+    ("classes", "pairs", "batch"), [(2, 350, 96), (10, 70, 96), (15, 357, 176), (20, 500, 256), (100, 100, 256)]
 )
 def test_few_classes_in_grey_ask_for_fewer_pairs_and_smaller_batches(classes: int, pairs: int, batch: int) -> None:
-    assert default_pairs_per_class(classes, channels=1) == pairs
+    assert default_pairs_per_class(classes, channels=1, download_bytes=1_280_000) == pairs
     assert warmup_batch(TransferSettings(), classes, channels=1) == batch
 
 
-@pytest.mark.parametrize(("classes", "pairs"), [(2, 1000), (10, 200), (20, 100), (100, 20)])
-def test_in_colour_the_classes_share_2000_pairs(classes: int, pairs: int) -> None:
-    assert default_pairs_per_class(classes, channels=3) == pairs
+@pytest.mark.parametrize(("classes", "pairs"), [(2, 1000), (10, 1000), (20, 500), (99, 102), (100, 100)])
+def test_in_colour_the_classes_share_all_pairs_that_a_download_may_hold(classes: int, pairs: int) -> None:
+    assert default_pairs_per_class(classes, channels=3, download_bytes=1_280_000) == pairs
+    assert default_pairs_per_class(classes, channels=3, download_bytes=1) == 1
     assert warmup_batch(TransferSettings(), classes, channels=3) == 256
 
 

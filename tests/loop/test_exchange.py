@@ -51,6 +51,7 @@ def test_a_round_is_asked_for_once_and_then_read(counting: CountingCloud, tmp_pa
         "round-001-pairs.safetensors",
         "round-001-prototypes-0.safetensors",
         "round-001-prototypes-2.safetensors",
+        "session-reply.json",
     ]
     assert exchange.rounds() == [0]
     assert exchange.kept(0) == ({0: upload(0), 2: upload(2)}, first)
@@ -108,11 +109,12 @@ def test_a_request_says_what_is_asked_and_only_settings_that_are_not_the_default
         num_classes=3,
         image_size=28,
         channels=1,
-        pairs_per_class=default_pairs_per_class(3, 1),
+        pairs_per_class=default_pairs_per_class(3, 1, 50_000),
         download_bytes=50_000,
         alignment="robust",
         image_format="webp",
         seed=5,
+        pairs_version=2,
     )
     chosen = CloudConfig(
         alignment=ALIGNMENTS.choose("published", epochs=3, batch=100), pairs_per_class=7, image_format="png"

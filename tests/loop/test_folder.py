@@ -65,7 +65,7 @@ def test_a_damaged_run_is_not_gone_on_with(tmp_path: Path, text: str) -> None:
 
 
 def test_a_run_of_another_kind_is_refused(tmp_path: Path) -> None:
-    RunFolder(tmp_path).start(RunConfig())
+    RunFolder(tmp_path).start(RunConfig(warm_start="edge"))
     with pytest.raises(CheckpointError, match=r"config\.json is damaged or from another ktl \('data' is no setting of"):
         RunFolder(tmp_path).check(FederationConfig(), resume=True)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 from support.refusal import refusal
 
 from ktl.wire import SessionRequest, decode_pairs
@@ -133,3 +133,63 @@ def test_an_image_of_another_mode_arrives_with_the_sessions_channels(mode: str, 
     request = replace(REQUEST, channels=channels)
     pairs = decode_pairs(payload([image_file(mode)]), request, LATENT_DIM)
     assert torch.equal(pairs.images, torch.zeros(1, channels, SIZE, SIZE, dtype=torch.uint8))
+
+
+def sheets(*counts: int, **changed: NDArray[Any]) -> bytes:
+    """A valid payload of version 2 with sheets of `counts` black images, but for the arrays that are `changed`."""
+    count = sum(counts)
+    files = [image_file(size=(each * SIZE, SIZE)) for each in counts]
+    arrays: dict[str, NDArray[Any]] = {
+        "images": np.frombuffer(b"".join(files), np.uint8),
+        "lengths": np.array([len(file) for file in files], np.int32),
+        "counts": np.array(counts, np.int32),
+        "vectors": np.full((count, LATENT_DIM), 100, np.int8),
+        "scales": np.full(LATENT_DIM, 0.01, np.float32),
+        "classes": np.zeros(count, np.uint16),
+    }
+    return save(arrays | changed, metadata={"ktl": "pairs/2"})
+
+
+def test_the_sheets_that_the_next_tests_change_are_valid() -> None:
+    pairs = decode_pairs(sheets(1, 3), REQUEST, LATENT_DIM)
+    assert torch.equal(pairs.images, torch.zeros(4, 3, SIZE, SIZE, dtype=torch.uint8))
+    assert torch.allclose(pairs.vectors, torch.ones(4, LATENT_DIM))
+    assert decode_pairs(sheets(), REQUEST, LATENT_DIM).images.shape == (0, 3, SIZE, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"counts": np.array([2, 0], np.int32)}, "sheets of 0 to 2 images: expected 1 to 1024"),
+        ({"counts": np.array([3, -1], np.int32)}, "sheets of -1 to 3 images: expected 1 to 1024"),
+        ({"counts": np.array([1, 1025], np.int32)}, "sheets of 1 to 1025 images: expected 1 to 1024"),
+        ({"counts": np.array([1024, 1024], np.int32)}, "2048 pairs where at most 4 were asked for"),
+        ({"counts": np.array([1], np.int32)}, "1 counts for 2 sheets of the pairs"),
+        ({"counts": np.array([2, 1], np.int32)}, "sheet 0 is 16 x 16 pixels, not 32 x 16"),
+        ({"counts": np.array([1, 1], np.int32)}, "sheet 1 is 32 x 16 pixels, not 16 x 16"),
+        ({"lengths": np.array([1, 1], np.int32)}, "image lengths add up to 2, but"),
+        ({"scales": np.full(LATENT_DIM, np.nan, np.float32)}, "is not finite"),
+        ({"scales": np.full(LATENT_DIM, 3e38, np.float32)}, "is not finite"),
+        ({"scales": np.ones(LATENT_DIM - 1, np.float32)}, "expected F32, 8"),
+        ({"vectors": np.ones((3, LATENT_DIM), np.float16)}, "expected I8, n x 8"),
+        ({"vectors": np.ones((2, LATENT_DIM), np.int8)}, "vectors (2, 8), 3 classes"),
+        ({"classes": np.zeros(4, np.uint16)}, "4 classes"),
+        ({"classes": np.array([0, 4, 0], np.uint16)}, "class index 4 is outside 0..3"),
+        ({"classes": np.zeros(3, np.int32)}, "expected U16, n"),
+    ],
+)
+def test_wrong_arrays_of_sheets_are_refused(changed: dict[str, NDArray[Any]], reason: str) -> None:
+    assert reason in refused(sheets(1, 2, **changed))
+
+
+def test_a_sheet_is_not_larger_than_its_images_need() -> None:
+    file = image_file(size=(2 * SIZE, 2 * SIZE))
+    changed = {"images": np.frombuffer(file, np.uint8), "lengths": np.array([len(file)], np.int32)}
+    assert refused(sheets(3, **changed)) == "sheet 0 is 32 x 32 pixels, not 48 x 16"
+
+
+def test_arrays_of_one_version_are_none_of_the_other() -> None:
+    arrays = load(sheets(1))
+    assert "pairs hold" in refused(save(arrays, metadata={"ktl": "pairs/1"}))
+    text = refused(save(arrays, metadata={"ktl": "pairs/3"}))
+    assert text == "wire version '3' is not supported: this ktl speaks versions 1 and 2"

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import torch
 from torch import Tensor
 
-from ktl.generators.base import ImageGenerator, sample_latents, stock_of
+from ktl.generators.base import ImageGenerator, members_of, sample_latents
 from ktl.generators.cached import CachedGenerator
 from ktl.seeds import stream
 
@@ -32,7 +32,7 @@ class BatchingGenerator:
         self.licence, self.fingerprint = generator.licence, generator.fingerprint
         self.noise_dim, self.latent_dim = generator.noise_dim, generator.latent_dim
         self.image_size, self.parameters = generator.image_size, generator.parameters
-        self.stock = stock_of(generator)
+        self.members = members_of(generator)
         # a slow generator, whose images are cached, is filled by one session; the check would draw for minutes
         self.together = not isinstance(generator, CachedGenerator) and draws_alike_together(generator)
         self.batches = 0

@@ -180,9 +180,7 @@ class Worker:
             batches = cloud.pairs(prototypes)
         aligned = time.monotonic()
         with span("generation", **hold.told()):
-            payload = encode_pairs(
-                self._watched(hold, batches), cloud.request.image_format, cloud.request.download_bytes
-            )
+            payload = encode_pairs(self._watched(hold, batches), cloud.request)
         return payload, Seconds(alignment=aligned - began, generation=time.monotonic() - aligned)
 
     def _watched(self, hold: Hold, batches: Iterator[ImageVectorPairs]) -> Iterator[ImageVectorPairs]:

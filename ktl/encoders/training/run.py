@@ -18,10 +18,9 @@ from ktl.encoders.principal import principal_directions
 from ktl.encoders.small import SmallEncoderConfig, SmallEncoderNetwork, save_small_encoder
 from ktl.encoders.training.distillation import Distillation, Row
 from ktl.encoders.training.settings import EncoderTrainingConfig
-from ktl.encoders.training.targets import AT_ONCE, kept_embeddings, training_images
+from ktl.encoders.training.targets import AT_ONCE, Draw, kept_embeddings, training_images
 from ktl.errors import UsageError
 from ktl.files import write_json, write_rows
-from ktl.generators.base import ImageGenerator
 from ktl.seeds import initialising, stream
 from ktl.settings import as_table
 
@@ -48,7 +47,7 @@ def train_encoder(
     source: Path,
     out: Path,
     teacher: Encoder,
-    generator: ImageGenerator,
+    draw: Draw,
     config: EncoderTrainingConfig,
     *,
     licence: str = "not stated",
@@ -64,14 +63,14 @@ def train_encoder(
         save_small_encoder(out / "encoder.safetensors", network, licence=licence)
         return out / "encoder.safetensors"
 
-    return distil(source, out, teacher, generator, Student(network, 3, sizes.image_size, save), config, **how)
+    return distil(source, out, teacher, draw, Student(network, 3, sizes.image_size, save), config, **how)
 
 
 def distil(
     source: Path,
     out: Path,
     teacher: Encoder,
-    generator: ImageGenerator,
+    draw: Draw,
     student: Student,
     config: EncoderTrainingConfig,
     *,
@@ -80,7 +79,8 @@ def distil(
     on_row: Callable[[Row], None] = lambda row: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
-    """Distils `teacher` on the images of a folder or tar file and on generated ones; returns the student's file.
+    """Distils `teacher` on the images of a folder or tar file and on those that `draw` gives; returns the
+    student's file.
 
     In `out` there are also config.json, targets.safetensors (the teacher's embeddings, computed once; `on_embedded` is
     told of how many images there are some), metrics.jsonl (one row per `config.log_every` steps) and
@@ -91,7 +91,7 @@ def distil(
     if (out / CHECKPOINT).exists() and not resume:
         raise UsageError(f"{out} already holds a training; go on with --resume or name another --out")
     out.mkdir(parents=True, exist_ok=True)
-    images = training_images(source, generator, config.generated, config.seed)
+    images = training_images(source, draw, config.generated, config.seed)
     embeddings = kept_embeddings(out / "targets.safetensors", teacher, images, on_embedded)
     centre, directions = principal_directions(embeddings, DIRECTIONS)
     targets = (embeddings - centre) @ directions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -13,22 +13,20 @@ from ktl.data.collection import read_collection
 from ktl.data.transforms import fit_batch
 from ktl.encoders.base import Encoder
 from ktl.errors import UsageError
-from ktl.generators.base import ImageGenerator, sample_latents
 from ktl.seeds import stream
 
 SIZE = 64  # pixels: the large encoder sees more than the small one will
 AT_ONCE = 128  # images
+Draw = Callable[[int, torch.Generator], Iterable[Tensor]]  # that many generated images, uint8 (m, 3, s, s) at a time
 
 
-def training_images(source: Path, generator: ImageGenerator, generated: int, seed: int) -> Tensor:
-    """uint8 (n, 3, SIZE, SIZE): those of a folder or tar file, then `generated` fresh ones of a generator.
+def training_images(source: Path, draw: Draw, generated: int, seed: int) -> Tensor:
+    """uint8 (n, 3, SIZE, SIZE): those of a folder or tar file, then `generated` fresh ones.
 
     Raises DataError if an image cannot be read.
     """
     unlabelled = torch.from_numpy(read_collection(source, SIZE)).permute(0, 3, 1, 2)
-    latents = sample_latents(generator, generated, stream(seed, "encoder training")) if generated else None
-    with torch.no_grad():
-        drawn = [] if latents is None else [generator.images(batch) for batch in latents.split(AT_ONCE)]
+    drawn = draw(generated, stream(seed, "encoder training")) if generated else ()
     return torch.cat([unlabelled, *(fit_batch(batch, SIZE, 3) for batch in drawn)])
 
 

@@ -1,7 +1,7 @@
 """Images that a cloud owns and may share, as an `ImageGenerator`: `pool:FOLDER_OR_TAR?licence=CC0-1.0&size=32`.
 
-Nothing is generated. An image's latent is its embedding; latents are drawn by drawing members of the pool, and those
-that come from elsewhere, such as an alignment's centroids, get the nearest image.
+Nothing is generated. An image's latent is an encoder's embedding of it; latents are drawn by drawing members of the
+pool, and those that come from elsewhere, such as an alignment's centroids, get the nearest image.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
+from ktl.class_statistics import MAX_DIMENSION
 from ktl.data.collection import read_collection
 from ktl.data.images import Images
 from ktl.data.licence import stated_licence
+from ktl.encoders import BUILTIN, load_encoder
+from ktl.encoders.principal import principal_directions
 from ktl.errors import DataError, UsageError
-from ktl.generators.pool.colour_layout import ColourLayout
 from ktl.generators.pool.members import Members
 from ktl.settings import Settings
 from ktl.source_options import read_options
@@ -36,6 +38,10 @@ class PoolSettings(Settings):
         str | None, Meta(description="Under which its images are shared; if none, the first line of its LICENSE file.")
     ] = None
     size: Annotated[int, Meta(ge=4, le=1024, description="Pixels of the square images.")] = 32
+    encoder: Annotated[str, Meta(description="Whose embedding tells images apart: a source of ktl.encoders.")] = BUILTIN
+    dimension: Annotated[
+        int, Meta(ge=8, le=MAX_DIMENSION, description="Numbers in a latent, at most the encoder's.")
+    ] = 128
 
 
 class Embedding(Protocol):
@@ -49,38 +55,44 @@ class Embedding(Protocol):
 
 
 class PoolGenerator:
-    """Implements `ktl.generators.base.ImageGenerator`; `stock` images are all that there are.
+    """Implements `ktl.generators.base.ImageGenerator`; `members` are the latents of all images that there are.
 
-    Latents are rounded to float16 as they travel, so that a member's own latent finds it again. Of images with the same
-    latent the first is kept. Raises UsageError for fewer than two.
+    Latents are rounded to float16, as a cloud does before it draws, so that a member's own latent finds it again. Of
+    images with the same latent the first is kept. Raises UsageError for fewer than two.
     """
 
     Settings = PoolSettings
     family = "pool"
     parameters = 0
 
-    def __init__(self, images: Images, embedding: Embedding, *, name: str, licence: str) -> None:
-        """images: uint8 (n, size, size, 3), which stay in memory as they are; licence: under which they are shared."""
+    def __init__(
+        self, images: Images, embedding: Embedding, *, name: str, licence: str, dimension: int = PoolSettings.dimension
+    ) -> None:
+        """images: uint8 (n, size, size, 3), which stay in memory as they are; licence: under which they are shared.
+
+        dimension: the numbers in a latent, the principal directions of all embeddings if these have more.
+        """
         self.name = name
         self.licence = licence
         self.image_size = images.shape[1]
         self._images = torch.from_numpy(images).permute(0, 3, 1, 2)
-        latents = embedding.embed(self._images).to(torch.float16)
+        embeddings = embedding.embed(self._images)
+        centre, directions = principal_directions(embeddings, dimension)
+        latents = ((embeddings - centre) @ directions).to(torch.float16)
         self._number: dict[bytes, int] = {}  # of an image, by its latent's bytes
         for number, latent in enumerate(latents.numpy()):
             self._number.setdefault(latent.tobytes(), number)
         self._kept = torch.tensor([*self._number.values()])
-        self.stock = len(self._kept)
-        if self.stock < 2:
-            raise UsageError(f"the pool {name} holds {self.stock} image that differs from the others: give at least 2")
-        self._latents = latents[self._kept].float()
-        self._members = Members(self._latents)
-        self.noise_dim, self.latent_dim = self._members.noise_dim, self._latents.shape[1]
-        self.fingerprint = _digest(images, embedding)
+        self.members = latents[self._kept].float()
+        if len(self.members) < 2:
+            raise UsageError(f"the pool {name} holds 1 image that differs from the others: give at least 2")
+        self._tree = Members(self.members)
+        self.noise_dim, self.latent_dim = self._tree.noise_dim, self.members.shape[1]
+        self.fingerprint = _digest(images, embedding, self.latent_dim)
 
     def latents(self, noise: Tensor) -> Tensor:
         """noise (n, noise_dim) -> the latents (n, latent_dim) of n members, none twice before all have come once."""
-        return self._latents[self._members.chosen(noise)]
+        return self.members[self._tree.chosen(noise)]
 
     def images(self, latents: Tensor) -> Tensor:
         """latents (n, latent_dim) -> uint8 (n, 3, image_size, image_size): each member's image, else the nearest one.
@@ -97,14 +109,14 @@ class PoolGenerator:
         # by plain differences: a matrix product's rounding depends on what else is in the batch
         exact = "donot_use_mm_for_euclid_dist"
         parts = [
-            torch.cdist(part, self._latents, compute_mode=exact).argmin(dim=1)
+            torch.cdist(part, self.members, compute_mode=exact).argmin(dim=1)
             for part in latents.split(COMPARED_AT_ONCE)
         ]
         return self._kept[torch.cat(parts)]
 
 
-def _digest(images: Images, embedding: Embedding) -> str:
-    digest = hashlib.sha256(f"{embedding.fingerprint} {images.shape}".encode())
+def _digest(images: Images, embedding: Embedding, dimension: int) -> str:
+    digest = hashlib.sha256(f"{embedding.fingerprint} {dimension} {images.shape}".encode())
     digest.update(images.data)
     return digest.hexdigest()
 
@@ -113,7 +125,7 @@ def load_pool(source: str) -> PoolGenerator:
     """The pool of a source string such as `pool:photos?licence=CC BY 4.0`.
 
     Raises UsageError for an option that does not fit and where no licence is stated, DataError for a folder or tar file
-    without images and for one that is damaged.
+    without images and for one that is damaged, CheckpointError for an encoder's weights that cannot be had.
     """
     location, _, query = source.removeprefix(PREFIX).partition("?")
     if not location or location == source:
@@ -128,5 +140,12 @@ def load_pool(source: str) -> PoolGenerator:
             f"the pool {location} states no licence: put a LICENSE file beside its images, or write "
             f"pool:{location}?licence=... with the one under which you may share them"
         )
+    encoder = load_encoder(settings.encoder)
+    if encoder.dimension < settings.dimension:
+        raise UsageError(
+            f"dimension is {settings.dimension}, but an embedding of {settings.encoder} has {encoder.dimension} "
+            "numbers: give at most that"
+        )
     images = read_collection(path, settings.size)
-    return PoolGenerator(images, ColourLayout(), name=path.name.removesuffix(".tar"), licence=licence)
+    name = path.name.removesuffix(".tar")
+    return PoolGenerator(images, encoder, name=name, licence=licence, dimension=settings.dimension)

@@ -111,7 +111,7 @@ def test_nothing_of_the_page_is_shown_without_an_admins_login(cloud: Running, pa
     edge.put(f"/v1/sessions/{session}", prototypes(1))
     edge.pairs(f"/v1/sessions/{session}")
     picture = f"/page/pictures/{session}/1/0"
-    assert page.get(picture).headers["content-type"] == "image/webp"
+    assert page.get(picture).headers["content-type"] == "image/png"
     assert page.get(f"/page/pictures/{session}/1/12").status_code == 404
     with httpx.Client(base_url=cloud.url, trust_env=False) as stranger:
         assert stranger.get("/").headers["location"] == "/login"

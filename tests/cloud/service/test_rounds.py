@@ -151,7 +151,7 @@ def test_a_quorum_of_edges_is_pooled_in_the_order_of_their_names(
     assert [state["state"] for state in states] == ["collecting", "collecting", "queued"]
     own = KnowledgeCloud(tiny_generator, request)
     pooled = [decode_prototypes(prototypes(names.index(name)), 3) for name in sorted(names)]
-    expected = encode_pairs(own.pairs(pooled), request.image_format, request.download_bytes)
+    expected = encode_pairs(own.pairs(pooled), request)
     for client in clients.values():
         assert client.pairs(session).content == expected
 

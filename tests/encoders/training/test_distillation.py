@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from ktl.encoders import load_encoder
 from ktl.encoders.training.run import train_encoder
 from ktl.encoders.training.settings import EncoderTrainingConfig
 from ktl.errors import UsageError
+from ktl.generators.base import drawn
 from ktl.generators.stylegan import StyleGANGenerator
 
 CONFIG = EncoderTrainingConfig(images=48, batch=12, generated=20, log_every=2, save_every=2)
@@ -22,7 +24,13 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
 ) -> None:
     counts: list[int] = []
     whole = train_encoder(
-        photographs, tmp_path / "whole", Patches(), tiny_generator, CONFIG, licence="CC0", on_embedded=counts.append
+        photographs,
+        tmp_path / "whole",
+        Patches(),
+        partial(drawn, tiny_generator),
+        CONFIG,
+        licence="CC0",
+        on_embedded=counts.append,
     )
     assert counts == [60]
     rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
@@ -33,11 +41,26 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
 
     stops = iter([False, True])
     parts, counts = tmp_path / "parts", []
-    train_encoder(photographs, parts, Patches(), tiny_generator, CONFIG, licence="CC0", should_stop=lambda: next(stops))
+    train_encoder(
+        photographs,
+        parts,
+        Patches(),
+        partial(drawn, tiny_generator),
+        CONFIG,
+        licence="CC0",
+        should_stop=lambda: next(stops),
+    )
     with pytest.raises(UsageError, match="already holds a training; go on with --resume"):
-        train_encoder(photographs, parts, Patches(), tiny_generator, CONFIG)
+        train_encoder(photographs, parts, Patches(), partial(drawn, tiny_generator), CONFIG)
     resumed = train_encoder(
-        photographs, parts, Patches(), tiny_generator, CONFIG, licence="CC0", resume=True, on_embedded=counts.append
+        photographs,
+        parts,
+        Patches(),
+        partial(drawn, tiny_generator),
+        CONFIG,
+        licence="CC0",
+        resume=True,
+        on_embedded=counts.append,
     )
     assert counts == []
     assert resumed.read_bytes() == whole.read_bytes()
@@ -47,8 +70,10 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
 def test_embeddings_that_are_kept_are_of_one_encoder(
     photographs: Path, tiny_generator: StyleGANGenerator, tmp_path: Path
 ) -> None:
-    train_encoder(photographs, tmp_path / "out", Patches(), tiny_generator, CONFIG, should_stop=lambda: True)
+    train_encoder(
+        photographs, tmp_path / "out", Patches(), partial(drawn, tiny_generator), CONFIG, should_stop=lambda: True
+    )
     other = Patches()
     other.fingerprint = "other"
     with pytest.raises(UsageError, match="has the embeddings of other images or of another encoder"):
-        train_encoder(photographs, tmp_path / "out", other, tiny_generator, CONFIG, resume=True)
+        train_encoder(photographs, tmp_path / "out", other, partial(drawn, tiny_generator), CONFIG, resume=True)

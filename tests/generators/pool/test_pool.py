@@ -13,12 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from ktl.data.collection import read_collection
+from ktl.encoders import load_encoder
 from ktl.errors import DataError, KtlError, UsageError
 from ktl.generators import load_generator
-from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.generators.base import ImageGenerator, members_of, sample_latents, stock_of
 from ktl.generators.cached import CachedGenerator
 from ktl.generators.pool.pool import PoolGenerator
 from ktl.seeds import stream
+from ktl.spaces import space_of
 
 
 class Brightness:
@@ -48,7 +50,7 @@ def pool(photographs: Path) -> ImageGenerator:
 
 def test_a_folder_is_a_generator(pool: ImageGenerator, photographs: Path) -> None:
     assert (pool.name, pool.family, pool.licence) == ("photographs", "pool", "CC0 1.0 Universal")
-    assert (pool.image_size, pool.latent_dim, pool.noise_dim, pool.parameters) == (32, 63, 6, 0)
+    assert (pool.image_size, pool.latent_dim, pool.noise_dim, pool.parameters) == (32, 128, 6, 0)
     assert len(pool.fingerprint) == 64
 
 
@@ -66,14 +68,38 @@ def test_latents_are_drawn_by_drawing_members_each_of_which_finds_its_image(
 
 
 def test_other_latents_have_the_nearest_image() -> None:
-    assert levels_of(of_levels(0, 50, 90, 255).images(torch.tensor([[49.0], [71], [-30], [400], [49]]))) == [
-        50, 90, 0, 255, 50,
-    ]  # fmt: skip
+    levels = torch.tensor([[49.0], [71], [-30], [400], [49]])
+    centre = (0 + 50 + 90 + 255) / 4
+    assert levels_of(of_levels(0, 50, 90, 255).images(levels - centre)) == [50, 90, 0, 255, 50]
+
+
+def test_latents_are_the_principal_directions_of_an_encoders_embedding(pool: ImageGenerator, photographs: Path) -> None:
+    images = torch.from_numpy(read_collection(photographs, 32)).permute(0, 3, 1, 2)
+    embeddings = load_encoder("builtin").embed(images)
+    centred = embeddings - embeddings.mean(dim=0)
+    members = members_of(pool)
+    assert members is not None
+    # all 39 directions in which 40 images vary are kept, so angles are
+    torch.testing.assert_close(members @ members.T, centred @ centred.T, atol=2e-3, rtol=0)
+    deviations = members.std(dim=0)
+    assert (deviations[:38] > deviations[1:39] - 1e-4).all()
+    few = load_generator(f"pool:{photographs}?dimension=8")
+    kept = members_of(few)
+    assert kept is not None
+    torch.testing.assert_close(kept.abs(), members[:, :8].abs(), atol=1e-3, rtol=0)
+    assert few.fingerprint != pool.fingerprint
+
+
+def test_its_latents_are_a_metric_and_those_of_a_network_are_not(
+    pool: ImageGenerator, tiny_generator: ImageGenerator
+) -> None:
+    assert (space_of(pool).name, space_of(pool).metric) == ("latent", True)
+    assert (space_of(tiny_generator).metric, members_of(tiny_generator)) == (False, None)
 
 
 def test_images_that_nothing_tells_apart_count_once() -> None:
     pool = of_levels(7, 9, 7, 9, 11)
-    assert pool.stock == 3
+    assert stock_of(pool) == 3
     assert sorted(levels_of(pool.images(sample_latents(pool, 3, stream(0, "test"))))) == [7, 9, 11]
     with pytest.raises(UsageError, match="the pool levels holds 1 image that differs from the others: give at least 2"):
         of_levels(5, 5, 5)
@@ -128,7 +154,17 @@ def test_a_pool_without_a_licence_is_refused(photographs: Path, tmp_path: Path) 
             "size is '3': give a whole number of at least 4 and at most 1024",
         ),
         ("pool:empty?licence=", UsageError, "the pool empty states no licence"),
-        ("pool:empty?colour=1", UsageError, "unknown option 'colour' of a pool: choose from licence, size"),
+        (
+            "pool:empty?colour=1",
+            UsageError,
+            "unknown option 'colour' of a pool: choose from licence, size, encoder, dimension",
+        ),
+        ("pool:empty?licence=CC0&encoder=nothing", UsageError, "unknown encoder 'nothing'"),
+        (
+            "pool:empty?licence=CC0&dimension=257",
+            UsageError,
+            "dimension is 257, but an embedding of builtin has 256 numbers: give at most that",
+        ),
         ("pool:empty?size=8&size=9", UsageError, "the option 'size' of a pool is given twice: give it once"),
     ],
 )

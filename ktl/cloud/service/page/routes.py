@@ -79,8 +79,7 @@ async def thumbnail(
 ) -> Response:
     """One generated image."""
     file = await here.in_thread(lambda: here.thumbnails.file(session, round_, index))
-    kind = "image/png" if file.startswith(b"\x89PNG") else "image/webp"
-    return Response(file, media_type=kind, headers={"Cache-Control": "private, max-age=86400, immutable"})
+    return Response(file, media_type="image/png", headers={"Cache-Control": "private, max-age=86400, immutable"})
 
 
 @router.get("/page/{name}")
