@@ -49,6 +49,7 @@ def serve(
     most_pairs: Annotated[int | None, setting("most_pairs")] = None,
     most_session_pairs: Annotated[int | None, setting("most_session_pairs")] = None,
     most_memory: Annotated[str | None, setting("most_memory")] = None,
+    most_seconds: Annotated[str | None, setting("most_seconds")] = None,
     token_sessions: Annotated[int | None, setting("token_sessions")] = None,
     token_stored: Annotated[str | None, setting("token_stored")] = None,
     token_rounds: Annotated[int | None, setting("token_rounds")] = None,

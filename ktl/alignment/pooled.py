@@ -55,6 +55,7 @@ class PooledAlignment(Alignment):
         nearness, members = self._nearness(generator), members_of(generator)
         latents = torch.empty(len(classes), per_class, generator.latent_dim)
         for row, label in enumerate(classes.tolist()):
+            self.check_wanted()
             rng = stream(self.seed, "pooled alignment", self.round, label)
             near = nearness.get(label)
             if near is None:

@@ -99,6 +99,7 @@ class PublishedAlignment(Alignment):
         transformer.train()
         for _ in range(self.settings.epochs):
             for index in torch.randperm(len(labels), generator=rng).split(self.settings.batch):
+                self.check_wanted()
                 if len(index) == 1:
                     continue  # batch normalisation is undefined on one prototype
                 aligned = transformer(vectors[index])

@@ -11,8 +11,7 @@ from typing import Any
 import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -21,9 +20,10 @@ from ktl.cloud.service.answers import ProblemDetail
 from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
 from ktl.cloud.service.crowd import Crowd
-from ktl.cloud.service.database import READY_SECONDS, THREADS, Database
+from ktl.cloud.service.database import AWAY, READY_SECONDS, THREADS, Database
 from ktl.cloud.service.events import Events
 from ktl.cloud.service.head import HeadAsGet
+from ktl.cloud.service.live_sessions import LiveSessions
 from ktl.cloud.service.memory import MemoryBudget
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.middleware import Middleware
@@ -32,6 +32,7 @@ from ktl.cloud.service.page.logins import Logins
 from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, busy, problem
+from ktl.cloud.service.relay import Relay
 from ktl.cloud.service.routes import administration, operations, pooling, rounds, sessions, steering, warm_starts
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.steering import Steering
@@ -57,6 +58,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        here.relay.start()
         await anyio.to_thread.run_sync(here.worker.start)
         here.warm_starting.start()
         async with anyio.create_task_group() as beside:
@@ -65,6 +67,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
             beside.cancel_scope.cancel()
         await anyio.to_thread.run_sync(here.warm_starting.stop)
         await anyio.to_thread.run_sync(here.worker.stop)
+        await anyio.to_thread.run_sync(here.relay.stop)  # last: it tells of rounds that were put back
 
     app = FastAPI(
         title="ktl cloud",
@@ -83,7 +86,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _from_framework)
-    for away in (OperationalError, InterfaceError, PoolTimeout):
+    for away in AWAY:
         app.add_exception_handler(away, _database_away)
     app.add_exception_handler(page.NotLoggedIn, page.to_login)
     for module in (operations, sessions, steering, rounds, pooling, warm_starts, administration, page):
@@ -119,14 +122,14 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
     )
     worker = Worker(
         store,
+        LiveSessions(store, batching, space, offered),
         batching,
         events,
         metrics,
-        space,
-        offered,
         MemoryBudget(settings.most_memory),
         jobs=settings.jobs,
         keep_seconds=settings.keep,
+        most_seconds=settings.most_seconds,
     )
     _watch(metrics, store, batching)
     return Service(
@@ -141,6 +144,7 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         events=events,
         metrics=metrics,
         worker=worker,
+        relay=Relay(database, events, worker.leases.server),
         rate=RateLimit(settings.rate),
         unknown=RateLimit(UNKNOWN_PER_SECOND),
         logins=Logins(tokens),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from sqlalchemy import delete, exists, or_, select, tuple_, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session as Rows
 
 from ktl.cloud.service.accounts import remove_session
@@ -30,6 +32,8 @@ SESSIONS_AT_ONCE = 100
 CLEAN_EVERY = 3600.0  # seconds
 COMPACT_EVERY = 5.0  # seconds: it holds those who write up
 JUMP = 60.0  # seconds by which the clock may be set without being mistrusted
+
+Result = TypeVar("Result")
 
 log = logging.getLogger("ktl.cloud")
 
@@ -77,19 +81,49 @@ class Cleaning:
 
         One whose round waits for its deadline, or to be drawn, is not idle.
         """
-        count = 0
-        for session_id in self._buried(keep_seconds):
-            self.clear(session_id)
-            count += 1
+        count = self._with_room(lambda after_each: self._collect(keep_seconds, after_each))
         if count:
             self._compacted = self.database.compact()
         return count
 
-    def clear(self, session_id: str) -> None:
+    def delete(self, session_id: str) -> None:
+        """Buries a session, and removes its rows."""
+
+        def remove(after_each: Callable[[], None]) -> None:
+            with self.database.write() as rows:
+                session = rows.get(CloudSession, session_id, with_for_update=True)
+                if session is not None and session.deleted_at is None:
+                    bury(rows, session)
+            self._clear(session_id, after_each)
+
+        self._with_room(remove)
+
+    def _with_room(self, work: Callable[[Callable[[], None]], Result]) -> Result:
+        """Deletes, on a full disk too: that is when it is wanted most.
+
+        SQLite overwrites what it deletes, and writes all of that into its log first. Where the disk has no room for the
+        log, there is a reserve, and the log is emptied after each step.
+        """
+        try:
+            return work(lambda: None)
+        except OperationalError:
+            if not self.database.is_sqlite:
+                raise
+        with self.database.room_to_delete():
+            return work(self.database.settle)
+
+    def _collect(self, keep_seconds: float, after_each: Callable[[], None]) -> int:
+        count = 0
+        for session_id in self._buried(keep_seconds):
+            self._clear(session_id, after_each)
+            count += 1
+        return count
+
+    def _clear(self, session_id: str, after_each: Callable[[], None]) -> None:
         """Removes a buried session's rows, few at a time."""
         for kind in (Piece, Upload, Statistics, Pooled):
             while self._removed(kind, session_id):
-                pass
+                after_each()
         with self.database.write() as rows:
             session = rows.get(CloudSession, session_id, with_for_update=True)
             if session is not None:
@@ -100,7 +134,8 @@ class Cleaning:
     def _removed(self, kind: type[OfRound], session_id: str) -> bool:
         keys = tuple(kind.__table__.primary_key)  # type: ignore[attr-defined]
         with self.database.write() as rows:
-            few = rows.execute(select(*keys).where(kind.session_id == session_id).limit(ROWS_AT_ONCE)).all()
+            some = select(*keys).where(kind.session_id == session_id).limit(ROWS_AT_ONCE)
+            few = rows.execute(some.with_for_update(skip_locked=True)).all()  # another server may be at others
             if few:
                 rows.execute(delete(kind).where(tuple_(*keys).in_([tuple(row) for row in few])))
         return bool(few)

@@ -22,6 +22,7 @@ from ktl.cloud.service.page.logins import Logins
 from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit, address
 from ktl.cloud.service.refusals import Refused
+from ktl.cloud.service.relay import Relay
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.steering import Steering
 from ktl.cloud.service.store import Store
@@ -51,6 +52,7 @@ class Service:
     events: Events
     metrics: Metrics
     worker: Worker
+    relay: Relay
     rate: RateLimit
     unknown: RateLimit
     logins: Logins
@@ -66,7 +68,8 @@ class Service:
         """The round with its pairs counted while they are drawn."""
         if round_.state != "drawing":
             return round_
-        return round_.model_copy(update={"pairs": self.worker.drawn.get((session, round_.round), 0)})
+        drawn = self.worker.leases.drawn(session, round_.round)  # another server's are as of its last renewal
+        return round_.model_copy(update={"pairs": max(drawn, round_.pairs)})
 
 
 def service(request: Request) -> Service:

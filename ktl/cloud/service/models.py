@@ -95,7 +95,7 @@ class Edge(Base):
 
 
 class Round(Base):
-    """A round of a session; while queued or drawing it is a job."""
+    """A round of a session; while queued or drawing it is a job. While it is drawn it is leased to its `holder`."""
 
     __tablename__ = "rounds"
     __table_args__ = (Index("rounds_jobs", "state", "queued_at"),)
@@ -111,9 +111,27 @@ class Round(Base):
     promised: Mapped[int] = mapped_column(BigInteger, default=0)  # bytes that are counted before they are there
     digest: Mapped[bytes | None]
     pooling_closes_at: Mapped[float | None]
+    holder: Mapped[str | None]
+    leased_until: Mapped[float | None]
     alignment_seconds: Mapped[float | None]
     generation_seconds: Mapped[float | None]
     error: Mapped[str | None]
+
+
+class Turn(Base):
+    """When a round of an owner of sessions was last begun: of owners with queued rounds, the longest ago is next."""
+
+    __tablename__ = "turns"
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    begun_at: Mapped[float]
+
+
+class Probe(Base):
+    """Written and deleted again to see whether the database can still be written to."""
+
+    __tablename__ = "probes"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    data: Mapped[bytes]
 
 
 class OfRound:

@@ -137,7 +137,7 @@ class Pooling:
             digest = hashlib.sha256(payload).digest()
             with self.database.write() as rows:
                 live = rows.get(CloudSession, session_id, with_for_update=True)
-                if live is not None:
+                if live is not None and rows.get(Pooled, (session_id, number)) is None:  # else another server was first
                     rows.add(Pooled(session_id=session_id, round=number, payload=payload, digest=digest))
                     settle(rows, live, rows.get_one(Round, (session_id, number)), len(payload))
             return Sum(len(payload), digest)

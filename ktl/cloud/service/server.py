@@ -70,13 +70,13 @@ def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable
 
 @contextmanager
 def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Server]:
-    """A server on its upgraded database, which no other server uses meanwhile; not yet running.
+    """A server on its upgraded database, which no other server uses meanwhile if it is SQLite's; not yet running.
 
     `on_first_tokens` gets a first token of each scope if the database had none. Raises KtlError.
     """
     context = tls_context(settings)
     database = Database(settings.database)
-    with database.one_server():
+    with database.serving():
         database.upgrade()
         torch.set_num_threads(settings.threads)
         generator = load_generator(
@@ -100,7 +100,6 @@ def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Se
         url = replace(settings, port=listening.getsockname()[1]).url
         with listening:
             yield Server(config, listening, url, context)
-        database.engine.dispose()
 
 
 def _listen(settings: Settings) -> socket.socket:

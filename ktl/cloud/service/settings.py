@@ -80,6 +80,7 @@ class Settings(settings.Settings):
     threads: Annotated[int, Meta(ge=1, description="CPU threads of the generator.")] = 2
     jobs: Annotated[int, Meta(ge=1, le=64, description="Rounds drawn at the same time, in common batches.")] = 4
     queue: Annotated[int, Meta(ge=1, description="Rounds that may wait; then 503.")] = 256
+    most_seconds: Annotated[float, DURATION, Meta(gt=0, description="For a round; then it fails.")] = 3600.0
     keep: Annotated[float, DURATION, Meta(ge=0, description="Delete sessions that were idle for so long.")] = 604_800.0
     most_stored: Annotated[int, SIZE, Meta(ge=0, description="Payload bytes of all sessions; then 503.")] = 10 * 10**9
     most_image_size: Annotated[int, Meta(ge=4, le=1024, description="Pixels that a session may ask for.")] = 256

@@ -74,6 +74,7 @@ class Steering:
                 raise Refused("conflict", f"round {number} is {round_.state}: there is nothing left to cancel")
             settle(rows, session, round_, 0, None if round_.state == COLLECTING else 0)
             round_.state, round_.finished_at, round_.error = FAILED, time.time(), f"cancelled by {who.name}"
+            round_.holder = round_.leased_until = None
             rows.flush()
             return round_state(rows, session, round_)
 

@@ -22,7 +22,7 @@ from ktl.cloud.service.accounts import (
     promise_pairs,
 )
 from ktl.cloud.service.answers import RoundState, SessionState
-from ktl.cloud.service.cleaning import Cleaning, bury
+from ktl.cloud.service.cleaning import Cleaning
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.jobs import Jobs
 from ktl.cloud.service.lookup import claim_edge, find_session, may_see, refuse_after_failure, refuse_strangers
@@ -87,6 +87,7 @@ class Store:
     def open_session(self, opening: Opening) -> tuple[str, bytes, bool]:
         """The session's id, its reply, and whether it is new. Raises Refused (conflict, invalid, busy)."""
         with self.database.write() as rows:
+            self.database.take_turns(rows, opening.owner)  # the same key may come to two servers at once
             same_key = select(CloudSession).where(
                 CloudSession.owner == opening.owner, CloudSession.idempotency_key == opening.idempotency_key
             )
@@ -137,12 +138,11 @@ class Store:
 
     def delete_session(self, session_id: str, name: str | None = None) -> None:
         """Deletes a session with its data. Raises Refused (not-found, or forbidden for one who is only a member)."""
-        with self.database.write() as rows:
-            session = find_session(rows, session_id, name, lock=True)
+        with self.database.read() as rows:
+            session = find_session(rows, session_id, name)
             if name not in (None, session.owner):
                 raise Refused("forbidden", "only the token that opened a session, or an admin, may delete it")
-            bury(rows, session)
-        self.cleaning.clear(session_id)
+        self.cleaning.delete(session_id)
 
     # rounds
 

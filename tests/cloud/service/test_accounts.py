@@ -14,6 +14,7 @@ from ktl.cloud.round_bounds import RoundBounds
 from ktl.cloud.service.accounts import EVERYONE, ROW_BYTES, Quotas, usage
 from ktl.cloud.service.answers import Seconds
 from ktl.cloud.service.database import Database
+from ktl.cloud.service.jobs import Claim
 from ktl.cloud.service.models import CloudSession
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Opening, Store
@@ -40,14 +41,19 @@ def counted(store: Store, name: str) -> tuple[int, int, int]:
         return known.sessions, known.bytes, known.pairs
 
 
+def claimed(store: Store) -> Claim:
+    claim = store.jobs.claim("s")
+    assert claim is not None
+    return claim
+
+
 def test_a_rounds_pairs_are_promised_and_then_counted(store_with: Stores) -> None:
     store = store_with()
     session, _, _ = store.open_session(OPENING)
     opened = counted(store, "o")[1]
     store.put_prototypes(session, 1, "a", b"A" * 100, "o", "o")
     assert counted(store, "o") == (1, opened + 5_000 + 100 + 3 * ROW_BYTES, 10)
-    assert store.jobs.claim() == (session, 1)
-    assert store.jobs.finish(session, 1, bytes(700), 7, SECONDS)
+    assert store.jobs.finish(claimed(store), bytes(700), 7, SECONDS)
     assert counted(store, "o") == (1, opened + 700 + 100 + 2 * ROW_BYTES, 7)
     with store.database.read() as rows:
         assert rows.scalar(select(func.sum(CloudSession.size))) == store.stored_bytes() == counted(store, EVERYONE)[1]
@@ -61,8 +67,7 @@ def test_a_round_that_fails_gives_back_what_it_was_promised(store_with: Stores) 
     session, _, _ = store.open_session(OPENING)
     store.put_prototypes(session, 1, "a", b"A", "o", "o")
     before = counted(store, "o")
-    assert store.jobs.claim() is not None
-    store.jobs.fail(session, 1, "it cannot be drawn")
+    store.jobs.fail(claimed(store), "it cannot be drawn")
     assert counted(store, "o") == (1, before[1] - 5_000 - ROW_BYTES, 0)
 
 
@@ -128,8 +133,7 @@ def test_a_round_that_its_deadline_closes_is_counted_too_and_waits_for_room(stor
     assert counted(store, "o")[2] == 10
     [waiting] = set(sessions) - {closed}
     assert store.round(waiting, 1).state == "collecting"
-    store.jobs.claim()
-    store.jobs.finish(closed, 1, bytes(700), 4, SECONDS)
+    store.jobs.finish(claimed(store), bytes(700), 4, SECONDS)
     assert counted(store, "o")[2] == 4
     assert store.jobs.close_due() == [(waiting, 1)]
 
@@ -138,8 +142,7 @@ def test_a_session_has_only_so_many_pairs(store_with: Stores) -> None:
     store = store_with(session_pairs=15)
     session, _, _ = store.open_session(OPENING)
     store.put_prototypes(session, 1, "a", b"A", "o", "o")
-    store.jobs.claim()
-    store.jobs.finish(session, 1, bytes(700), 10, SECONDS)
+    store.jobs.finish(claimed(store), bytes(700), 10, SECONDS)
     with pytest.raises(Refused, match="this session has had 10 of the 15 pairs for one session; open another"):
         store.put_prototypes(session, 2, "a", b"A", "o", "o")
 

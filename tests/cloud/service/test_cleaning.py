@@ -39,14 +39,15 @@ def test_what_was_deleted_is_on_the_disk_no_longer(store: Store, tmp_path: Path)
 def test_a_large_session_goes_in_steps_between_which_others_write(store: Store) -> None:
     session, _, _ = store.open_session(OPENING)
     store.put_prototypes(session, 1, "a", b"A", "o", "o")
-    store.jobs.claim()
-    store.jobs.finish(session, 1, bytes(32 * 2**20), 1, Seconds(alignment=0.1, generation=0.1))
+    claim = store.jobs.claim("s")
+    assert claim is not None
+    store.jobs.finish(claim, bytes(32 * 2**20), 1, Seconds(alignment=0.1, generation=0.1))
     bury(store, session)
     with pytest.raises(Refused, match="there is no session"):
         store.session(session)
     commits: list[object] = []
     event.listen(store.database.engine, "commit", commits.append)
-    store.cleaning.clear(session)
+    store.cleaning.delete(session)
     assert len(commits) > 32 * 4 / cleaning.ROWS_AT_ONCE
     assert store.stored_bytes() == 0
 

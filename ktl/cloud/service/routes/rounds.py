@@ -68,9 +68,7 @@ async def put_prototypes(
     if new:
         here.metrics.uploads.inc()
         here.metrics.received.inc(len(payload))
-        here.events.tell(Event("round", session, round_))
-        if state.state == "queued":
-            here.worker.wake()
+        here.events.tell(Event("queued" if state.state == "queued" else "round", session, round_))
     return Response(state.model_dump_json(), 201 if new else 200, media_type=JSON)
 
 
