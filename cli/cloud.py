@@ -46,6 +46,16 @@ def serve(
     most_warm_start: Annotated[str | None, setting("most_warm_start")] = None,
     warm_start_images: Annotated[int | None, setting("warm_start_images")] = None,
     most_quorum: Annotated[int | None, setting("most_quorum")] = None,
+    most_pairs: Annotated[int | None, setting("most_pairs")] = None,
+    most_session_pairs: Annotated[int | None, setting("most_session_pairs")] = None,
+    most_memory: Annotated[str | None, setting("most_memory")] = None,
+    most_seconds: Annotated[str | None, setting("most_seconds")] = None,
+    token_sessions: Annotated[int | None, setting("token_sessions")] = None,
+    token_stored: Annotated[str | None, setting("token_stored")] = None,
+    token_rounds: Annotated[int | None, setting("token_rounds")] = None,
+    token_pairs: Annotated[int | None, setting("token_pairs")] = None,
+    token_waits: Annotated[int | None, setting("token_waits")] = None,
+    connections: Annotated[int | None, setting("connections")] = None,
     rate: Annotated[float | None, setting("rate")] = None,
     tls_cert: Annotated[Path | None, setting("tls_cert")] = None,
     tls_key: Annotated[Path | None, setting("tls_key")] = None,
@@ -154,6 +164,6 @@ def gc(
     with needs_extra():
         from ktl.cloud.service.store import Store
     settings = load_settings({"keep": keep, "database": database}, config)
-    store = Store(opened(settings), max_queued=settings.queue, max_bytes=settings.most_stored)
+    store = Store(opened(settings))
     deleted = store.collect_garbage(settings.keep)
     output.print(f"{deleted} sessions deleted; {store.stored_bytes():,} bytes are left")

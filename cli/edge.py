@@ -57,6 +57,9 @@ Resume = Annotated[
 ]
 LocalOnly = Annotated[bool, typer.Option("--local-only", help="Train without a cloud.")]
 OfflineOk = Annotated[bool, typer.Option("--offline-ok", help="Train without the cloud when it cannot be reached.")]
+KeepSession = Annotated[
+    bool, typer.Option("--keep-session", help="Leave the session on the cloud; else it is deleted in the end.")
+]
 Folds = Annotated[
     int | None,
     typer.Option(min=2, help="Also cross-validate over the labelled images in so many folds.", show_default="none"),
@@ -112,6 +115,7 @@ def train(
     patience: Patience = 120.0,
     insecure: Insecure = False,
     offline_ok: OfflineOk = False,
+    keep_session: KeepSession = False,
     tensorboard: TensorBoard = False,
     folds: Folds = None,
     as_json: AsJson = False,
@@ -129,15 +133,20 @@ def train(
         task = _moved_task(config, folder, values.get("data.source"))
     else:
         config = _config(recipe, values | {"cloud.url": cloud} | assigned(assignments), local_only)
-        folder = out or unused_folder(_run_name(config))
-        check_apart(config.data.source, folder)
+        folder = _new_folder(config, out)
         if time_budget is not None:
             config, task, timekeeper = _in_time(config, time_budget)
     elsewhere = _elsewhere(config, token_file, ca_file, patience, insecure)
     training = Training(config, folder, task, elsewhere, timekeeper, resume=resume is not None, quiet=as_json)
-    result, comparison = training.run(offline_ok=offline_ok, tensorboard=tensorboard)
+    result, comparison = training.run(offline_ok=offline_ok, keep_session=keep_session, tensorboard=tensorboard)
     validation = None if folds is None else validated(result.out, folds, quiet=as_json)
     _show(config, result, comparison, validation, write_report_apart(result.out), as_json=as_json)
+
+
+def _new_folder(config: RunConfig, out: Path | None) -> Path:
+    folder = out or unused_folder(_run_name(config))
+    check_apart(config.data.source, folder)
+    return folder
 
 
 def _in_time(config: RunConfig, seconds: float) -> tuple[RunConfig, FewShotTask, Timekeeper[RunConfig]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ktl.edge.settings import RunConfig
-from ktl.errors import CloudUnreachable
+from ktl.errors import CloudError, CloudUnreachable
 from ktl.registry import chosen
 
 from .console import errors, stop_on_signal
@@ -47,7 +47,7 @@ class Training:
         self.resume = resume
         self.quiet = quiet
 
-    def run(self, *, offline_ok: bool, tensorboard: bool) -> tuple[RunResult, Comparison | None]:
+    def run(self, *, offline_ok: bool, keep_session: bool, tensorboard: bool) -> tuple[RunResult, Comparison | None]:
         """The run's result, and the comparison with its twin if a cloud helped."""
         from ktl.edge.run import train_edge
         from ktl.edge.tracking import tracked
@@ -72,7 +72,7 @@ class Training:
                 observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
                 try:
                     cloud = self._cloud(progress.steps("cloud's warm start"), stop)
-                    comparison = self._beside_local(cloud, observer, local)
+                    comparison = self._beside_local(cloud, observer, local, keep_session)
                     result = comparison.ktl
                 except CloudUnreachable as error:
                     if not offline_ok:
@@ -99,7 +99,9 @@ class Training:
             should_stop=stop.is_set,
         )
 
-    def _beside_local(self, cloud: CloudConnection, observer: Observer, local: Observer) -> Comparison:
+    def _beside_local(
+        self, cloud: CloudConnection, observer: Observer, local: Observer, keep_session: bool
+    ) -> Comparison:
         from ktl.edge.compare import train_beside_local
         from ktl.edge.record import is_finished
 
@@ -116,6 +118,8 @@ class Training:
         )
         if not had_ended:
             _keep_valid_latents(self.config, self.folder, cloud)
+            if not keep_session:
+                _delete_session(cloud)
         return comparison
 
     def _offline(self, error: CloudUnreachable, local: Observer) -> RunResult:
@@ -136,6 +140,17 @@ def _boards(folder: Path, wanted: bool) -> tuple[list[Tracker], list[Tracker]]:
     if not wanted:
         return [], []
     return [TensorBoardTracker(folder / "tensorboard" / "ktl")], [TensorBoardTracker(folder / "tensorboard" / "local")]
+
+
+def _delete_session(cloud: CloudConnection) -> None:
+    """A cloud elsewhere would keep what it holds of the run for days."""
+    from ktl.edge.network.http import HttpCloud
+
+    if isinstance(cloud, HttpCloud):
+        try:
+            cloud.delete_session()
+        except CloudError as error:  # the run is complete all the same
+            errors.print(f"its session was left on the cloud: {error}")
 
 
 def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:

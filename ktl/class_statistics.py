@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import groupby
+from typing import Protocol, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ktl.class_indices import check_one_each
 from ktl.errors import DataError
+
+Item = TypeVar("Item", covariant=True)
 
 MAX_DIMENSION = 1024  # of a space in which statistics are pooled: the moment has its square
 MAX_ARCHITECTURES = 16  # that are added up apart from each other
@@ -77,35 +80,49 @@ def architecture_of(model: str) -> bytes:
     return hashlib.sha256(model.encode()).digest()[:8]
 
 
-def pooled(parts: Sequence[ClassStatistics]) -> ClassStatistics:
-    """The statistics of all images behind `parts` (at least one): their sums, added in the order given."""
-    classes = torch.cat([part.classes for part in parts]).unique()
-    sums = torch.zeros(len(classes), parts[0].sums.shape[1], dtype=torch.float64)
-    counts = torch.zeros(len(classes), dtype=torch.int64)
-    moment = torch.zeros_like(parts[0].moment, dtype=torch.float64)
+def pooled(parts: Iterable[ClassStatistics]) -> ClassStatistics:
+    """The statistics of all images behind `parts` (at least one): their sums, added in the order given, one by one."""
+    sums, counts, moment = torch.zeros(0, 0), torch.zeros(0), torch.zeros(0)
+    architectures: set[bytes] = set()
     for part in parts:
-        rows = torch.searchsorted(classes, part.classes)
-        sums.index_add_(0, rows, part.sums.double())
-        counts.index_add_(0, rows, part.counts)
+        if not architectures:
+            sums = torch.zeros(0, part.sums.shape[1], dtype=torch.float64)
+            counts = torch.zeros(0, dtype=torch.int64)
+            moment = torch.zeros_like(part.moment, dtype=torch.float64)
+        new = max(int(part.classes.max()) + 1 - len(counts), 0)
+        sums, counts = F.pad(sums, (0, 0, 0, new)), F.pad(counts, (0, new))
+        sums.index_add_(0, part.classes, part.sums.double())
+        counts.index_add_(0, part.classes, part.counts)
         moment += part.moment
-    architectures = {part.architecture for part in parts}
+        architectures.add(part.architecture)
+    classes = counts.nonzero().squeeze(1)
     architecture = architectures.pop() if len(architectures) == 1 else UNSAID
-    return ClassStatistics(sums.float(), classes, counts, moment.float(), architecture)
+    return ClassStatistics(sums[classes].float(), classes, counts[classes], moment.float(), architecture)
 
 
-def pooled_apart(parts: Sequence[ClassStatistics]) -> list[ClassStatistics]:
+class Indexed(Protocol[Item]):
+    """A sequence, or what makes its items as they are asked for."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, index: int, /) -> Item:
+        """The one at an index, from 0."""
+
+
+def pooled_apart(parts: Indexed[ClassStatistics]) -> list[ClassStatistics]:
     """What `parts` (at least one) add up to by architecture, in the order of those: at most `MAX_ARCHITECTURES` sums.
 
-    Where there are more, those of the fewest edges are added up together.
+    Where there are more, those of the fewest edges are added up together. Each part is asked for twice and not kept:
+    there may be more of them than fit into the memory.
     """
-    ordered = sorted(parts, key=_architecture)  # stable: the edges of one keep their order
-    groups = [list(group) for _, group in groupby(ordered, key=_architecture)]
-    groups.sort(key=len, reverse=True)
-    rest = [replace(part, architecture=UNSAID) for group in groups[MAX_ARCHITECTURES - 1 :] for part in group]
-    if len(groups) > MAX_ARCHITECTURES:
-        groups = [*groups[: MAX_ARCHITECTURES - 1], rest]
-    return sorted(map(pooled, groups), key=_architecture)
-
-
-def _architecture(part: ClassStatistics) -> bytes:
-    return part.architecture
+    of_edges: dict[bytes, list[int]] = {}
+    for index in range(len(parts)):
+        of_edges.setdefault(parts[index].architecture, []).append(index)
+    groups = sorted(sorted(of_edges), key=lambda architecture: len(of_edges[architecture]), reverse=True)
+    apart = groups if len(groups) <= MAX_ARCHITECTURES else groups[: MAX_ARCHITECTURES - 1]
+    sums = [pooled(parts[index] for index in of_edges[architecture]) for architecture in apart]
+    if len(apart) < len(groups):
+        rest = (index for architecture in groups[len(apart) :] for index in of_edges[architecture])
+        sums.append(replace(pooled(parts[index] for index in rest), architecture=UNSAID))
+    return sorted(sums, key=lambda each: each.architecture)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 
 import torch
+
+_global_state = RLock()  # torch's global random state is one for all threads
 
 
 def derive(seed: int, *path: str | int) -> int:
@@ -22,7 +25,10 @@ def stream(seed: int, *path: str | int) -> torch.Generator:
 
 @contextmanager
 def initialising(seed: int, *path: str | int) -> Iterator[None]:
-    """Inside, torch's modules draw their initial weights from the stream named by `path`; outside nothing changes."""
-    with torch.random.fork_rng(devices=[]):
+    """Inside, torch's modules draw their initial weights from the stream named by `path`; outside nothing changes.
+
+    One thread at a time: others that come here wait.
+    """
+    with _global_state, torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, *path))
         yield

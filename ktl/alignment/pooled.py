@@ -7,7 +7,7 @@ point most nearly that way, so each one is as valid as any fresh latent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from ktl import settings
 from ktl.alignment.base import AlignedLatents, Alignment
 from ktl.class_statistics import ClassStatistics
-from ktl.generators.base import ImageGenerator, members_of, sample_latents
+from ktl.generators.base import ImageGenerator, members_of, sample_latents, sampled_parts
 from ktl.prototypes import Prototypes, class_sums
 from ktl.seeds import stream
 from ktl.spaces.base import SharedSpace
@@ -37,6 +37,7 @@ class PooledAlignment(Alignment):
         candidates: Annotated[int, Meta(ge=1, le=256, description="Fresh latents of which the nearest is kept.")] = 8
 
     reads_prototypes: ClassVar[bool] = False
+    copies_of_prototypes = 1
     round = 0
     _known: tuple[ClassStatistics, SharedSpace] | None = None
 
@@ -52,16 +53,19 @@ class PooledAlignment(Alignment):
         _, counts = class_sums(prototypes, self.num_classes)
         classes = counts.nonzero().squeeze(1)
         nearness, members = self._nearness(generator), members_of(generator)
-        rows = []
-        for label in classes.tolist():
+        latents = torch.empty(len(classes), per_class, generator.latent_dim)
+        for row, label in enumerate(classes.tolist()):
+            self.check_wanted()
             rng = stream(self.seed, "pooled alignment", self.round, label)
             near = nearness.get(label)
-            candidates = members if near else None  # of a pool, all images are
-            if candidates is None:
-                candidates = sample_latents(generator, per_class * (self.settings.candidates if near else 1), rng)
-            rows.append(candidates[near(candidates).topk(per_class).indices] if near else candidates)
+            if near is None:
+                latents[row] = sample_latents(generator, per_class, rng)
+            elif members is not None:  # of a pool, all images are candidates
+                latents[row] = _nearest([members], near, per_class)
+            else:
+                candidates = sampled_parts(generator, per_class * self.settings.candidates, rng)
+                latents[row] = _nearest(candidates, near, per_class)
         self.round += 1
-        latents = torch.stack(rows)
         return AlignedLatents(classes, latents[:, 0], latents)
 
     def _nearness(self, generator: ImageGenerator) -> dict[int, Callable[[Tensor], Tensor]]:
@@ -89,3 +93,14 @@ class PooledAlignment(Alignment):
 
         means = zip(statistics.classes.tolist(), statistics.means, strict=True)
         return {label: towards(mean) for label, mean in means}
+
+
+def _nearest(candidates: Iterable[Tensor], near: Callable[[Tensor], Tensor], count: int) -> Tensor:
+    """Of all candidates (n, H), which come in parts, the `count` nearest ones, nearest first."""
+    kept: list[Tensor] = []
+    nearness: list[Tensor] = []
+    for part in candidates:
+        latents, cosines = torch.cat([*kept, part]), torch.cat([*nearness, near(part)])
+        best = cosines.topk(min(count, len(cosines)))
+        kept, nearness = [latents[best.indices]], [best.values]
+    return kept[0]

@@ -99,6 +99,7 @@ class PublishedAlignment(Alignment):
         transformer.train()
         for _ in range(self.settings.epochs):
             for index in torch.randperm(len(labels), generator=rng).split(self.settings.batch):
+                self.check_wanted()
                 if len(index) == 1:
                     continue  # batch normalisation is undefined on one prototype
                 aligned = transformer(vectors[index])
@@ -122,5 +123,8 @@ def _around(centroids: Tensor, per_class: int, generator: ImageGenerator, rng: t
     """(m, per_class, H): each centroid, then the centroid plus half of a fresh latent's offset from the mean latent."""
     m, latent_dim = centroids.shape
     fresh = sample_latents(generator, m * max(per_class - 1, 1), rng)
-    offsets = 0.5 * (fresh - fresh.mean(dim=0)).reshape(m, -1, latent_dim)[:, : per_class - 1]
-    return torch.cat([centroids[:, None], centroids[:, None] + offsets], dim=1)
+    fresh.sub_(fresh.mean(dim=0)).mul_(0.5)  # in place: there may be many
+    latents = torch.empty(m, per_class, latent_dim)
+    latents[:, 0] = centroids
+    torch.add(centroids[:, None], fresh.reshape(m, -1, latent_dim)[:, : per_class - 1], out=latents[:, 1:])
+    return latents

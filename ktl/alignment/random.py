@@ -13,6 +13,7 @@ from ktl.seeds import stream
 class RandomLatents(Alignment):
     """Fresh latents from the generator's whole distribution; prototypes only say which classes to draw for."""
 
+    copies_of_prototypes = 1
     round = 0
 
     def align(self, prototypes: Sequence[Prototypes], generator: ImageGenerator, per_class: int) -> AlignedLatents:

@@ -19,13 +19,15 @@ from torch import Tensor
 
 from ktl import settings
 from ktl.alignment.base import AlignedLatents, Alignment
-from ktl.generators.base import ImageGenerator
+from ktl.generators.base import MAPPED_AT_ONCE, ImageGenerator
 from ktl.prototypes import Prototypes, class_sums
 from ktl.seeds import stream
 
 
 class RobustAlignment(Alignment):
     """Needs only per-class sums and counts of prototypes; the same prototypes and seed give the same latents."""
+
+    copies_of_prototypes = 1  # it adds them up one by one
 
     @dataclass(frozen=True)
     class Settings(settings.Settings):
@@ -41,8 +43,11 @@ class RobustAlignment(Alignment):
         classes = counts.nonzero().squeeze(1)
         means = sums[classes] / counts[classes, None]
         central = prototype_noise(means, generator.noise_dim, self.seed)
-        noise = spread_noise(central, classes, per_class, self.seed, self.settings.spread)
-        latents = generator.latents(noise.flatten(0, 1)).unflatten(0, (len(classes), per_class))
+        parts = min(-(-len(classes) * per_class // MAPPED_AT_ONCE), len(classes))
+        latents = torch.empty(len(classes), per_class, generator.latent_dim)
+        for rows in torch.arange(len(classes)).tensor_split(parts):
+            noise = spread_noise(central[rows], classes[rows], per_class, self.seed, self.settings.spread)
+            latents[rows] = generator.latents(noise.flatten(0, 1)).unflatten(0, (len(rows), per_class))
         return AlignedLatents(classes, latents[:, 0], latents)
 
 

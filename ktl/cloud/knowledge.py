@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ktl.alignment import ALIGNMENTS
-from ktl.alignment.base import Alignment
+from ktl.alignment.base import AlignedLatents, Alignment
 from ktl.class_statistics import ClassStatistics, pooled
 from ktl.data.transforms import fit_batch
 from ktl.errors import UsageError
@@ -24,6 +24,8 @@ from ktl.warm_start.warm_starts import Offer, WarmStarts
 from ktl.wire import WARM_START_FORMAT, SessionReply, SessionRequest, most_pairs
 
 DRAWN_AT_ONCE = 128  # images
+LARGE, LARGE_AT_ONCE = 256, 32  # pixels; images that are larger
+FITTED_AT_ONCE = 16  # images: as floating-point numbers they take much memory
 
 
 class KnowledgeCloud:
@@ -77,8 +79,16 @@ class KnowledgeCloud:
         Drawn batch by batch as they are asked for, first each class's aligned centroid, then each one's second latent
         and so on: wherever a download's budget cuts them off, the classes have shares that differ by one pair at most.
         """
-        latents, classes = (tensor.split(DRAWN_AT_ONCE) for tensor in self._align(prototypes))
-        return (self._draw(*batch) for batch in zip(latents, classes, strict=True))
+        aligned, count = self._align(prototypes)
+        m = len(aligned.classes)
+        batches = torch.arange(count).split(self.drawn_at_once)
+        return (self._draw(aligned.latents[i % m, i // m], aligned.classes[i % m]) for i in batches)
+
+    @property
+    def drawn_at_once(self) -> int:
+        """Images of a batch."""
+        size = max(self.generator.image_size, self.request.image_size)
+        return DRAWN_AT_ONCE if size <= LARGE else LARGE_AT_ONCE
 
     def learn(self, statistics: Sequence[ClassStatistics]) -> None:
         """Takes in the class statistics of all edges so far, in parts; the next rounds' pairs may be drawn by them."""
@@ -88,15 +98,15 @@ class KnowledgeCloud:
         """Takes a round that was answered earlier into the alignment's state, without drawing its images again."""
         self._align(prototypes)
 
-    def _align(self, prototypes: Sequence[Prototypes]) -> tuple[Tensor, Tensor]:
+    def _align(self, prototypes: Sequence[Prototypes]) -> tuple[AlignedLatents, int]:
+        """The latents of each class, and how many of them are wanted in all."""
         if self.alignment.reads_prototypes and any(edge.vectors.shape[1] == 0 for edge in prototypes):
             raise UsageError(f"alignment {self.request.alignment!r} reads prototypes, and none were sent: send them")
         classes_present = len(torch.cat([edge.classes for edge in prototypes]).unique())
         fitting = most_pairs(self.request, self.space.dimension)  # by vectors alone
         per_class = min(self._most_per_class(classes_present), math.ceil(fitting / classes_present))
         aligned = self.alignment.align(prototypes, self.generator, per_class)
-        latents, classes = aligned.latents.transpose(0, 1).flatten(0, 1), aligned.classes.repeat(per_class)
-        return latents[:fitting], classes[:fitting]  # more would be drawn, perhaps slowly, and not sent
+        return aligned, min(fitting, classes_present * per_class)  # more would be drawn, perhaps slowly, and not sent
 
     def _most_per_class(self, classes: int) -> int:
         """Pairs of each of `classes` classes: as many as were asked for, if there are so many different images."""
@@ -114,7 +124,8 @@ class KnowledgeCloud:
         # a kept image and a pool's are found by the latent in float16, which is all but what arrives at an edge
         latents = latents.to(torch.float16).float()
         drawn = self.generator.images(latents)
-        images = fit_batch(drawn, self.request.image_size, self.request.channels)
+        size, channels = self.request.image_size, self.request.channels
+        images = torch.cat([fit_batch(part, size, channels) for part in drawn.split(FITTED_AT_ONCE)])
         return ImageVectorPairs(images, self.space.vectors(latents, drawn), classes)
 
 

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
-from ktl.class_statistics import pooled_apart
+from ktl.class_statistics import ClassStatistics, Indexed, pooled_apart
 from ktl.wire import decode_statistics, encode_pooled
 
 
-def pool_payloads(payloads: Iterable[bytes], num_classes: int, dimension: int) -> bytes:
-    """The sums of encoded class statistics, at least one, by architecture, added as they come. Raises WireError."""
-    return encode_pooled(pooled_apart([decode_statistics(each, num_classes, dimension) for each in payloads]))
+def pool_payloads(payloads: Indexed[bytes], num_classes: int, dimension: int) -> bytes:
+    """The sums of encoded class statistics, at least one, by architecture, added as they come. Raises WireError.
+
+    One is decoded at a time: all of them may not fit into the memory.
+    """
+    return encode_pooled(pooled_apart(_Decoded(payloads, num_classes, dimension)))
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    payloads: Indexed[bytes]
+    num_classes: int
+    dimension: int
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    def __getitem__(self, index: int) -> ClassStatistics:
+        return decode_statistics(self.payloads[index], self.num_classes, self.dimension)

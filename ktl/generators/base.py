@@ -19,6 +19,8 @@ from ktl.errors import UsageError
 from ktl.settings import NoSettings, Settings, expected
 
 DRAWN_AT_ONCE = 128  # images
+MAPPED_AT_ONCE = 8192  # latents
+RANDOM_BLOCK = 16  # numbers that torch draws together
 
 
 class ImageGenerator(Protocol):
@@ -137,7 +139,22 @@ def checked_generator(source: str, generator: Any) -> ImageGenerator:
 
 def sample_latents(generator: ImageGenerator, count: int, rng: torch.Generator) -> Tensor:
     """`count` fresh valid latents (count, latent_dim): the distribution that prototypes are aligned with."""
-    return generator.latents(torch.randn(count, generator.noise_dim, generator=rng))
+    if count <= MAPPED_AT_ONCE:
+        return generator.latents(torch.randn(count, generator.noise_dim, generator=rng))
+    latents, end = torch.empty(count, generator.latent_dim), 0
+    for part in sampled_parts(generator, count, rng):
+        latents[end : end + len(part)] = part
+        end += len(part)
+    return latents
+
+
+def sampled_parts(generator: ImageGenerator, count: int, rng: torch.Generator) -> Iterator[Tensor]:
+    """The same latents in order, at most `MAPPED_AT_ONCE` at a time, so that whoever keeps few needs little memory."""
+    parts = -(-count // MAPPED_AT_ONCE)
+    # parts of about one size, and but for the last of whole blocks: torch draws and maps a few rows in another way
+    rows = -(-count // (parts * RANDOM_BLOCK)) * RANDOM_BLOCK
+    for start in range(0, count, rows):
+        yield generator.latents(torch.randn(min(rows, count - start), generator.noise_dim, generator=rng))
 
 
 def drawn(generator: ImageGenerator, count: int, rng: torch.Generator) -> Iterator[Tensor]:

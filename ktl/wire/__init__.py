@@ -24,6 +24,7 @@ from ktl.wire.pairs import (
     count_pairs,
     decode_pairs,
     encode_pairs,
+    most_pair_bytes,
     most_pairs,
 )
 from ktl.wire.prototypes import MAX_PROTOTYPE_BYTES, decode_prototypes, encode_prototypes
@@ -33,6 +34,7 @@ from ktl.wire.statistics import (
     decode_statistics,
     encode_pooled,
     encode_statistics,
+    statistics_bytes,
 )
 from ktl.wire.tensors import MAX_HEADER_BYTES
 from ktl.wire.warm_start import (
@@ -74,6 +76,8 @@ __all__ = [
     "encode_prototypes",
     "encode_statistics",
     "encode_warm_start",
+    "most_pair_bytes",
     "most_pairs",
+    "statistics_bytes",
     "warm_start_bytes",
 ]

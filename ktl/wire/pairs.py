@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isqrt
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ktl.wire.opening import MAX_PAIR_BYTES, SessionRequest
 from ktl.wire.tensors import Shapes, int8_rows, int64, load_arrays, read_header, save_arrays
 
 PAIRS_HEADER_BYTES = 768  # the safetensors header of pairs is shorter
+PICTURE_OVERHEAD = 1024  # bytes that a picture file may take beside its uncompressed pixels
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,17 @@ def most_pairs(request: SessionRequest, dimension: int) -> int:
     return ceil(request.download_bytes / (FORMS[request.pairs_version].per_number * dimension))
 
 
+def most_pair_bytes(request: SessionRequest, dimension: int, pairs: int, at_once: int) -> int:
+    """Bytes that so many pairs take at most, which come in batches of `at_once`, whatever is on the images."""
+    form = FORMS[request.pairs_version]
+    per_picture = form.images_per_picture(request.image_size)
+    files = min(pairs, ceil(pairs / at_once) * ceil(at_once / per_picture))
+    cells = pairs + files * (isqrt(per_picture) - 1)  # a sheet's last row may be blank but for one image
+    pixels = request.image_size**2 * request.channels + request.image_size  # PNG says of each row how it is filtered
+    beside = files * (form.per_picture + PICTURE_OVERHEAD) + pairs * (form.per_pair + form.per_number * dimension)
+    return PAIRS_HEADER_BYTES + form.per_direction * dimension + cells * pixels + beside
+
+
 def encode_pairs(batches: Iterable[ImageVectorPairs], request: SessionRequest) -> bytes:
     """Pairs in the form that `request` asks for, with images as WebP (lossy) or PNG (exact).
 
@@ -68,15 +80,17 @@ def encode_pairs(batches: Iterable[ImageVectorPairs], request: SessionRequest) -
     """
     form = FORMS[request.pairs_version]
     files: list[bytes] = []
-    kept: list[ImageVectorPairs] = []  # without the images: a thousand of 1024 pixels take 3 GB
+    vectors: list[Tensor] = []  # without the images: a thousand of 1024 pixels take 3 GB
+    classes: list[Tensor] = []
     room = request.download_bytes - PAIRS_HEADER_BYTES
     for part in _parts(batches, form.images_per_picture(request.image_size)):
         dimension = part.vectors.shape[1]
-        left = room - (0 if kept else form.per_direction * dimension)
+        left = room - (0 if files else form.per_direction * dimension)
         file, count = _fitting(part, request, left)
         if count:
             files.append(file)
-            kept.append(ImageVectorPairs(part.images[:0], part.vectors[:count], part.classes[:count]))
+            vectors.append(part.vectors[:count])
+            classes.append(part.classes[:count])
             room = left - len(file) - form.bytes_beside(count, dimension)
         if count < len(part):
             break
@@ -84,7 +98,7 @@ def encode_pairs(batches: Iterable[ImageVectorPairs], request: SessionRequest) -
         raise WireError(
             f"a download of {request.download_bytes:,} bytes holds no image-vector pair: raise --download-budget"
         )
-    return save_arrays(_arrays(files, kept, request.pairs_version), "pairs", request.pairs_version)
+    return save_arrays(_arrays(files, vectors, classes, request.pairs_version), "pairs", request.pairs_version)
 
 
 def count_pairs(payload: bytes) -> int:
@@ -127,20 +141,21 @@ def _fitting(part: ImageVectorPairs, request: SessionRequest, room: int) -> tupl
     return best, fitting
 
 
-def _arrays(files: list[bytes], kept: list[ImageVectorPairs], version: int) -> dict[str, NDArray[Any]]:
-    vectors, classes = torch.cat([part.vectors for part in kept]), torch.cat([part.classes for part in kept])
-    arrays: dict[str, NDArray[Any]] = {
-        "images": np.frombuffer(b"".join(files), dtype=np.uint8),
-        "lengths": np.array([len(file) for file in files], dtype=np.int32),
-    }
+def _arrays(files: list[bytes], vectors: list[Tensor], classes: list[Tensor], version: int) -> dict[str, NDArray[Any]]:
+    """Empties `files`: they may take a quarter of a server's memory, and are needed no more."""
+    lengths = np.array([len(file) for file in files], dtype=np.int32)
+    images = b"".join(files)
+    files.clear()
+    arrays: dict[str, NDArray[Any]] = {"images": np.frombuffer(images, dtype=np.uint8), "lengths": lengths}
     if version == 1:
-        return arrays | {"vectors": vectors.to(torch.float16).numpy(), "classes": classes.to(torch.int32).numpy()}
-    directions, scales = int8_rows(vectors.T)  # a scale each: an encoder's last directions are narrow
+        halves = torch.cat(vectors).to(torch.float16)
+        return arrays | {"vectors": halves.numpy(), "classes": torch.cat(classes).to(torch.int32).numpy()}
+    directions, scales = int8_rows(torch.cat(vectors).T)  # a scale each: an encoder's last directions are narrow
     return arrays | {
-        "counts": np.array([len(part.classes) for part in kept], dtype=np.int32),
+        "counts": np.array([len(part) for part in classes], dtype=np.int32),
         "vectors": np.ascontiguousarray(directions.T),
         "scales": scales,
-        "classes": classes.numpy().astype(np.uint16),
+        "classes": torch.cat(classes).numpy().astype(np.uint16),
     }
 
 

@@ -44,6 +44,11 @@ def _arrays(statistics: ClassStatistics) -> dict[str, NDArray[Any]]:
     }
 
 
+def statistics_bytes(num_classes: int, dimension: int) -> int:
+    """The most that the arrays of encoded class statistics take; their header comes on top."""
+    return num_classes * (dimension + 12) + dimension * (dimension + 7) // 2
+
+
 def decode_statistics(payload: bytes, num_classes: int, dimension: int) -> ClassStatistics:
     """Reads what `encode_statistics` wrote, for a session of `num_classes` classes and a space of `dimension`."""
     _, arrays = load_arrays(payload, "statistics", {VERSION: _shapes(dimension)}, MAX_STATISTICS_BYTES)

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from ktl.alignment import ALIGNMENTS
+from ktl.alignment import ALIGNMENTS, robust
+from ktl.class_statistics import class_statistics
 from ktl.errors import UsageError
+from ktl.generators import base
 from ktl.generators.base import ImageGenerator
 from ktl.prototypes import Prototypes
 from ktl.settings import describe
+from ktl.spaces.latent import LatentSpace
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "alignment.md").read_text()
 SOME = Prototypes(torch.eye(4)[[0, 2]], torch.tensor([0, 2]), torch.tensor([1, 3]))
@@ -84,3 +88,19 @@ def test_every_setting_changes_the_latents(builtin: ImageGenerator, name: str, v
         for given in ({}, values)
     )
     assert not torch.equal(default.latents, changed.latents)
+
+
+@pytest.mark.parametrize("name", ["robust", "pooled", "random", "published"])
+def test_latents_that_are_made_in_parts_are_the_same(
+    builtin: ImageGenerator, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def latents() -> torch.Tensor:
+        strategy = ALIGNMENTS.load(name)(4, 4, 1)
+        known = class_statistics(F.normalize(builtin.latents(torch.eye(4, builtin.noise_dim)), dim=1), torch.arange(4))
+        strategy.learn(known, LatentSpace(builtin))
+        return strategy.align([SOME], builtin, per_class=150).latents
+
+    at_once = latents()
+    for module in (base, robust):
+        monkeypatch.setattr(module, "MAPPED_AT_ONCE", 128)
+    torch.testing.assert_close(latents(), at_once)

@@ -153,9 +153,9 @@ def test_a_database_that_no_server_made_is_refused(ktl: Ktl, tmp_path: Path) -> 
 def test_gc_deletes_what_is_older_than_asked(ktl: Ktl, database: str) -> None:
     opened = Database(database)
     opened.upgrade()
-    store = Store(opened, max_queued=1, max_bytes=10**6)
+    store = Store(opened)
     store.open_session(Opening("o", "k", b'{"a":1}', b'{"b":2}'))
-    assert ktl("cloud", "gc", "--database", database).stdout == "0 sessions deleted; 14 bytes are left\n"
+    assert ktl("cloud", "gc", "--database", database).stdout == "0 sessions deleted; 552 bytes are left\n"
     assert ktl("cloud", "gc", "--keep", "0s", "--database", database).stdout == "1 sessions deleted; 0 bytes are left\n"
 
 

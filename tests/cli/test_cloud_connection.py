@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from support.served import ServedCloud
 
@@ -55,6 +56,23 @@ def test_offline_ok_trains_alone_says_so_and_goes_on_with_the_cloud_later(
     assert json.loads(later.stdout)["bytes_down"] > 0
     assert load_config(out, RunConfig).cloud.url == served.url
     assert served.tokens["edge"] not in (out / "config.json").read_text() + (out / "session.json").read_text()
+
+
+def test_a_run_leaves_no_session_behind_unless_it_is_told_to(
+    ktl: Ktl, served: ServedCloud, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KTL_TOKEN", served.tokens["edge"])
+    headers = {"Authorization": f"Bearer {served.tokens['edge']}"}
+
+    def left(name: str, *options: str) -> int:
+        out = tmp_path / name
+        run = ktl("edge", "train", *small, "--cloud", served.url, "--out", out, *options)
+        assert run.returncode == 0, run.stderr
+        session = json.loads((out / "session.json").read_text())["session"]
+        return httpx.get(f"{served.url}/v1/sessions/{session}", headers=headers).status_code
+
+    assert left("deleted") == 404
+    assert left("kept", "--keep-session") == 200
 
 
 def test_ping_tells_the_cloud_and_the_token(ktl: Ktl, served: ServedCloud, tmp_path: Path) -> None:

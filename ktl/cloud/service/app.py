@@ -11,17 +11,20 @@ from typing import Any
 import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from ktl.cloud.service.accounts import Quotas
 from ktl.cloud.service.answers import ProblemDetail
 from ktl.cloud.service.batching import BatchingGenerator
 from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
-from ktl.cloud.service.database import READY_SECONDS, THREADS, Database
+from ktl.cloud.service.crowd import Crowd
+from ktl.cloud.service.database import AWAY, READY_SECONDS, THREADS, Database
 from ktl.cloud.service.events import Events
 from ktl.cloud.service.head import HeadAsGet
+from ktl.cloud.service.live_sessions import LiveSessions
+from ktl.cloud.service.memory import MemoryBudget
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.middleware import Middleware
 from ktl.cloud.service.page import routes as page
@@ -29,6 +32,7 @@ from ktl.cloud.service.page.logins import Logins
 from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit
 from ktl.cloud.service.refusals import MEDIA_TYPE, Refused, busy, problem
+from ktl.cloud.service.relay import Relay
 from ktl.cloud.service.routes import administration, operations, pooling, rounds, sessions, steering, warm_starts
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.steering import Steering
@@ -54,6 +58,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        here.relay.start()
         await anyio.to_thread.run_sync(here.worker.start)
         here.warm_starting.start()
         async with anyio.create_task_group() as beside:
@@ -62,6 +67,7 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
             beside.cancel_scope.cancel()
         await anyio.to_thread.run_sync(here.warm_starting.stop)
         await anyio.to_thread.run_sync(here.worker.stop)
+        await anyio.to_thread.run_sync(here.relay.stop)  # last: it tells of rounds that were put back
 
     app = FastAPI(
         title="ktl cloud",
@@ -74,11 +80,13 @@ def create_app(settings: Settings, database: Database, generator: ImageGenerator
     )
     app.state.service = here
     app.add_middleware(HeadAsGet)
-    app.add_middleware(Middleware, metrics=here.metrics, https=settings.tls_cert is not None)
+    app.add_middleware(
+        Middleware, metrics=here.metrics, crowd=Crowd(settings.token_waits), https=settings.tls_cert is not None
+    )
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _from_framework)
-    for away in (OperationalError, InterfaceError, PoolTimeout):
+    for away in AWAY:
         app.add_exception_handler(away, _database_away)
     app.add_exception_handler(page.NotLoggedIn, page.to_login)
     for module in (operations, sessions, steering, rounds, pooling, warm_starts, administration, page):
@@ -105,17 +113,25 @@ async def _written(here: Service) -> None:
 
 
 def _service(settings: Settings, database: Database, generator: ImageGenerator) -> Service:
-    store = Store(database, max_queued=settings.queue, max_bytes=settings.most_stored)
+    store = Store(database, quotas_of(settings))
     events, metrics, tokens = Events(), Metrics(), Tokens(database)
     batching = BatchingGenerator(generator)
     space = space_of(batching, SPACES.parse(settings.space) if settings.space else None)
     offered = WarmStarts(
         batching, space, WarmStartConfig(images=settings.warm_start_images), most_bytes=settings.most_warm_start
     )
-    worker = Worker(store, batching, events, metrics, space, offered, jobs=settings.jobs, keep_seconds=settings.keep)
-    metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued, in_database=True)
-    metrics.watch("stored_bytes", "Payload bytes of all sessions.", store.stored_bytes, in_database=True)
-    metrics.watch("generator_batches", "Batches drawn since the start.", lambda: batching.batches)
+    worker = Worker(
+        store,
+        LiveSessions(store, batching, space, offered),
+        batching,
+        events,
+        metrics,
+        MemoryBudget(settings.most_memory),
+        jobs=settings.jobs,
+        keep_seconds=settings.keep,
+        most_seconds=settings.most_seconds,
+    )
+    _watch(metrics, store, batching)
     return Service(
         settings=settings,
         database=database,
@@ -128,12 +144,33 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         events=events,
         metrics=metrics,
         worker=worker,
+        relay=Relay(database, events, worker.leases.server),
         rate=RateLimit(settings.rate),
         unknown=RateLimit(UNKNOWN_PER_SECOND),
         logins=Logins(tokens),
         thumbnails=Thumbnails(store),
         database_threads=anyio.CapacityLimiter(THREADS),
         etf_threads=anyio.CapacityLimiter(1),  # one of 1000 classes takes a core 0.3 s
+    )
+
+
+def _watch(metrics: Metrics, store: Store, generator: BatchingGenerator) -> None:
+    promised = "Bytes of all sessions, with what is promised to their rounds."
+    metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued, in_database=True)
+    metrics.watch("stored_bytes", promised, store.stored_bytes, in_database=True)
+    metrics.watch("generator_batches", "Batches drawn since the start.", lambda: generator.batches)
+
+
+def quotas_of(settings: Settings) -> Quotas:
+    """What the settings grant."""
+    return Quotas(
+        stored=settings.most_stored,
+        queued=settings.queue,
+        session_pairs=settings.most_session_pairs,
+        each_sessions=settings.token_sessions,
+        each_stored=settings.token_stored,
+        each_rounds=settings.token_rounds,
+        each_pairs=settings.token_pairs,
     )
 
 

@@ -10,9 +10,11 @@ from typing import Annotated, TypeVar
 import anyio
 from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import ClientDisconnect
 
 from ktl.cloud.service.answers import RoundState
 from ktl.cloud.service.batching import BatchingGenerator
+from ktl.cloud.service.crowd import Presence
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.events import Events
 from ktl.cloud.service.metrics import Metrics
@@ -20,6 +22,7 @@ from ktl.cloud.service.page.logins import Logins
 from ktl.cloud.service.page.round_images import Thumbnails
 from ktl.cloud.service.quotas import RateLimit, address
 from ktl.cloud.service.refusals import Refused
+from ktl.cloud.service.relay import Relay
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.steering import Steering
 from ktl.cloud.service.store import Store
@@ -49,6 +52,7 @@ class Service:
     events: Events
     metrics: Metrics
     worker: Worker
+    relay: Relay
     rate: RateLimit
     unknown: RateLimit
     logins: Logins
@@ -64,13 +68,20 @@ class Service:
         """The round with its pairs counted while they are drawn."""
         if round_.state != "drawing":
             return round_
-        return round_.model_copy(update={"pairs": self.worker.drawn.get((session, round_.round), 0)})
+        drawn = self.worker.leases.drawn(session, round_.round)  # another server's are as of its last renewal
+        return round_.model_copy(update={"pairs": max(drawn, round_.pairs)})
 
 
 def service(request: Request) -> Service:
     """The server that a request came to."""
     here: Service = request.app.state.service
     return here
+
+
+def presence_of(request: Request) -> Presence:
+    """The request's place in the crowd."""
+    presence: Presence = request.state.presence
+    return presence
 
 
 _bearer = HTTPBearer(auto_error=False, description="A token of `ktl cloud token create`.")
@@ -84,10 +95,16 @@ async def holder(request: Request, credentials: Bearer) -> Caller:
     here = service(request)
     who = None
     if credentials is not None:
-        token = credentials.credentials
+        token, gone = credentials.credentials, request.state.gone
         if here.tokens.remembered(token) is None:
             here.unknown.take(address(request), cost=0)  # before the database is asked
-        who = await here.in_thread(lambda: here.tokens.caller(token))
+
+        def look() -> Caller | None:
+            if gone():  # while it waited for a thread: many may have
+                raise ClientDisconnect
+            return here.tokens.caller(token)
+
+        who = await here.in_thread(look)
     return admitted(request, who)
 
 
@@ -102,6 +119,7 @@ def admitted(request: Request, who: Caller | None) -> Caller:
             {"WWW-Authenticate": "Bearer"},
         )
     request.state.token = who.token
+    presence_of(request).known_as(who.name)
     here.rate.take(who.name)
     return who
 

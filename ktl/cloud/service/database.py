@@ -1,41 +1,47 @@
-"""A connection to SQLite or PostgreSQL whose commits survive a crash; its schema; and the lock of its one server."""
+"""A connection to SQLite or PostgreSQL whose commits survive a crash, and its schema."""
 
 from __future__ import annotations
 
-import fcntl
 import os
+import secrets
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import ColumnElement, Double, Engine, cast, create_engine, delete, func, literal, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    InternalError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from ktl.cloud.service import sqlite_file
+from ktl.cloud.service.models import Base, Probe
 from ktl.errors import KtlError, UsageError
 
 READY_SECONDS = 2.5
+WRITE_EVERY = 2.0  # seconds between tries to write, however often readiness is asked for
+PROBE_BYTES = 2**14
+PAGES_AT_ONCE = 2**10  # given back; others write in between
 THREADS = 16  # that speak to the database at once
-SERVER_LOCK = 0x6B746C  # "ktl": the advisory lock of PostgreSQL
-UPGRADE_LOCK = SERVER_LOCK + 1
-PRAGMAS = (
-    "auto_vacuum=INCREMENTAL",  # deleted data gives its room back; must come before the first table
-    "journal_mode=WAL",
-    "synchronous=FULL",  # a commit is on the disk before it is acknowledged
-    "foreign_keys=ON",
-    "busy_timeout=30000",
-    "secure_delete=ON",  # a deleted session's bytes are overwritten
-)
-
-
+READERS_MILLISECONDS = 100  # for those who read to end, while nobody may write
+UPGRADE_LOCK = 0x6B746C  # "ktl": an advisory lock of PostgreSQL
+AWAY = (OperationalError, InterfaceError, InternalError, PoolTimeout)  # what may be well again later
 POSTGRESQL = {  # a connection to a machine that is gone, or a lock that nobody gives back, ends in an error
     "connect_timeout": 5,
     "options": "-c statement_timeout=30s -c lock_timeout=15s -c idle_in_transaction_session_timeout=60s",
@@ -51,9 +57,9 @@ class Database:
         self.engine = _engine(url, new)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writing = self.engine.execution_options(ktl_begin="BEGIN IMMEDIATE")
-        # One server writes, so its threads take turns here: none meets another's half-done work, and they wake at once
-        # where inside SQLite they would sleep and poll.
-        self._writer = threading.Lock()
+        # SQLite has one writer: threads take turns here, where they wake at once, and do not sleep and poll inside it
+        self._writer: AbstractContextManager[Any] = threading.Lock() if self.is_sqlite else nullcontext()
+        self._tried = (float("-inf"), False)  # when writing was tried last, and whether it could be done
         self._asking = threading.Lock()  # one thread at most hangs where a database does
 
     @contextmanager
@@ -101,43 +107,110 @@ class Database:
     def _unusable(self, error: Exception) -> KtlError:
         return KtlError(f"{self._name} cannot be used ({str(error).splitlines()[0]}); check --database")
 
-    def compact(self) -> None:
-        """Gives the room of deleted rows back to the file system. PostgreSQL does so by itself."""
+    def now(self) -> ColumnElement[float]:
+        """Seconds since 1970 by the one clock that all servers of this database share."""
         if self.is_sqlite:
-            with self._writer, closing(self.engine.raw_connection()) as connection:  # outside of any transaction
-                connection.cursor().executescript("PRAGMA incremental_vacuum")  # execute() would free one page
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return literal(time.time(), Double)
+        return cast(func.extract("epoch", func.clock_timestamp()), Double)
+
+    def put(self, rows: Session, table: type[Base], **values: Any) -> None:
+        """Writes a row, in place of one with the same key if there is one."""
+        dialect = sqlite if self.is_sqlite else postgresql
+        key = [column.name for column in table.__table__.primary_key]
+        rows.execute(dialect.insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=values))
+
+    def take_turns(self, rows: Session, name: str) -> None:
+        """Until this transaction ends, whoever else takes turns by this name waits here, in another server too."""
+        if not self.is_sqlite:
+            rows.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
+
+    def compact(self) -> bool:
+        """Gives the room of deleted rows back to the file system, and empties the log that still has their bytes.
+
+        In steps between which others write. False if somebody read meanwhile, who needs the log: then do it again.
+        PostgreSQL does so by itself.
+        """
+        if not self.is_sqlite:
+            return True
+        sqlite_file.checkpoint(self.engine)  # most of the log, beside those who write
+        free, before, emptied = 1, 2, False  # pages: what is left, and what was before the last step
+        while free and free != before:
+            with self._writer:
+                before, free = free, sqlite_file.give_back(self.engine, PAGES_AT_ONCE)
+                emptied = sqlite_file.empty_log(self.engine, READERS_MILLISECONDS)
+        return emptied
+
+    @contextmanager
+    def room_to_delete(self) -> Iterator[None]:
+        """For deleting on a full disk, in small transactions with `settle` after each."""
+        if not self.is_sqlite:
+            yield
+            return
+        with sqlite_file.reserve_released(self._file):
+            self.settle()
+            yield
+            self.compact()
+
+    def settle(self) -> None:
+        """Brings what was committed to its last place, so that SQLite's log does not grow."""
+        if self.is_sqlite:
+            with self._writer:
+                sqlite_file.empty_log(self.engine, sqlite_file.BUSY_MILLISECONDS)
 
     def ready(self) -> bool:
-        """Whether the database answers; False after `READY_SECONDS`, too, while an earlier question has no answer."""
+        """Whether the database can be read and written to.
+
+        False after `READY_SECONDS`, too, while an earlier question has no answer.
+        """
         if not self._asking.acquire(timeout=READY_SECONDS):
             return False
         try:
             with self.read() as rows:
                 rows.execute(text("SELECT 1 FROM tokens LIMIT 1"))
+            when, could = self._tried
+            if time.monotonic() - when > WRITE_EVERY:
+                could = self._can_write()
+                self._tried = time.monotonic(), could
+            return could
         except SQLAlchemyError:
             return False
         finally:
             self._asking.release()
+
+    def _can_write(self) -> bool:
+        row = Probe(id=secrets.token_hex(8), data=os.urandom(PROBE_BYTES))
+        try:
+            with self.write() as rows:
+                rows.add(row)
+                rows.flush()
+                rows.execute(delete(Probe).where(Probe.id == row.id))
+        except SQLAlchemyError:
+            return False
         return True
 
     @contextmanager
-    def one_server(self) -> Iterator[None]:
-        """Held by a server while it runs: two on one database would draw every round twice. Raises UsageError."""
-        refused = UsageError(
-            "another ktl cloud server is running on this database: stop it, or give another --database"
-        )
-        if self.is_sqlite:
-            with _locked_file(Path(f"{self.engine.url.database}.lock"), refused):
-                yield
-            return
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": SERVER_LOCK}):
-                raise refused
+    def serving(self) -> Iterator[None]:
+        """Held by a server while it runs. PostgreSQL has room for several; a file of SQLite has one. Raises UsageError.
+
+        All connections are closed at the end.
+        """
+        if not self.is_sqlite:
             try:
                 yield
             finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": SERVER_LOCK})
+                self.engine.dispose()
+            return
+        with sqlite_file.one_server(self.engine, self._file):
+            sqlite_file.keep_reserve(self._file)
+            yield
+
+    @property
+    def _file(self) -> Path:
+        return Path(str(self.engine.url.database))
+
+
+def _free_pages(cursor: Any) -> int:
+    return int(cursor.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 def _engine(url: str, new: bool) -> Engine:
@@ -160,34 +233,5 @@ def _engine(url: str, new: bool) -> Engine:
             "--database must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (the latter needs psycopg)"
         ) from error
     if parsed.drivername == "sqlite":
-        _prepare_sqlite(engine, Path(str(parsed.database)), new)
+        sqlite_file.prepare(engine, Path(str(parsed.database)), new)
     return engine
-
-
-def _prepare_sqlite(engine: Engine, file: Path, new: bool) -> None:
-    try:
-        flags = os.O_RDWR | (os.O_CREAT if new else 0)
-        os.close(os.open(file, flags, 0o600))  # prototypes and token hashes are nobody else's
-    except OSError as error:
-        raise UsageError(f"--database file {file} cannot be opened: {error.strerror}") from error
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # transactions begin where we say, not where sqlite3 guesses
-        for pragma in PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("ktl_begin", "BEGIN"))
-
-
-@contextmanager
-def _locked_file(path: Path, refused: UsageError) -> Iterator[None]:
-    file: IO[bytes]
-    with open(path, "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise refused from error
-        yield

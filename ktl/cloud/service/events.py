@@ -1,15 +1,17 @@
-"""What happens, told at once to those who wait in this process."""
+"""What happens, told at once to those who wait in this process, and by a relay to the other servers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
 
-Kind = Literal["opened", "round", "ended", "deleted", "stopping"]
+# "queued" and "drawn" are of a round too: it waits to be drawn; a batch of its pairs was; "missed": something, perhaps
+Kind = Literal["opened", "round", "queued", "drawn", "ended", "deleted", "missed", "stopping"]
+ON_THE_WAY = ("round", "queued", "drawn")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Changes:
         """Called from any thread. Many changes before one `wait` are one: a slow listener costs no memory."""
         if event.kind == "stopping":
             self.stopping = True
-        elif self.session not in (None, event.session) or (self.ends_only and event.kind == "round"):
+        elif self.ends_only and event.kind in ON_THE_WAY:
             return
         elif event.kind == "deleted" and self.session is not None:
             self.deleted = True
@@ -56,9 +58,15 @@ class Events:
     """Passes each event on to every listener whose session it concerns."""
 
     def __init__(self) -> None:
-        self._listeners: set[Changes] = set()
+        self.relay: Callable[[Event], None] | None = None  # tells other servers
+        self._listeners: dict[str | None, set[Changes]] = {}  # by session
+        self._watchers: list[Callable[[Event], None]] = []
         self._lock = Lock()
         self._stopping = False
+
+    def watch(self, heard: Callable[[Event], None]) -> None:
+        """Has `heard` called with every event, in the thread that tells it: it must be quick."""
+        self._watchers.append(heard)
 
     @contextmanager
     def listen(self, session: str | None = None, *, ends_only: bool = False) -> Iterator[Changes]:
@@ -69,17 +77,32 @@ class Events:
         changes = Changes(session, ends_only)
         with self._lock:
             changes.stopping = self._stopping
-            self._listeners.add(changes)
+            self._listeners.setdefault(session, set()).add(changes)
         try:
             yield changes
         finally:
             with self._lock:
-                self._listeners.discard(changes)
+                self._listeners[session].discard(changes)
+                if not self._listeners[session]:
+                    del self._listeners[session]
 
     def tell(self, event: Event) -> None:
         """Called from any thread."""
+        self.hear(event)
+        if self.relay is not None:
+            self.relay(event)
+
+    def hear(self, event: Event) -> None:
+        """As `tell`, of what another server told."""
         with self._lock:
             self._stopping = self._stopping or event.kind == "stopping"
-            listeners = list(self._listeners)
+            listeners = self._concerned(event)
         for listener in listeners:
             listener.tell(event)
+        for heard in self._watchers:
+            heard(event)
+
+    def _concerned(self, event: Event) -> list[Changes]:
+        if event.kind in ("stopping", "missed"):
+            return [each for listeners in self._listeners.values() for each in listeners]
+        return [each for session in (None, event.session) for each in self._listeners.get(session, ())]

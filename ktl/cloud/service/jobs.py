@@ -1,12 +1,21 @@
-"""The queue of rounds to be drawn, in the same tables as the sessions: a server that is killed forgets nothing."""
+"""The queue of rounds to be drawn, in the same tables as the sessions: a server that is killed forgets nothing.
+
+Several servers may take from it. Who takes a round has it on a lease that is renewed while it is drawn; one whose lease
+is up is anybody's again, so nothing waits for a server that is gone, hangs, or could not say that it gave up.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.orm import Session as Rows
 
+from ktl.cloud.service.accounts import Quotas, promise_pairs, settle
 from ktl.cloud.service.answers import Seconds
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.models import (
@@ -19,28 +28,68 @@ from ktl.cloud.service.models import (
     CloudSession,
     Piece,
     Round,
+    Turn,
     Upload,
 )
+from ktl.cloud.service.refusals import Refused
+
+LEASE_SECONDS = 20.0
+NOBODY = {"holder": None, "leased_until": None}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A round in the hands of whoever is to draw it. `holder` is of this claim alone: after a takeover it is void."""
+
+    session: str
+    round: int
+    owner: str  # token name that opened the session
+    holder: str
 
 
 class Jobs:
-    """What the worker does with rounds: a round is queued, being drawn, and then done, failed or queued again."""
+    """What workers do with rounds: a round is queued, being drawn, and then done, failed or queued again."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quotas: Quotas) -> None:
         self.database = database
+        self.quotas = quotas
 
-    def claim(self) -> tuple[str, int] | None:
-        """The round that has waited longest, now being drawn."""
+    def claim(self, server: str, besides: Collection[str] = ()) -> Claim | None:
+        """A round that is now being drawn by `server`; None if there is none.
+
+        Owners take turns: of those that have rounds waiting, `besides` left out, the one whose turn was longest ago.
+        """
+        waiting = and_(self._claimable(), CloudSession.owner.not_in(besides))
         with self.database.read() as rows:  # most calls find none: they need no writer
-            if rows.scalar(select(func.count()).where(Round.state == QUEUED)) == 0:
+            if rows.scalar(select(Round.number).join(CloudSession).where(waiting).limit(1)) is None:
                 return None
         with self.database.write() as rows:
-            round_ = rows.scalar(select(Round).where(Round.state == QUEUED).order_by(Round.queued_at).limit(1))
-            if round_ is None:
+            query = select(Round, CloudSession.owner).join(CloudSession)
+            query = query.outerjoin(Turn, Turn.owner == CloudSession.owner).where(waiting)
+            query = query.order_by(func.coalesce(Turn.begun_at, 0.0), Round.queued_at)
+            found = rows.execute(query.limit(1).with_for_update(of=Round, skip_locked=True)).first()
+            if found is None:
                 return None
-            round_.state = DRAWING
+            round_, owner = found
+            round_.state, round_.holder = DRAWING, f"{server}.{secrets.token_hex(4)}"
+            round_.leased_until = self.database.now() + LEASE_SECONDS
             round_.attempts += 1
-            return round_.session_id, round_.number
+            self.database.put(rows, Turn, owner=owner, begun_at=self.database.now())
+            return Claim(round_.session_id, round_.number, owner, round_.holder)
+
+    def renew(self, drawn: Mapping[str, int]) -> set[str]:
+        """Prolongs the leases of these holders, and keeps how many pairs each has drawn. Those that still hold."""
+        with self.database.read() as rows:
+            mine = select(Round.holder).where(Round.state == DRAWING, Round.holder.in_(drawn))
+            held = {holder for holder in rows.scalars(mine) if holder is not None}
+        with self.database.write() as rows:
+            # a row that is locked is being finished
+            for round_ in rows.scalars(
+                select(Round).where(Round.state == DRAWING, Round.holder.in_(held)).with_for_update(skip_locked=True)
+            ):
+                round_.leased_until = self.database.now() + LEASE_SECONDS
+                round_.pairs = drawn[str(round_.holder)]
+        return held
 
     def uploads(self, session_id: str, first: int, last: int) -> list[list[bytes]]:
         """The prototypes of rounds first..last, each round's in the order of the edges' names."""
@@ -57,56 +106,82 @@ class Jobs:
         return [[payload for _, payload in sorted(by_round.get(r, []))] for r in range(first, last + 1)]
 
     def attempts(self, session_id: str, number: int) -> int:
-        """How many times a round was begun to be drawn."""
+        """How many times a round was begun to be drawn, those left out after which it was put back."""
         with self.database.read() as rows:
             round_ = rows.get(Round, (session_id, number))
             return round_.attempts if round_ else 0
 
-    def finish(self, session_id: str, number: int, payload: bytes, pairs: int, seconds: Seconds) -> bool:
-        """Keeps a round's pairs. False, and nothing is kept, if the session is gone or the round was drawn already."""
+    def finish(self, claim: Claim, payload: bytes, pairs: int, seconds: Seconds) -> bool:
+        """Keeps a round's pairs. False, and nothing is kept, if the session is gone or the claim is void."""
         with self.database.write() as rows:
-            session = rows.get(CloudSession, session_id, with_for_update=True)
-            round_ = rows.get(Round, (session_id, number))
-            if session is None or round_ is None or round_.state != DRAWING:
+            session = rows.get(CloudSession, claim.session, with_for_update=True)
+            round_ = _held(rows, claim)
+            if session is None or round_ is None:
                 return False
             for index in range(0, len(payload), PIECE_BYTES):
                 part = payload[index : index + PIECE_BYTES]
-                rows.add(Piece(session_id=session_id, round=number, number=index // PIECE_BYTES, data=part))
+                rows.add(Piece(session_id=claim.session, round=claim.round, number=index // PIECE_BYTES, data=part))
                 rows.flush()
             round_.state, round_.finished_at, round_.error = DONE, time.time(), None
+            round_.holder = round_.leased_until = None
             round_.pairs, round_.size, round_.digest = pairs, len(payload), hashlib.sha256(payload).digest()
             round_.alignment_seconds, round_.generation_seconds = seconds.alignment, seconds.generation
             session.active_at = time.time()
-            session.size += len(payload)
+            settle(rows, session, round_, len(payload), pairs)
         return True
 
-    def fail(self, session_id: str, number: int, error: str) -> None:
-        """Ends a round that cannot be drawn."""
-        self._leave_drawing(session_id, number, state=FAILED, finished_at=time.time(), error=error)
-
-    def requeue(self, session_id: str, number: int) -> None:
-        """Puts a round that was not finished back, to be drawn again."""
-        self._leave_drawing(session_id, number, state=QUEUED)
-
-    def requeue_all(self) -> int:
-        """Puts back what a server that is gone was drawing; returns how many rounds."""
+    def fail(self, claim: Claim, error: str) -> None:
+        """Ends a round that cannot be drawn, unless the claim is void."""
         with self.database.write() as rows:
-            result = rows.execute(update(Round).where(Round.state == DRAWING).values(state=QUEUED))
-            return int(getattr(result, "rowcount", 0))
+            session = rows.get(CloudSession, claim.session, with_for_update=True)
+            round_ = _held(rows, claim)
+            if session is not None and round_ is not None:
+                round_.state, round_.finished_at, round_.error = FAILED, time.time(), error
+                round_.holder = round_.leased_until = None
+                settle(rows, session, round_, 0, 0)
+
+    def put_back(self, claim: Claim, *, counts: bool = False) -> None:
+        """Queues a round that was not finished, to be drawn again; as an attempt only if it `counts`."""
+        with self.database.write() as rows:
+            round_ = _held(rows, claim)
+            if round_ is not None:
+                round_.state, round_.pairs = QUEUED, 0
+                round_.holder = round_.leased_until = None
+                round_.attempts -= not counts
+
+    def put_back_all(self) -> int:
+        """Queues what any server was drawing, for when none is alive but this one; returns how many rounds."""
+        with self.database.write() as rows:
+            drawing = update(Round).where(Round.state == DRAWING)
+            return int(getattr(rows.execute(drawing.values(state=QUEUED, **NOBODY)), "rowcount", 0))
 
     def close_due(self) -> list[tuple[str, int]]:
-        """Queues the rounds whose deadline has passed, with the edges that are in."""
-        due = select(Round).where(Round.state == COLLECTING, Round.closes_at <= time.time())
+        """Queues the rounds whose deadline has passed, with the edges that are in, as far as there is room for them."""
+        due = select(Round.session_id, Round.number).where(Round.state == COLLECTING, Round.closes_at <= time.time())
         with self.database.read() as rows:
-            if rows.scalar(due.limit(1)) is None:
-                return []
-        with self.database.write() as rows:
-            rounds = list(rows.scalars(due.with_for_update()))
-            for round_ in rounds:
-                round_.state, round_.queued_at = QUEUED, time.time()
-            return [(round_.session_id, round_.number) for round_ in rounds]
+            found = [(session_id, number) for session_id, number in rows.execute(due)]
+        return [job for job in found if self._close(*job)]
 
-    def _leave_drawing(self, session_id: str, number: int, **values: object) -> None:
+    def _close(self, session_id: str, number: int) -> bool:
+        """Whether this server did so. Uploads lock the session, too: none comes in once the round is closed."""
         with self.database.write() as rows:
-            this = (Round.session_id == session_id, Round.number == number, Round.state == DRAWING)
-            rows.execute(update(Round).where(*this).values(**values))
+            session = rows.get(CloudSession, session_id, with_for_update=True)
+            round_ = rows.get(Round, (session_id, number)) if session else None
+            if session is None or round_ is None or round_.state != COLLECTING:
+                return False
+            try:
+                promise_pairs(rows, session, self.quotas)
+            except Refused:
+                return False  # it stays as it is, and is looked at again
+            round_.state, round_.queued_at = QUEUED, time.time()
+            return True
+
+    def _claimable(self) -> ColumnElement[bool]:
+        lapsed = func.coalesce(Round.leased_until, 0.0) < self.database.now()
+        return or_(Round.state == QUEUED, and_(Round.state == DRAWING, lapsed))
+
+
+def _held(rows: Rows, claim: Claim) -> Round | None:
+    """The claimed round, locked; None if the claim is void."""
+    round_ = rows.get(Round, (claim.session, claim.round), with_for_update=True)
+    return round_ if round_ is not None and round_.state == DRAWING and round_.holder == claim.holder else None

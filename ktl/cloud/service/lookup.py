@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session as Rows
 
 from ktl.cloud.service.models import FAILED, CloudSession, Edge, Member, Round, Token
-from ktl.cloud.service.refusals import Refused, busy
+from ktl.cloud.service.refusals import Refused
 
 
 def find_session(rows: Rows, session_id: str, name: str | None, *, lock: bool = False) -> CloudSession:
     """One session. Raises Refused (not-found) when there is none, or none that the token name may see."""
     session = rows.get(CloudSession, session_id, with_for_update=lock or None)
-    if session is None or (name is not None and not may_see(rows, session, name)):
+    if session is None or session.deleted_at is not None or (name is not None and not may_see(rows, session, name)):
         raise Refused("not-found", f"there is no session {session_id}; open one with POST /v1/sessions")
     return session
 
@@ -59,14 +59,3 @@ def refuse_after_failure(rows: Rows, session_id: str, number: int) -> None:
     failed = rows.scalar(select(Round).where(*ended).limit(1))
     if failed is not None:
         raise Refused("round-failed", f"round {failed.number} failed ({failed.error}); open a new session")
-
-
-def stored_bytes(rows: Rows) -> int:
-    """Payload bytes of all sessions."""
-    return int(rows.scalar(select(func.coalesce(func.sum(CloudSession.size), 0))) or 0)
-
-
-def refuse_if_full(rows: Rows, max_bytes: int) -> None:
-    """Raises Refused (busy) when the sessions hold `max_bytes` or more."""
-    if stored_bytes(rows) >= max_bytes:
-        raise busy(f"the store holds its {max_bytes:,} bytes; delete sessions or raise --most-stored", 60)

@@ -59,7 +59,22 @@ class CloudSession(Base):
     deadline: Mapped[float | None]
     opened_at: Mapped[float]
     active_at: Mapped[float] = mapped_column(index=True)
-    size: Mapped[int] = mapped_column(BigInteger)
+    size: Mapped[int] = mapped_column(BigInteger)  # bytes, what is promised to its rounds included
+    pairs: Mapped[int] = mapped_column(BigInteger, default=0)  # likewise
+    round_pairs: Mapped[int] = mapped_column(default=0)  # the most that a round of it may take: pairs,
+    round_bytes: Mapped[int] = mapped_column(BigInteger, default=0)  # and bytes of payload
+    deleted_at: Mapped[float | None]  # then nobody finds it, and its rows go bit by bit
+
+
+class Usage(Base):
+    """What the sessions of a token's name hold and are promised; the empty name's are everyone's."""
+
+    __tablename__ = "usage"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    sessions: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    day: Mapped[int]  # since 1970, UTC, that `pairs` are of
+    pairs: Mapped[int] = mapped_column(BigInteger)
 
 
 class Member(Base):
@@ -80,7 +95,7 @@ class Edge(Base):
 
 
 class Round(Base):
-    """A round of a session; while queued or drawing it is a job."""
+    """A round of a session; while queued or drawing it is a job. While it is drawn it is leased to its `holder`."""
 
     __tablename__ = "rounds"
     __table_args__ = (Index("rounds_jobs", "state", "queued_at"),)
@@ -93,11 +108,30 @@ class Round(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     pairs: Mapped[int] = mapped_column(default=0)
     size: Mapped[int] = mapped_column(BigInteger, default=0)
+    promised: Mapped[int] = mapped_column(BigInteger, default=0)  # bytes that are counted before they are there
     digest: Mapped[bytes | None]
     pooling_closes_at: Mapped[float | None]
+    holder: Mapped[str | None]
+    leased_until: Mapped[float | None]
     alignment_seconds: Mapped[float | None]
     generation_seconds: Mapped[float | None]
     error: Mapped[str | None]
+
+
+class Turn(Base):
+    """When a round of an owner of sessions was last begun: of owners with queued rounds, the longest ago is next."""
+
+    __tablename__ = "turns"
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    begun_at: Mapped[float]
+
+
+class Probe(Base):
+    """Written and deleted again to see whether the database can still be written to."""
+
+    __tablename__ = "probes"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    data: Mapped[bytes]
 
 
 class OfRound:

@@ -8,11 +8,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar
 
+import anyio
 from fastapi import Request
 from starlette.concurrency import iterate_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
-from ktl.cloud.service.context import Service, seconds_to_wait
+from ktl.cloud.service.context import Service, presence_of, seconds_to_wait
+from ktl.cloud.service.events import Changes
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.tokens import Caller
 from ktl.protocol import SAFETENSORS, digest_field, read_digests
@@ -41,9 +44,18 @@ def check_digest(request: Request, payload: bytes) -> None:
 
 
 async def awaited(
-    here: Service, session: str, who: Caller, wait: float, look: Callable[[], Seen], ready: Callable[[Seen], bool]
+    request: Request,
+    here: Service,
+    session: str,
+    who: Caller,
+    wait: float,
+    look: Callable[[], Seen],
+    ready: Callable[[Seen], bool],
 ) -> Seen:
-    """What `look` sees in the store once that is `ready`, or as it is after `wait` seconds, at most MAX_WAIT."""
+    """What `look` sees in the store once that is `ready`, or as it is after `wait` seconds, at most MAX_WAIT.
+
+    Raises ClientDisconnect when the client has gone meanwhile, Refused (rate-limited) when too many of its token wait.
+    """
     until = time.monotonic() + seconds_to_wait(wait, MAX_WAIT)
     with here.events.listen(session, ends_only=True) as changes:
         while True:
@@ -51,8 +63,29 @@ async def awaited(
             left = until - time.monotonic()
             if ready(seen) or left <= 0 or changes.stopping:
                 return seen
-            await changes.wait(left)
+            await _changed(request, changes, left)
             await still_welcome(here, who)
+
+
+async def _changed(request: Request, changes: Changes, seconds: float) -> None:
+    """Waits for a change, at most so many seconds. Raises as `awaited` does."""
+    gone = False
+    presence_of(request).wait()
+    async with anyio.create_task_group() as both:
+
+        async def watch_client() -> None:
+            nonlocal gone
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            gone = True
+            both.cancel_scope.cancel()
+
+        both.start_soon(watch_client)
+        await changes.wait(seconds)
+        both.cancel_scope.cancel()
+    presence_of(request).go_on()
+    if gone:
+        raise ClientDisconnect
 
 
 async def still_welcome(here: Service, who: Caller) -> None:

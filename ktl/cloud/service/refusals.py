@@ -15,6 +15,7 @@ STATUS = {
     "damaged": 400,
     "unauthorised": 401,
     "forbidden": 403,
+    "quota": 403,
     "not-found": 404,
     "method-not-allowed": 405,
     "not-acceptable": 406,

@@ -13,6 +13,7 @@ import torch
 import uvicorn
 
 from ktl.cloud.service.app import create_app
+from ktl.cloud.service.connections import ListeningSocket, bounded, connections_granted
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.events import Event
 from ktl.cloud.service.logs import log_to_stderr
@@ -69,13 +70,13 @@ def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable
 
 @contextmanager
 def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Server]:
-    """A server on its upgraded database, which no other server uses meanwhile; not yet running.
+    """A server on its upgraded database, which no other server uses meanwhile if it is SQLite's; not yet running.
 
     `on_first_tokens` gets a first token of each scope if the database had none. Raises KtlError.
     """
     context = tls_context(settings)
     database = Database(settings.database)
-    with database.one_server():
+    with database.serving():
         database.upgrade()
         torch.set_num_threads(settings.threads)
         generator = load_generator(
@@ -86,6 +87,8 @@ def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Se
         Tokens(database).create_first(on_first_tokens)
         config = uvicorn.Config(
             app,
+            loop="asyncio",  # which accepts by our socket's method
+            http=bounded(connections_granted(settings.connections)),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -97,13 +100,12 @@ def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Se
         url = replace(settings, port=listening.getsockname()[1]).url
         with listening:
             yield Server(config, listening, url, context)
-        database.engine.dispose()
 
 
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # the protocol named: asyncio sets TCP_NODELAY on such sockets only, and without it an answer takes 40 ms more
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening = ListeningSocket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))

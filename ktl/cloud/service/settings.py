@@ -80,6 +80,7 @@ class Settings(settings.Settings):
     threads: Annotated[int, Meta(ge=1, description="CPU threads of the generator.")] = 2
     jobs: Annotated[int, Meta(ge=1, le=64, description="Rounds drawn at the same time, in common batches.")] = 4
     queue: Annotated[int, Meta(ge=1, description="Rounds that may wait; then 503.")] = 256
+    most_seconds: Annotated[float, DURATION, Meta(gt=0, description="For a round; then it fails.")] = 3600.0
     keep: Annotated[float, DURATION, Meta(ge=0, description="Delete sessions that were idle for so long.")] = 604_800.0
     most_stored: Annotated[int, SIZE, Meta(ge=0, description="Payload bytes of all sessions; then 503.")] = 10 * 10**9
     most_image_size: Annotated[int, Meta(ge=4, le=1024, description="Pixels that a session may ask for.")] = 256
@@ -92,6 +93,17 @@ class Settings(settings.Settings):
         Meta(description="That such an extractor is trained on; ready ones if none."),
     ] = None
     most_quorum: Annotated[int, Meta(ge=1, description="Edges of a session.")] = 1000
+    most_pairs: Annotated[int, Meta(ge=1, description="Pairs that a round may ask for.")] = 100_000
+    most_session_pairs: Annotated[int, Meta(ge=1, description="Pairs of all rounds of a session.")] = 2_000_000
+    most_memory: Annotated[int, SIZE, Meta(ge=0, description="Memory of the rounds that are drawn; others wait.")] = (
+        600 * 10**6
+    )
+    token_sessions: Annotated[int, Meta(ge=1, description="Sessions of one token's name.")] = 1000
+    token_stored: Annotated[int, SIZE, Meta(ge=0, description="Bytes of one name's sessions.")] = 2 * 10**9
+    token_rounds: Annotated[int, Meta(ge=1, description="Rounds of one name that wait or are drawn.")] = 32
+    token_pairs: Annotated[int, Meta(ge=1, description="Pairs that one name may have drawn in a day.")] = 1_000_000
+    token_waits: Annotated[int, Meta(ge=1, description="Requests of one name that wait for pairs.")] = 100
+    connections: Annotated[int, Meta(ge=1, description="Clients that are connected at once.")] = 12_000
     rate: Annotated[float, Meta(gt=0, description="Requests per second and token; twice as many at once.")] = 100.0
     tls_cert: Annotated[Path | None, Meta(description="Certificate chain, PEM.")] = None
     tls_key: Annotated[Path | None, Meta(description="Private key, PEM.")] = None

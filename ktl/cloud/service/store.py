@@ -8,21 +8,24 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, func, or_, select, tuple_
 from sqlalchemy.orm import Session as Rows
 
+from ktl.cloud.round_bounds import NOTHING, RoundBounds
+from ktl.cloud.service.accounts import (
+    EVERYONE,
+    ROW_BYTES,
+    Quotas,
+    add_bytes,
+    add_session,
+    promise_bytes,
+    promise_pairs,
+)
 from ktl.cloud.service.answers import RoundState, SessionState
+from ktl.cloud.service.cleaning import Cleaning
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.jobs import Jobs
-from ktl.cloud.service.lookup import (
-    claim_edge,
-    find_session,
-    may_see,
-    refuse_after_failure,
-    refuse_if_full,
-    refuse_strangers,
-    stored_bytes,
-)
+from ktl.cloud.service.lookup import claim_edge, find_session, may_see, refuse_after_failure, refuse_strangers
 from ktl.cloud.service.models import (
     COLLECTING,
     DONE,
@@ -34,9 +37,10 @@ from ktl.cloud.service.models import (
     Piece,
     Round,
     Upload,
+    Usage,
 )
 from ktl.cloud.service.pooling import Pooling
-from ktl.cloud.service.refusals import Refused, busy
+from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.states import round_state, session_state
 
 
@@ -51,6 +55,7 @@ class Opening:
     quorum: int = 1
     deadline: float | None = None  # seconds after a round's first upload
     members: tuple[str, ...] = ()
+    bounds: RoundBounds = NOTHING  # of each of its rounds
 
     def demand(self) -> str:
         """Equal for equal openings."""
@@ -70,18 +75,19 @@ class Stored:
 class Store:
     """All that the service remembers, but for tokens."""
 
-    def __init__(self, database: Database, *, max_queued: int, max_bytes: int) -> None:
+    def __init__(self, database: Database, quotas: Quotas | None = None) -> None:
         self.database = database
-        self.jobs = Jobs(database)
-        self.pooling = Pooling(database, max_bytes=max_bytes)
-        self.max_queued = max_queued
-        self.max_bytes = max_bytes
+        self.quotas = quotas or Quotas()
+        self.jobs = Jobs(database, self.quotas)
+        self.pooling = Pooling(database, self.quotas)
+        self.cleaning = Cleaning(database)
 
     # sessions
 
     def open_session(self, opening: Opening) -> tuple[str, bytes, bool]:
         """The session's id, its reply, and whether it is new. Raises Refused (conflict, invalid, busy)."""
         with self.database.write() as rows:
+            self.database.take_turns(rows, opening.owner)  # the same key may come to two servers at once
             same_key = select(CloudSession).where(
                 CloudSession.owner == opening.owner, CloudSession.idempotency_key == opening.idempotency_key
             )
@@ -91,30 +97,20 @@ class Store:
                     raise Refused("conflict", "this Idempotency-Key opened another session; send a new one")
                 return known.id, known.reply, False
             refuse_strangers(rows, opening.members)
-            refuse_if_full(rows, self.max_bytes)
-            now = time.time()
-            session = CloudSession(
-                id=secrets.token_hex(16),
-                owner=opening.owner,
-                idempotency_key=opening.idempotency_key,
-                demand=opening.demand(),
-                request=opening.request,
-                reply=opening.reply,
-                quorum=opening.quorum,
-                deadline=opening.deadline,
-                opened_at=now,
-                active_at=now,
-                size=len(opening.request) + len(opening.reply),
-            )
+            session = _new_session(opening)
             rows.add(session)
             rows.flush()
-            rows.add_all(Member(session_id=session.id, name=name) for name in sorted(set(opening.members)))
+            members = sorted(set(opening.members))
+            rows.add_all(Member(session_id=session.id, name=name) for name in members)
+            told = len(opening.request) + len(opening.reply) + len(session.demand)
+            add_session(rows, session, told + ROW_BYTES * len(members), self.quotas)
         return session.id, session.reply, True
 
     def sessions(self, name: str | None, limit: int = 100, after: str | None = None) -> list[SessionState]:
         """Sessions that the token name opened or is a member of, newest first; all of them for None."""
         with self.database.read() as rows:
-            query = select(CloudSession).order_by(CloudSession.opened_at.desc(), CloudSession.id.desc()).limit(limit)
+            newest = select(CloudSession).order_by(CloudSession.opened_at.desc(), CloudSession.id.desc())
+            query = newest.where(CloudSession.deleted_at.is_(None)).limit(limit)
             if name is not None:
                 query = query.where(_visible_to(name))
             if after is not None:
@@ -142,11 +138,11 @@ class Store:
 
     def delete_session(self, session_id: str, name: str | None = None) -> None:
         """Deletes a session with its data. Raises Refused (not-found, or forbidden for one who is only a member)."""
-        with self.database.write() as rows:
-            session = find_session(rows, session_id, name, lock=True)
+        with self.database.read() as rows:
+            session = find_session(rows, session_id, name)
             if name not in (None, session.owner):
                 raise Refused("forbidden", "only the token that opened a session, or an admin, may delete it")
-            rows.execute(delete(CloudSession).where(CloudSession.id == session_id))
+        self.cleaning.delete(session_id)
 
     # rounds
 
@@ -171,17 +167,15 @@ class Store:
                         "to the next round",
                     )
                 return round_state(rows, session, rows.get_one(Round, (session_id, number))), False
-            round_ = _open_round(rows, session, number)
-            refuse_if_full(rows, self.max_bytes)
+            round_ = _open_round(rows, session, number, self.quotas)
+            add_bytes(rows, session, len(payload) + 2 * ROW_BYTES, self.quotas)  # its row, and its edge's
             now = time.time()
             rows.add(Upload(session_id=session_id, round=number, edge=edge, payload=payload, received_at=now))
             rows.flush()
             session.active_at = now
-            session.size += len(payload)
             uploads = select(func.count()).where(Upload.session_id == session_id, Upload.round == number)
             if rows.scalar(uploads) == session.quorum:
-                if _queued(rows) >= self.max_queued:
-                    raise busy(f"{self.max_queued} rounds are waiting to be drawn; try again", retry_after=2)
+                promise_pairs(rows, session, self.quotas)
                 round_.state, round_.queued_at = QUEUED, now
             rows.flush()
             return round_state(rows, session, round_), True
@@ -226,12 +220,7 @@ class Store:
 
     def collect_garbage(self, keep_seconds: float) -> int:
         """Deletes sessions that nothing happened in for `keep_seconds`, and gives their room back; how many."""
-        with self.database.write() as rows:
-            idle = delete(CloudSession).where(CloudSession.active_at < time.time() - keep_seconds)
-            deleted = int(getattr(rows.execute(idle), "rowcount", 0))
-        if deleted:
-            self.database.compact()
-        return deleted
+        return self.cleaning.collect(keep_seconds)
 
     def queued(self) -> int:
         """Rounds that wait or are being drawn."""
@@ -239,9 +228,10 @@ class Store:
             return _queued(rows)
 
     def stored_bytes(self) -> int:
-        """Payload bytes of all sessions."""
+        """Bytes of all sessions, with what is promised to their rounds."""
         with self.database.read() as rows:
-            return stored_bytes(rows)
+            known = rows.get(Usage, EVERYONE)
+            return 0 if known is None else known.bytes
 
 
 def _queued(rows: Rows) -> int:
@@ -259,7 +249,27 @@ def _may_begin(rows: Rows, session_id: str, number: int) -> bool:
     return number == 1 or (before is not None and before.state == DONE)
 
 
-def _open_round(rows: Rows, session: CloudSession, number: int) -> Round:
+def _new_session(opening: Opening) -> CloudSession:
+    now = time.time()
+    return CloudSession(
+        id=secrets.token_hex(16),
+        owner=opening.owner,
+        idempotency_key=opening.idempotency_key,
+        demand=opening.demand(),
+        request=opening.request,
+        reply=opening.reply,
+        quorum=opening.quorum,
+        deadline=opening.deadline,
+        opened_at=now,
+        active_at=now,
+        size=0,
+        pairs=0,
+        round_pairs=opening.bounds.pairs,
+        round_bytes=opening.bounds.payload,
+    )
+
+
+def _open_round(rows: Rows, session: CloudSession, number: int, quotas: Quotas) -> Round:
     """The round if it still takes uploads, made if this is its first."""
     round_ = rows.get(Round, (session.id, number))
     if round_ is not None:
@@ -272,4 +282,5 @@ def _open_round(rows: Rows, session: CloudSession, number: int) -> Round:
     opened = Round(session_id=session.id, number=number, state=COLLECTING, closes_at=closes_at)
     rows.add(opened)
     rows.flush()
+    promise_bytes(rows, session, opened, session.round_bytes + ROW_BYTES, quotas)
     return opened

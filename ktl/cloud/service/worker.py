@@ -5,83 +5,73 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.cloud.service.answers import Seconds
 from ktl.cloud.service.batching import BatchingGenerator
+from ktl.cloud.service.database import AWAY
 from ktl.cloud.service.events import Event, Events
+from ktl.cloud.service.leases import RENEW_EVERY, Hold, Leases, Lost, Stopping
+from ktl.cloud.service.live_sessions import LiveSessions
+from ktl.cloud.service.memory import MemoryBudget
 from ktl.cloud.service.metrics import Metrics
 from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Store
 from ktl.cloud.service.tracing import span
 from ktl.errors import KtlError
 from ktl.pairs import ImageVectorPairs
-from ktl.spaces.base import SharedSpace
-from ktl.warm_start.warm_starts import WarmStarts
-from ktl.wire import (
-    SessionReply,
-    SessionRequest,
-    count_pairs,
-    decode_message,
-    decode_pooled,
-    decode_prototypes,
-    encode_pairs,
-)
+from ktl.prototypes import Prototypes
+from ktl.wire import count_pairs, decode_pooled, encode_pairs
 
-MAX_LIVE_SESSIONS = 64  # whose alignment is kept in memory; others' is rebuilt from their uploads
-MAX_ATTEMPTS = 25  # a round that has taken the server down so often is given up
+MAX_ATTEMPTS = 25  # a round that has taken servers down so often is given up
 MAX_FAULTS = 3  # a round that has raised an unforeseen error so often is given up
-LOOK_EVERY = 1.0  # seconds, for deadlines that have passed
-CLEAN_EVERY = 3600.0  # seconds
+LOOK_EVERY = 1.0  # seconds, for deadlines that have passed, and rounds that nobody spoke of
+STOP_SECONDS = 10.0
 
 log = logging.getLogger("ktl.cloud")
 
-Job = tuple[str, int]  # session id, round
-
-
-class Stopping(Exception):
-    """The server stops; the round goes back into the queue."""
-
 
 class Worker:
-    """Threads that draw rounds, and one that watches deadlines and age."""
+    """Threads that draw rounds, one that renews their leases, and one that watches deadlines and age."""
 
     def __init__(
         self,
         store: Store,
+        sessions: LiveSessions,
         generator: BatchingGenerator,
         events: Events,
         metrics: Metrics,
-        space: SharedSpace,
-        warm_starts: WarmStarts,
+        memory: MemoryBudget,
         *,
         jobs: int,
         keep_seconds: float,
+        most_seconds: float,
     ) -> None:
+        """Of `jobs` rounds at a time one is left to other owners; a round fails that takes `most_seconds`."""
         self.store = store
+        self.sessions = sessions
         self.generator = generator
         self.events = events
         self.metrics = metrics
-        self.space = space
-        self.warm_starts = warm_starts
+        self.memory = memory
         self.keep_seconds = keep_seconds
-        self.drawn: dict[Job, int] = {}  # pairs so far of the rounds that are being drawn
-        self._live: OrderedDict[str, tuple[KnowledgeCloud, int]] = OrderedDict()  # and the rounds already in it
-        self._faults: dict[Job, int] = {}
-        self._state = threading.Lock()
-        self._aligning = threading.Lock()  # some strategies use torch's global random state
-        self._stop = threading.Event()
+        self.leases = Leases(store.jobs, most_of_one_owner=max(jobs - 1, 1), most_seconds=most_seconds)
+        self._faults: dict[tuple[str, int], int] = {}  # by session and round
+        self._stop = self.leases.stopping
         self._queued = threading.Semaphore(0)
         self._threads = [threading.Thread(target=self._draw_queued, name=f"job-{i}", daemon=True) for i in range(jobs)]
-        self._threads.append(threading.Thread(target=self._watch_clock, name="clock", daemon=True))
+        every = (("clock", self._watch_clock, LOOK_EVERY), ("leases", self.leases.renew, RENEW_EVERY))
+        for name, task, seconds in every:
+            self._threads.append(threading.Thread(target=self._repeat, args=(task, seconds), name=name, daemon=True))
+        events.watch(self._heard)
 
     def start(self) -> None:
         """Takes up what an earlier server left, cleans up, and begins."""
-        left = self.store.jobs.requeue_all()
+        # PostgreSQL may have other servers: what one of them left is taken up when its lease is up
+        left = self.store.jobs.put_back_all() if self.store.database.is_sqlite else 0
         removed = self.store.collect_garbage(self.keep_seconds)
-        log.info("started", extra={"rounds_taken_up": left, "sessions_expired": removed})
+        log.info("started", extra={"rounds_taken_up": left, "sessions_expired": removed, "server": self.leases.server})
         for thread in self._threads:
             thread.start()
         self.wake(self.store.queued())
@@ -95,127 +85,142 @@ class Worker:
         return all(thread.is_alive() for thread in self._threads) and self.generator.alive()
 
     def stop(self) -> None:
-        """Puts back the rounds that are being drawn and ends the threads; they stop after their batch of images."""
+        """Puts back the rounds that are being drawn and ends the threads; they stop after a step or batch of images.
+
+        One that hangs, as its database does, is left behind: its lease runs out.
+        """
         self._stop.set()
         self._queued.release(len(self._threads))
+        until = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
-            thread.join()
+            thread.join(max(until - time.monotonic(), 0))
         self.generator.close()
+
+    def _heard(self, event: Event) -> None:
+        if event.kind == "deleted":
+            self.leases.lose(event.session)
+            self.sessions.forget(event.session)
+        elif event.kind == "queued":
+            self.wake()
 
     def _draw_queued(self) -> None:
         while not self._stop.is_set():
             self._queued.acquire(timeout=LOOK_EVERY)
             try:
-                while not self._stop.is_set() and (job := self.store.jobs.claim()) is not None:
-                    self._settle(job)
-            except Exception:  # the database is away, say: the job's row is as it was
+                while not self._stop.is_set() and (hold := self.leases.take()) is not None:
+                    try:
+                        self._settle(hold)
+                    finally:
+                        self.leases.release(hold)
+            except AWAY:  # the clock's thread says so; a lease that could not be given back runs out
+                self._stop.wait(LOOK_EVERY)
+            except Exception:
                 log.exception("a job could not be settled")
                 self._stop.wait(LOOK_EVERY)
 
-    def _settle(self, job: Job) -> None:
+    def _settle(self, hold: Hold) -> None:
         """Draws a round and keeps it, or says why not."""
-        session, number = job
-        self.events.tell(Event("round", session, number))
+        job = hold.claim.session, hold.claim.round
+        self.events.tell(Event("round", *job))
         try:
-            self._draw(job)
+            self._end(hold)
+        except (Lost, Refused):
+            log.info("round given up", extra=hold.told())  # its session was deleted, or it is another server's
         except Stopping:
-            self.store.jobs.requeue(session, number)
-        except Refused:
-            pass  # the session was deleted
-        except KtlError as error:
-            self._fail(job, " ".join(str(error).split()))
-        except Exception:
-            log.exception("a round could not be drawn", extra={"session": session, "round": number})
-            self._faults[job] = self._faults.get(job, 0) + 1
-            if self._faults[job] < MAX_FAULTS:
-                self.store.jobs.requeue(session, number)
-                self.wake()
-            else:
-                self._fail(job, "the server could not draw this round; its log says why")
+            self.store.jobs.put_back(hold.claim)
+            self.events.tell(Event("queued", *job))
         finally:
-            self.drawn.pop(job, None)
-            self.events.tell(Event("ended", session, number))
+            self.events.tell(Event("ended", *job))
 
-    def _fail(self, job: Job, reason: str) -> None:
-        self._faults.pop(job, None)
-        self.store.jobs.fail(*job, reason)
+    def _end(self, hold: Hold) -> None:
+        """As `_settle`, unless the server stops or the round is lost."""
+        try:
+            self._draw(hold)
+        except (Stopping, Lost, Refused):
+            raise
+        except AWAY:
+            hold.insist(lambda: self.store.jobs.put_back(hold.claim))
+        except KtlError as error:
+            self._fail(hold, " ".join(str(error).split()))
+        except Exception:
+            log.exception("a round could not be drawn", extra=hold.told())
+            job = hold.claim.session, hold.claim.round
+            self._faults[job] = self._faults.get(job, 0) + 1
+            if self._faults[job] == MAX_FAULTS:
+                self._fail(hold, "the server could not draw this round; its log says why")
+            else:
+                hold.insist(lambda: self.store.jobs.put_back(hold.claim, counts=True))
+
+    def _fail(self, hold: Hold, reason: str) -> None:
+        self._faults.pop((hold.claim.session, hold.claim.round), None)
+        hold.insist(lambda: self.store.jobs.fail(hold.claim, reason))
         self.metrics.rounds.labels("failed").inc()
-        log.warning("round failed", extra={"session": job[0], "round": job[1], "reason": reason})
+        log.warning("round failed", extra=hold.told() | {"reason": reason})
 
-    def _draw(self, job: Job) -> None:
-        session, number = job
+    def _draw(self, hold: Hold) -> None:
+        session, number = hold.claim.session, hold.claim.round
         if self.store.jobs.attempts(session, number) > MAX_ATTEMPTS:
             raise KtlError(f"round {number} was begun {MAX_ATTEMPTS} times and never finished")
-        cloud, uploads = self._cloud(session, number)
-        prototypes = [decode_prototypes(payload, cloud.request.num_classes) for payload in uploads]
+        needed = self.sessions.memory_of(session, number)
+        if needed > self.memory.largest:
+            raise KtlError(f"round {number} may take {needed:,} bytes of memory: this server grants less")
+        with self.memory.of(needed, hold.claim.owner, hold.is_over) as granted:
+            if not granted:
+                raise Stopping if self._stop.is_set() else Lost
+            hold.begin()
+            self._draw_within(hold)
+
+    def _draw_within(self, hold: Hold) -> None:
+        session, number = hold.claim.session, hold.claim.round
+        cloud, prototypes = self.sessions.take(session, number, hold.check)
         if (known := self.store.pooling.latest(session, before=number)) is not None:
             cloud.learn(decode_pooled(known, cloud.request.num_classes, cloud.space.dimension))
+        payload, seconds = self._pairs(hold, cloud, prototypes)
+        pairs = count_pairs(payload)
+        if not hold.insist(lambda: self.store.jobs.finish(hold.claim, payload, pairs, seconds)):
+            raise Lost
+        self._faults.pop((session, number), None)
+        self.sessions.keep(session, number, cloud)
+        self.metrics.round_done(seconds, pairs, len(payload))
+        more = {"edges": len(prototypes), "pairs": pairs, "bytes": len(payload)}
+        log.info("round done", extra=hold.told() | more | seconds.model_dump())
+
+    def _pairs(self, hold: Hold, cloud: KnowledgeCloud, prototypes: list[Prototypes]) -> tuple[bytes, Seconds]:
+        """The round's pairs, encoded, and how long that took."""
         began = time.monotonic()
-        with self._aligning, span("alignment", session=session, round=number, edges=len(uploads)):
+        with span("alignment", **hold.told(), edges=len(prototypes)):
             batches = cloud.pairs(prototypes)
         aligned = time.monotonic()
-        with span("generation", session=session, round=number):
-            payload = encode_pairs(self._watched(job, batches), cloud.request)
-        seconds = Seconds(alignment=aligned - began, generation=time.monotonic() - aligned)
-        pairs = count_pairs(payload)
-        if not self.store.jobs.finish(session, number, payload, pairs, seconds):
-            return
-        self._faults.pop(job, None)
-        with self._state:
-            self._live[session] = (cloud, number)
-            if len(self._live) > MAX_LIVE_SESSIONS:
-                self._live.popitem(last=False)
-        self.metrics.round_done(seconds, pairs, len(payload))
-        log.info(
-            "round done",
-            extra={"session": session, "round": number, "edges": len(uploads), "pairs": pairs, "bytes": len(payload)}
-            | seconds.model_dump(),
-        )
+        with span("generation", **hold.told()):
+            payload = encode_pairs(self._watched(hold, batches), cloud.request)
+        return payload, Seconds(alignment=aligned - began, generation=time.monotonic() - aligned)
 
-    def _cloud(self, session: str, number: int) -> tuple[KnowledgeCloud, list[bytes]]:
-        """The session's cloud as it was after the round before, and this round's uploads."""
-        with self._state:
-            cloud, done = self._live.pop(session, (None, 0))
-        if cloud is not None and done == number - 1:
-            return cloud, self.store.jobs.uploads(session, number, number)[0]
-        opened, replied = self.store.opening(session)
-        request, promised = decode_message(opened, SessionRequest), decode_message(replied, SessionReply)
-        story = self.store.jobs.uploads(session, 1, number)
-        with self._aligning:
-            cloud = KnowledgeCloud(self.generator, request, self.space, self.warm_starts)
-            if (now := cloud.reply()) != promised:
-                raise KtlError(
-                    f"this session was opened with generator {promised.fingerprint} and vectors in {promised.space!r}, "
-                    f"and the server now has {now.fingerprint} and {now.space!r}; open a new session, or start the "
-                    "server as it was"
-                )
-            for uploads in story[:-1]:
-                if self._stop.is_set():
-                    raise Stopping
-                cloud.skip([decode_prototypes(payload, request.num_classes) for payload in uploads])
-        return cloud, story[-1]
-
-    def _watched(self, job: Job, batches: Iterator[ImageVectorPairs]) -> Iterator[ImageVectorPairs]:
-        """The batches as they are drawn; counts their pairs, and stops between them when the server does."""
-        self.drawn[job] = 0
+    def _watched(self, hold: Hold, batches: Iterator[ImageVectorPairs]) -> Iterator[ImageVectorPairs]:
+        """The batches as they are drawn; counts their pairs, and stops between them when nobody wants more."""
         for batch in batches:
-            if self._stop.is_set():
-                raise Stopping
-            self.drawn[job] += len(batch)
-            self.events.tell(Event("round", *job))
+            hold.check()
+            hold.pairs += len(batch)
+            self.events.tell(Event("drawn", hold.claim.session, hold.claim.round))
             yield batch
 
-    def _watch_clock(self) -> None:
-        cleaned = time.monotonic()
-        while not self._stop.wait(LOOK_EVERY):
+    def _repeat(self, task: Callable[[], None], seconds: float) -> None:
+        """Does a task every so many seconds, and again after it failed. An outage is one line in the log."""
+        away = False
+        while not self._stop.wait(seconds):
             try:
-                for job in self.store.pooling.close_due():
-                    self.events.tell(Event("ended", *job))
-                for job in self.store.jobs.close_due():
-                    self.events.tell(Event("round", *job))
-                    self.wake()
-                if time.monotonic() - cleaned > CLEAN_EVERY:
-                    cleaned = time.monotonic()
-                    self.store.collect_garbage(self.keep_seconds)
-            except Exception:  # the database is away, say: look again
-                log.exception("the clock could not look into the store")
+                task()
+                away = False
+            except AWAY as error:
+                if not away:
+                    reason = str(error).splitlines()[0]
+                    log.warning("the database is away, or its disk is full", extra={"reason": reason})
+                away = True
+            except Exception:
+                log.exception("a task of the clock failed")
+
+    def _watch_clock(self) -> None:
+        for job in self.store.pooling.close_due():
+            self.events.tell(Event("ended", *job))
+        for job in self.store.jobs.close_due():
+            self.events.tell(Event("queued", *job))
+        self.store.cleaning.tick(self.keep_seconds)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import msgspec
 
 from ktl.edge.network.transport import MAX_ANSWER_BYTES, Access, Passing, Refusal, Transport
-from ktl.errors import CheckpointError, CloudError, UsageError
+from ktl.errors import CheckpointError, CloudError, CloudUnreachable, UsageError
 from ktl.files import write_json
 from ktl.protocol import JSON, NAME, SAFETENSORS, SESSION_ID, digest_field
 from ktl.wire import MAX_PAIR_BYTES, MAX_WARM_START_BYTES, VERSION
@@ -102,6 +103,20 @@ class HttpCloud:
     def warm_start(self, model: str) -> bytes:
         """The extractor of an architecture that the request named; waits while the cloud makes it."""
         return self._download(f"warm-starts/{model}", MAX_WARM_START_BYTES)
+
+    def delete_session(self) -> None:
+        """The run needs no more of its session: the cloud forgets it, if it has not already. Asked once only."""
+        kept = SessionFile.load(self._file)
+        if kept is None or kept.session is None:
+            return
+        try:
+            with self._transport.request("DELETE", f"/v1/sessions/{kept.session}", headers={}):
+                pass
+        except Refusal as refusal:
+            if refusal.kind != "not-found":
+                raise
+        except httpx.TransportError as error:
+            raise CloudUnreachable(f"{self._transport.access.url} could not be reached ({error})") from error
 
     @property
     def _query(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from support import postgres
 
 from ktl.cloud.service.context import Service
+from ktl.cloud.service.database import Database
 from ktl.cloud.service.server import Server, server_on
 from ktl.cloud.service.settings import load_settings
 from ktl.protocol import JSON, SAFETENSORS
@@ -62,6 +65,15 @@ class Client:
 
     def pairs(self, session: str, round_: int = 1, wait: float = 60, **headers: str) -> httpx.Response:
         return self.http.get(f"{session}/rounds/{round_}/pairs", params={"wait": wait}, headers=headers)
+
+    def pairs_at_last(self, session: str, round_: int = 1) -> bytes:
+        """As soon as they are there, however often the server says that it is busy; within a minute."""
+        until = time.monotonic() + 60
+        while (answer := self.pairs(session, round_, wait=5)).status_code != 200:
+            assert answer.status_code in (202, 503), answer.text
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        return answer.content
 
 
 @dataclass
@@ -113,3 +125,28 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, tiny_generator_file: Path) -
     database = f"sqlite:///{tmp_path_factory.mktemp('cloud') / 'cloud.db'}"
     with running(database=database, generator=str(tiny_generator_file)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of an empty database on a PostgreSQL server that is started for the tests."""
+    reason = postgres.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres.postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An upgraded database of each kind, empty."""
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path / 'store.db'}")
+    else:
+        database = Database(request.getfixturevalue("postgresql"))
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+    database.upgrade()
+    yield database
+    database.engine.dispose()

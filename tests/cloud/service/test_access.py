@@ -208,7 +208,8 @@ def test_the_openapi_document_bounds_a_session_as_it_is_checked(cloud: Running) 
     body = document["paths"]["/v1/sessions"]["post"]["requestBody"]["content"][JSON]["schema"]
     assert body["properties"]["num_classes"] == {"type": "integer", "minimum": 2, "maximum": 1000}
     assert body["properties"]["version"] == {"const": 1}
-    assert set(body["properties"]) - set(body["required"]) == {"alignment_settings", "memory", "warm_starts"}
+    optional = set(body["properties"]) - set(body["required"])
+    assert optional == {"alignment_settings", "memory", "pairs_version", "warm_starts"}
     assert body["additionalProperties"] is False
 
 

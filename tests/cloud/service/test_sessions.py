@@ -171,14 +171,14 @@ def test_sessions_that_nothing_happened_in_are_cleaned_up_on_start(start: Start)
 
 
 def test_a_full_store_takes_nothing_more_in_and_says_when_to_come_back(start: Start) -> None:
-    with start(most_stored="1kB") as cloud:
+    with start(most_stored="5kB") as cloud:
         client = cloud.client()
         session = client.opened(quorum=9)
         while (answer := client.open()).status_code == 201:
             pass
         for refused in (answer, client.put(session, prototypes())):
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "60")
-            assert "the store holds its 1,000 bytes" in refused.json()["detail"]
+            assert "the store has promised its 5,000 bytes" in refused.json()["detail"]
         client.http.delete(session)
         assert client.open().status_code == 201
 

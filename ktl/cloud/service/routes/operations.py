@@ -49,10 +49,8 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", summary="Requests can be served", responses={503: {"description": "Not now."}})
 async def readyz(here: Here) -> dict[str, Any]:
     """For a load balancer: database, generator and worker are well."""
-    checks = {
-        "database": await _answers(here.database),
-        "worker": here.worker.alive() and here.warm_starting.alive(),
-    }
+    well = await _answers(here.database) and not here.worker.leases.waits_for_database()
+    checks = {"database": well, "worker": here.worker.alive() and here.warm_starting.alive()}
     if not all(checks.values()):
         raise busy(f"not ready: {', '.join(name for name, well in checks.items() if not well)}", retry_after=5)
     return {"status": "ok", "checks": checks}

@@ -12,12 +12,12 @@ from ktl.cloud.service.answers import PoolingState
 from ktl.cloud.service.context import AnyCaller, EdgeName, Here, RoundNumber, SessionId
 from ktl.cloud.service.events import Event
 from ktl.cloud.service.media import SENDS_JSON, require_accept, require_content
-from ktl.cloud.service.payloads import BINARY, awaited, check_digest, send_whole
+from ktl.cloud.service.payloads import BINARY, awaited, check_digest, send
 from ktl.cloud.service.quotas import read_body
 from ktl.cloud.service.refusals import Refused
 from ktl.errors import WireError
 from ktl.protocol import JSON, SAFETENSORS
-from ktl.wire import MAX_HEADER_BYTES, SessionReply, SessionRequest, decode_message, decode_statistics
+from ktl.wire import MAX_HEADER_BYTES, SessionReply, SessionRequest, decode_message, decode_statistics, statistics_bytes
 
 router = APIRouter(prefix="/v1/sessions/{session}/rounds/{round}", tags=["class statistics"])
 
@@ -44,7 +44,7 @@ async def put_statistics(
     )
     if dimension > MAX_DIMENSION:
         raise Refused("invalid", f"vectors of {dimension} numbers are not pooled here, only up to {MAX_DIMENSION}")
-    payload = await read_body(request, MAX_HEADER_BYTES + classes * (dimension + 12) + dimension * (dimension + 7) // 2)
+    payload = await read_body(request, MAX_HEADER_BYTES + statistics_bytes(classes, dimension))
     check_digest(request, payload)
 
     def take_in() -> tuple[PoolingState, bool]:
@@ -83,6 +83,7 @@ async def get_pooled(
     """As with pairs, its bytes never change."""
     require_accept(request, SAFETENSORS)
     found = await awaited(
+        request,
         here,
         session,
         who,
@@ -93,4 +94,10 @@ async def get_pooled(
     if found is None:
         state = await here.in_thread(lambda: here.store.pooling.state(session, round_, who.sees))
         return Response(state.model_dump_json(), 202, {"Retry-After": "1"}, JSON)
-    return send_whole(here, request, found.payload, found.digest)
+    return send(
+        here,
+        request,
+        found.size,
+        found.digest,
+        lambda start, end: here.store.pooling.read(session, round_, start, end),
+    )

@@ -17,6 +17,7 @@ from ktl.cloud.service.context import (
     RoundNumber,
     Service,
     SessionId,
+    presence_of,
 )
 from ktl.cloud.service.events import Event
 from ktl.cloud.service.media import SENDS_JSON, require_accept, require_content
@@ -67,9 +68,7 @@ async def put_prototypes(
     if new:
         here.metrics.uploads.inc()
         here.metrics.received.inc(len(payload))
-        here.events.tell(Event("round", session, round_))
-        if state.state == "queued":
-            here.worker.wake()
+        here.events.tell(Event("queued" if state.state == "queued" else "round", session, round_))
     return Response(state.model_dump_json(), 201 if new else 200, media_type=JSON)
 
 
@@ -102,6 +101,7 @@ async def get_pairs(
     """Supports `If-None-Match`, `Range` and `If-Range`; the bytes of a round never change."""
     require_accept(request, SAFETENSORS)
     state = await awaited(
+        request,
         here,
         session,
         who,
@@ -126,6 +126,7 @@ async def follow(request: Request, here: Here, who: AnyCaller, session: SessionI
     """A `round` event now and after each change; `deleted` ends the stream."""
     require_accept(request, "text/event-stream")
     await here.in_thread(lambda: here.store.request(session, who.sees))  # 404 before the stream begins
+    presence_of(request).wait()
     return stream_events(_events(here, session, who))
 
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from ktl.cloud.knowledge import KnowledgeCloud
+from ktl.cloud.round_bounds import RoundBounds, round_bounds
 from ktl.cloud.service.answers import SessionPage, SessionState, message_schema
 from ktl.cloud.service.audit import record_alone
 from ktl.cloud.service.context import AnyCaller, Here, Service, SessionId
@@ -73,26 +74,36 @@ async def open_session(
     asked = await read_body(request, MAX_JSON_BYTES)
     if quorum > here.settings.most_quorum:
         raise Refused("invalid", f"quorum is {quorum}: this server grants at most {here.settings.most_quorum}")
-    message, reply = await here.in_thread(lambda: _answer(here, asked))
-    opening = Opening(who.name, idempotency_key, message, reply, quorum, deadline, tuple(member))
+    message, reply, bounds = await here.in_thread(lambda: _answer(here, asked, quorum))
+    opening = Opening(who.name, idempotency_key, message, reply, quorum, deadline, tuple(member), bounds)
     session, reply, new = await here.in_thread(lambda: here.store.open_session(opening))
     if new:
         here.events.tell(Event("opened", session))
     return Response(reply, 201 if new else 200, {"Location": f"/v1/sessions/{session}"}, JSON)
 
 
-def _answer(here: Service, asked: bytes) -> tuple[bytes, bytes]:
-    """The request in its one form, and the reply. Raises Refused (invalid)."""
+def _answer(here: Service, asked: bytes, quorum: int) -> tuple[bytes, bytes, RoundBounds]:
+    """The request in its one form, the reply, and what a round may take. Raises Refused (invalid)."""
     settings = here.settings
     try:
         request = decode_message(asked, SessionRequest)
-        reply = KnowledgeCloud(here.generator, request, here.space, here.warm_starting.warm_starts).reply()
+        cloud = KnowledgeCloud(here.generator, request, here.space, here.warm_starting.warm_starts)
+        reply, bounds = cloud.reply(), round_bounds(cloud, quorum)
     except KtlError as error:
         raise Refused("invalid", str(error)) from error
     for name, limit in (("image_size", settings.most_image_size), ("download_bytes", settings.most_download)):
         if getattr(request, name) > limit:
             raise Refused("invalid", f"{name} is {getattr(request, name):,}: this server grants at most {limit:,}")
-    return encode_message(request), encode_message(reply)
+    if bounds.pairs > settings.most_pairs:
+        raise Refused("invalid", f"a round may have {bounds.pairs:,} pairs: {_grants(settings.most_pairs)}")
+    if bounds.memory > (largest := here.worker.memory.largest):
+        raise Refused("invalid", f"a round may take {bounds.memory:,} bytes of memory: {_grants(largest)}")
+    return encode_message(request), encode_message(reply), bounds
+
+
+def _grants(limit: int) -> str:
+    smaller = "ask for smaller num_classes, pairs_per_class, download_bytes, image_size or quorum"
+    return f"this server grants at most {limit:,}; {smaller}"
 
 
 @router.get("", summary="List sessions", response_model=SessionPage, dependencies=[SENDS_JSON])

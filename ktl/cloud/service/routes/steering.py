@@ -47,9 +47,7 @@ async def set_quorum(
         raise Refused("invalid", f"quorum is {quorum}: this server grants at most {here.settings.most_quorum}")
     state = await here.in_thread(lambda: here.steering.set_quorum(session, quorum, who))
     if state.round is not None:
-        here.events.tell(Event("round", session, state.round.round))
-        if state.round.state == "queued":
-            here.worker.wake()
+        here.events.tell(Event("queued" if state.round.state == "queued" else "round", session, state.round.round))
     return Response(state.model_dump_json(), media_type=JSON)
 
 

@@ -50,6 +50,7 @@ async def get_warm_start(
         raise Refused("not-found", f"this session asked for no warm start of {model!r}")
     wanted = architecture(asked, model)
     found = await awaited(
+        request,
         here,
         session,
         who,

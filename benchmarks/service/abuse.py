@@ -1,0 +1,131 @@
+"""What one token can do to a server with 1.5 GiB of memory; exits with 1 if a promise was broken.
+
+Nine attacks, each for a bounded time, on loopback. Beside each one a well-behaved edge goes through a whole session,
+and another program asks whether the server is well. Promised: the server is not killed, it says that it is well within
+a second, and the session takes at most twice the time that it takes undisturbed. What holds the limit is said.
+
+Run: python benchmarks/service/abuse.py [--attacks 1 3 4] [--seconds 20] [--postgres]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import threading
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import support_path  # noqa: F401
+from attacks import ATTACKS, Target
+from edges import Edge
+from limited import LimitedCloud, MemoryLimit, memory_of
+from support.postgres import postgres
+
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.tokens import Tokens
+
+MEMORY = 3 * 2**29  # bytes
+HEALTH_SECONDS = 1.0
+SLOWER = 2.0  # times
+UNDISTURBED = 3  # sessions, of which the slowest counts: one alone is a matter of luck
+ROUNDS = 3
+OPTIONS = ["--threads", 1, "--most-stored", "300MB", "--token-stored", "100MB", "--stop-seconds", 10]
+
+
+@dataclass
+class Outcome:
+    """What an attack came to."""
+
+    attack: str
+    health: float = 0.0  # the worst, in seconds
+    session: float = 0.0  # seconds of a well-behaved one
+    memory: int = 0  # bytes, the most so far
+    broken: list[str] = field(default_factory=list)
+
+    def row(self, undisturbed: float) -> str:
+        """A line of the table."""
+        session = f"{self.session:.1f} ({self.session / undisturbed:.1f}x)"
+        promises = "; ".join(self.broken) or "kept"
+        return f"| {self.attack} | {self.health:.2f} | {session} | {self.memory >> 20} | {promises} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--attacks", type=int, nargs="+", default=sorted(ATTACKS), choices=sorted(ATTACKS))
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each attack, at least")
+    parser.add_argument("--postgres", action="store_true", help="instead of SQLite")
+    args = parser.parse_args()
+    limit = MemoryLimit(MEMORY)
+    with TemporaryDirectory() as folder, postgres() if args.postgres else nullcontext(None) as database:
+        cloud = LimitedCloud(Path(folder), limit, *OPTIONS, database=database)
+        try:
+            broken = endure(cloud, args.attacks, args.seconds)
+        finally:
+            cloud.stop()
+    print(f"\nmemory limit: {MEMORY >> 20} MiB, {limit.kind}; killed for it: {limit.kills()}")
+    broken |= limit.kills() > 0
+    limit.end()
+    sys.exit(1 if broken else 0)
+
+
+def endure(cloud: LimitedCloud, attacks: list[int], seconds: float) -> bool:
+    """Every attack after the other; whether a promise was broken."""
+    tokens = Tokens(Database(cloud.database))
+    honest = Edge(cloud.url, tokens.create("honest", "edge"))
+    honest.whole_session(1)  # the first one loads what is loaded once
+    undisturbed = max(honest.whole_session(ROUNDS) for _ in range(UNDISTURBED))
+    print(f"a session undisturbed: {undisturbed:.1f} s; memory {memory_of(cloud.pid, 'VmRSS') >> 20} MiB\n")
+    print("| attack | worst /healthz s | session beside it s | peak MiB | promises |\n|---|---|---|---|---|")
+    broken = False
+    for number in attacks:
+        token = tokens.create(f"attacker-{number}", "edge")
+        target = Target(cloud.url, token, cloud.database, cloud.folder, cloud.pid, seconds)
+        outcome = under(number, target, honest, undisturbed)
+        print(outcome.row(undisturbed), flush=True)
+        broken |= bool(outcome.broken)
+    return broken
+
+
+def under(number: int, target: Target, honest: Edge, undisturbed: float, rounds: int = ROUNDS) -> Outcome:
+    """One attack, with a well-behaved session beside it."""
+    name, attack = ATTACKS[number]
+    outcome = Outcome(f"{number}. {name}")
+    stop = target.folder / f"stop-{number}"
+    command = [sys.executable, str(Path(__file__).with_name("health.py")), target.url, str(stop)]
+    prober = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def attacked() -> None:
+        try:
+            attack(target)
+        except Exception as error:
+            outcome.broken.append(f"{type(error).__name__}: {error}"[:300])
+
+    attacking = threading.Thread(target=attacked)
+    attacking.start()
+    time.sleep(min(1.0, target.seconds / 4))
+    try:
+        outcome.session = honest.whole_session(rounds)
+    except (RuntimeError, OSError) as error:
+        outcome.broken.append(f"the session failed: {error}"[:300])
+    attacking.join()
+    stop.touch()
+    outcome.health = float(prober.communicate()[0].split()[0])
+    if not Path(f"/proc/{target.pid}").exists():
+        outcome.broken.append("the server is gone")
+        return outcome
+    outcome.memory = memory_of(target.pid, "VmHWM")
+    for kept, promise in (
+        (outcome.memory < MEMORY, "too much memory"),
+        (outcome.health <= HEALTH_SECONDS, "not well in time"),
+        (outcome.session <= SLOWER * undisturbed, "the session took too long"),
+    ):
+        outcome.broken += [] if kept else [promise]
+    return outcome
+
+
+if __name__ == "__main__":
+    main()

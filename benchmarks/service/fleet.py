@@ -1,0 +1,276 @@
+"""Several servers on one PostgreSQL behind nginx; exits with 1 if a promise was broken.
+
+Sessions of two edges, whose every request may come to another server, run to their ends through the client of `ktl`:
+undisturbed; while each server is killed (kill -9) in turn; and while each is restarted in turn. The alignment is the
+published one, whose state lives on through the rounds. What each session must get is drawn by an embedded cloud.
+
+`throughput` draws large rounds with one server that has one core, and with two that have a core each.
+
+Run: python benchmarks/service/fleet.py faults [--servers 3] [--sessions 50] [--rounds 3] [--seed 0]
+     python benchmarks/service/fleet.py throughput [--rounds 24] [--repeats 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import support_path  # noqa: F401
+import torch
+from nginx import Nginx
+from sqlalchemy import func, select
+from support.postgres import postgres
+from support.served import PRELOADED, ServedCloud
+from support.tiny import save_tiny_generator
+
+from ktl.cloud.embedded import EmbeddedCloud
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.models import DONE, Round, Upload
+from ktl.edge.network.http import HttpCloud
+from ktl.edge.network.transport import Access
+from ktl.generators import load_generator
+from ktl.prototypes import class_prototypes
+from ktl.seeds import stream
+from ktl.wire import SessionRequest, encode_message, encode_prototypes
+
+CLASSES = 5
+VARIANTS = 5  # different sessions; the others repeat them
+REQUEST = SessionRequest(
+    num_classes=CLASSES,
+    image_size=16,
+    channels=3,
+    pairs_per_class=20,
+    download_bytes=200_000,
+    alignment="published",
+    image_format="webp",
+    seed=0,
+    alignment_settings={"epochs": 10},
+)
+LARGE = replace(
+    REQUEST,
+    alignment="robust",
+    alignment_settings={},
+    num_classes=10,
+    image_size=32,
+    pairs_per_class=100,
+    download_bytes=1_400_000,
+)
+PATIENCE = 120.0  # seconds that a client goes on without any progress
+
+
+class Fleet:
+    """Servers on one database, behind nginx."""
+
+    def __init__(self, folder: Path, generator: Path | str, database: str, count: int, *options: object) -> None:
+        self.folder = folder
+        self.servers = []
+        for number in range(count):
+            home = folder / f"server-{number}"
+            home.mkdir(parents=True)
+            self.servers.append(ServedCloud(home, generator, *options, database=database))
+        self.token = next(server.tokens["edge"] for server in self.servers if server.tokens)
+        self.proxy = Nginx(folder / "nginx", [server.url for server in self.servers])
+
+    def stop(self) -> list[int]:
+        """Exit codes."""
+        self.proxy.stop()
+        return [server.stop() for server in self.servers]
+
+    def done(self) -> Counter[tuple[str, int]]:
+        """How often the servers' logs say of each round that it was kept."""
+        return Counter(
+            (each["session"], each["round"]) for server in self.servers for each in server.logged("round done")
+        )
+
+
+@contextmanager
+def fleet(generator: Path | str, count: int, *options: object) -> Iterator[tuple[Fleet, Database]]:
+    """On an empty database; nothing is left of it when the block ends."""
+    with TemporaryDirectory() as folder, postgres() as url:
+        servers = Fleet(Path(folder), generator, url, count, *options)
+        try:
+            yield servers, Database(url)
+        finally:
+            servers.stop()
+
+
+def uploads(variant: int, round_: int, classes: int = CLASSES) -> dict[int, bytes]:
+    """What the two edges of a session send for a round."""
+    return {edge: prototypes(f"{variant}/{round_}/{edge}", classes) for edge in (0, 1)}
+
+
+def prototypes(name: str, classes: int) -> bytes:
+    embeddings = torch.randn(3 * classes, classes, generator=stream(0, "embeddings", name))
+    return encode_prototypes(class_prototypes(embeddings, torch.arange(classes).repeat_interleave(3)))
+
+
+def alone(generator: Path, rounds: int) -> list[list[bytes]]:
+    """Each variant's pairs, of an embedded cloud."""
+    loaded, drawn = load_generator(str(generator)), []
+    for variant in range(VARIANTS):
+        cloud = EmbeddedCloud(loaded)
+        cloud.open(encode_message(replace(REQUEST, seed=variant)), [])
+        drawn.append([cloud.exchange(uploads(variant, round_)) for round_ in range(1, rounds + 1)])
+    return drawn
+
+
+def run_session(servers: Fleet, number: int, expected: list[list[bytes]]) -> str:
+    """One client's run; what went wrong with it, or nothing."""
+    variant = number % VARIANTS
+    run = servers.folder / f"run-{number}-{time.monotonic_ns()}"
+    cloud = HttpCloud(Access(url=servers.proxy.url, token=servers.token, patience=PATIENCE), run, clients=2)
+    try:
+        cloud.open(encode_message(replace(REQUEST, seed=variant)), [])
+        for round_, pairs in enumerate(expected[variant], 1):
+            if cloud.exchange(uploads(variant, round_)) != pairs:
+                return f"session {number} got other pairs in round {round_}"
+    except Exception as error:  # whatever ends a run is what is looked for
+        return f"session {number}: {type(error).__name__}: {error}"
+    return ""
+
+
+def disturbed(servers: Fleet, disturb: Callable[[ServedCloud], None], over: threading.Event, seed: int) -> int:
+    """Disturbs one server after the other until the sessions are over; how often."""
+    rng, count = random.Random(seed), 0
+    while not over.wait(rng.uniform(0.2, 1.0)):
+        disturb(servers.servers[count % len(servers.servers)])
+        count += 1
+    return count
+
+
+def kill(server: ServedCloud) -> None:
+    server.kill()
+    server.start()
+
+
+def restart(server: ServedCloud) -> None:
+    if (code := server.stop()) != 0:
+        raise RuntimeError(f"a server ended with {code}")
+    server.start()
+
+
+PHASES: dict[str, Callable[[ServedCloud], None] | None] = {
+    "undisturbed": None,
+    "each server killed in turn": kill,
+    "each server restarted in turn": restart,
+}
+
+
+def faults(args: argparse.Namespace) -> list[str]:
+    """All phases on one fleet each; what was broken."""
+    broken: list[str] = []
+    print("| phase | servers | sessions | rounds | kills or restarts | seconds | failed runs | rounds kept twice |")
+    print("|---|---|---|---|---|---|---|---|")
+    with TemporaryDirectory() as folder:
+        generator = save_tiny_generator(Path(folder) / "tiny.safetensors")
+        expected = alone(generator, args.rounds)
+        for phase, disturb in PHASES.items():
+            with fleet(generator, args.servers, "--rate", 100_000) as (servers, database):
+                broken += endure(args, phase, disturb, servers, database, expected)
+    return broken
+
+
+def endure(
+    args: argparse.Namespace,
+    phase: str,
+    disturb: Callable[[ServedCloud], None] | None,
+    servers: Fleet,
+    database: Database,
+    expected: list[list[bytes]],
+) -> list[str]:
+    began, over = time.monotonic(), threading.Event()
+    with ThreadPoolExecutor(args.at_once) as clients, ThreadPoolExecutor(1) as other:
+        faults = other.submit(disturbed, servers, disturb, over, args.seed) if disturb else None
+        ended = list(clients.map(lambda number: run_session(servers, number, expected), range(args.sessions)))
+        over.set()
+        count = faults.result() if faults else 0
+    failed = [problem for problem in ended if problem]
+    kept, rounds = servers.done(), args.sessions * args.rounds
+    twice = [job for job, times in kept.items() if times > 1]
+    seconds = time.monotonic() - began
+    print(
+        f"| {phase} | {len(servers.servers)} | {args.sessions} | {rounds} | {count} | {seconds:.1f} | {len(failed)} | "
+        f"{len(twice)} |",
+        flush=True,
+    )
+    with database.read() as rows:
+        done = rows.scalar(select(func.count()).where(Round.state == DONE))
+        sent = rows.scalar(select(func.count()).select_from(Upload))
+    if not failed and (done, sent) != (rounds, 2 * rounds):
+        failed.append(f"{done} of {rounds} rounds are done, {sent} of {2 * rounds} uploads are there")
+    return [f"{phase}: {problem}" for problem in (*failed, *(f"{job} was kept twice" for job in twice))]
+
+
+def throughput(args: argparse.Namespace) -> list[str]:
+    """Rounds a second of one pinned server and of two."""
+    print("| servers, a core each | rounds | rounds a second, of each repeat |")
+    print("|---|---|---|")
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(args.repeats):
+        for count, measured in rates.items():
+            with fleet("builtin", count, "--rate", 100_000, "--jobs", 4) as (servers, _):
+                for core, server in enumerate(servers.servers):
+                    pin(server, core)
+                run_large(servers, 4, "warm")
+                began = time.monotonic()
+                run_large(servers, args.rounds, "measured")
+                measured.append(args.rounds / (time.monotonic() - began))
+    for count, measured in rates.items():
+        print(f"| {count} | {args.rounds} | {', '.join(f'{rate:.2f}' for rate in measured)} |")
+    gains = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
+    print(f"\ntwo servers draw {', '.join(f'{gain:.2f}' for gain in gains)} times the rounds of one")
+    return [] if sorted(gains)[len(gains) // 2] >= 1.7 else ["two servers draw less than 1.7 times the rounds of one"]
+
+
+def pin(server: ServedCloud, core: int) -> None:
+    """To one core, with all of its threads."""
+    for thread in os.listdir(f"/proc/{server.pid}/task"):
+        os.sched_setaffinity(int(thread), {core})
+
+
+def run_large(servers: Fleet, count: int, name: str) -> None:
+    """So many sessions of one round, eight at a time."""
+
+    def one(number: int) -> None:
+        run = servers.folder / f"{name}-{number}"
+        cloud = HttpCloud(Access(url=servers.proxy.url, token=servers.token, patience=PATIENCE), run, clients=2)
+        cloud.open(encode_message(replace(LARGE, seed=number)), [])
+        cloud.exchange(uploads(number, 1, LARGE.num_classes))
+
+    with ThreadPoolExecutor(8) as clients:
+        list(clients.map(one, range(count)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    endured = commands.add_parser("faults")
+    endured.add_argument("--servers", type=int, default=3)
+    endured.add_argument("--sessions", type=int, default=50)
+    endured.add_argument("--rounds", type=int, default=3)
+    endured.add_argument("--at-once", type=int, default=8, help="sessions that run at the same time")
+    endured.add_argument("--seed", type=int, default=0, help="of the moments of the faults")
+    measured = commands.add_parser("throughput")
+    measured.add_argument("--rounds", type=int, default=24)
+    measured.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    PRELOADED.append("torch._dynamo")  # what an optimizer's first step imports, in seconds: servers start often here
+    broken = (faults if args.command == "faults" else throughput)(args)
+    print("\n".join(f"BROKEN: {each}" for each in broken[:20]) or "every promise kept")
+    sys.exit(1 if broken else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Many edges that wait for their round beside uploads at a steady pace; exits with 1 if a promise was broken.
+
+The edges are gateways' (one token speaks for fifty of them), each with a connection of its own, and ask again when
+the server says "not yet". Measured: the server's memory for each, and how long the uploads take to be acknowledged.
+
+Run: python benchmarks/service/waiting.py [--edges 10000] [--pace 50] [--seconds 60] [--wait 60]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import resource
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import support_path  # noqa: F401
+from edges import MODEST, Edge, connected, prototypes, request_head
+from limited import memory_of
+from support.served import ServedCloud
+
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.tokens import Tokens
+
+OF_ONE_TOKEN = 50
+MAX_GROWTH = 100_000  # bytes an edge
+MAX_P99 = 0.25  # seconds
+CONNECTED_AT_ONCE = 100
+UPLOADERS = 20
+PAYLOAD = prototypes(MODEST.num_classes)
+
+
+class Waiting:
+    """Edges that wait, and what they were told."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.statuses: Counter[int] = Counter()
+        self.waiting = 0
+        self._room = asyncio.Semaphore(CONNECTED_AT_ONCE)
+
+    async def edge(self, head: bytes) -> None:
+        """Asks again and again on one connection, until it is cancelled."""
+        async with self._room:
+            reader, writer = await connected(self.url)
+            writer.write(head)
+            await writer.drain()
+            self.waiting += 1
+        while True:
+            answer = (await reader.readuntil(b"\r\n\r\n")).decode()
+            status = int(answer.split()[1])
+            length = next(line for line in answer.lower().splitlines() if line.startswith("content-length"))
+            await reader.readexactly(int(length.split(":")[1]))
+            self.statuses[status] += 1
+            if status != 202:
+                await asyncio.sleep(1.0)
+            writer.write(head)
+
+
+@dataclass
+class Uploads:
+    """Uploads of new edges at a steady pace, in sessions whose rounds never begin: (token, session) each."""
+
+    url: str
+    sessions: list[tuple[str, str]]
+    pace: float
+
+    async def acknowledged(self, seconds: float, name: str) -> list[float]:
+        """Seconds of each upload, sent at its time whatever became of those before; infinite for one refused."""
+        uploads = (self._upload(number, f"{name}-{number}") for number in range(int(self.pace * seconds)))
+        return list(await asyncio.gather(*uploads))
+
+    async def _upload(self, number: int, edge: str) -> float:
+        await asyncio.sleep(number / self.pace)
+        token, session = self.sessions[number % len(self.sessions)]
+        more = ["Content-Type: application/vnd.ktl.v1+safetensors", f"Content-Length: {len(PAYLOAD)}"]
+        head = request_head(self.url, "PUT", f"{session}/rounds/1/prototypes/{edge}", token, *more)
+        began = time.perf_counter()
+        reader, writer = await connected(self.url)
+        writer.write(head + PAYLOAD)
+        answer = await reader.readuntil(b"\r\n")
+        taken = time.perf_counter() - began
+        with suppress(OSError):
+            writer.close()
+        return taken if b" 201 " in answer else float("inf")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--edges", type=int, default=10_000)
+    parser.add_argument("--pace", type=float, default=50.0, help="uploads per second")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of uploads, once all edges wait")
+    parser.add_argument("--settle", type=float, default=20.0, help="seconds from the last connection to the uploads")
+    parser.add_argument("--wait", type=int, default=60, help="seconds that an edge asks the server to wait")
+    args = parser.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with TemporaryDirectory() as folder:
+        cloud = ServedCloud(Path(folder), "builtin")
+        tokens = Tokens(Database(cloud.database))
+        gateways = [tokens.create(f"gateway-{i}", "edge") for i in range(-(-args.edges // OF_ONE_TOKEN))]
+        uploaders = [tokens.create(f"uploader-{i}", "edge") for i in range(UPLOADERS)]
+        broken = asyncio.run(measured(cloud, args, gateways, uploaders))
+        cloud.stop()
+    sys.exit(1 if broken else 0)
+
+
+async def measured(cloud: ServedCloud, args: argparse.Namespace, gateways: list[str], uploaders: list[str]) -> bool:
+    """Prints memory and acknowledgements with and without the edges; whether a promise was broken."""
+    heads = []
+    for token in gateways:
+        session = Edge(cloud.url, token).open(MODEST, quorum=1000).headers["location"]
+        heads.append(request_head(cloud.url, "GET", f"{session}/rounds/1/pairs?wait={args.wait}", token))
+    sessions = [Edge(cloud.url, token).open(MODEST, quorum=1000).headers["location"] for token in uploaders]
+    uploads = Uploads(cloud.url, list(zip(uploaders, sessions, strict=True)), args.pace)
+    alone = await uploads.acknowledged(args.seconds / 4, "a")
+    before = memory_of(cloud.pid, "VmRSS")
+    waiting = Waiting(cloud.url)
+    began = time.monotonic()
+    edges = [asyncio.create_task(waiting.edge(heads[i // OF_ONE_TOKEN])) for i in range(args.edges)]
+    while waiting.waiting < args.edges:
+        await asyncio.sleep(0.1)
+    seconds = time.monotonic() - began
+    await asyncio.sleep(args.settle)
+    beside = await uploads.acknowledged(args.seconds, "b")
+    growth = (memory_of(cloud.pid, "VmRSS") - before) / args.edges
+    for edge in edges:
+        edge.cancel()
+    failed = sum(isinstance(each, Exception) for each in await asyncio.gather(*edges, return_exceptions=True))
+    print(
+        f"{args.edges} edges connected in {seconds:.0f} s; answers by status {dict(waiting.statuses)}; {failed} failed"
+    )
+    print(f"memory: {growth / 1000:.1f} kB an edge")
+    for name, times in (("alone", alone), ("beside them", beside)):
+        median, p99 = 1000 * np.percentile(times, (50, 99))
+        print(f"uploads {name}: {len(times)}, acknowledged in {median:.0f} ms (median), {p99:.0f} ms (p99)")
+    return growth > MAX_GROWTH or float(np.percentile(beside, 99)) > MAX_P99 or failed > 0
+
+
+if __name__ == "__main__":
+    main()
