@@ -39,7 +39,9 @@ def named(argument: str) -> tuple[str, str]:
 
 def configurations(args: argparse.Namespace, source: str | None) -> list[RunConfig]:
     """One per seed and number of shots; source None: without a cloud."""
-    base = RunConfig(training=TrainingConfig(steps=args.steps), transfer=None, threads=args.threads)
+    base = RunConfig(
+        "cnn4", warm_start="edge", training=TrainingConfig(steps=args.steps), transfer=None, threads=args.threads
+    )
     if source is not None:
         warmup = {} if args.warmup_steps is None else {"warmup_steps": args.warmup_steps}
         cloud = CloudConfig(generator=source, alignment=args.alignment, download_budget=args.download_budget)

@@ -30,7 +30,7 @@ from ktl.registry import chosen
 
 SOURCES = {"cifar100": "cifar100-20k.npz", "tiny": "tiny-imagenet-10k", "fashion": "fashion-mnist"}
 
-BASE = RunConfig()
+BASE = RunConfig("cnn4", warm_start="edge")  # KTL by pairs alone
 ARMS = {
     "local only": replace(BASE, transfer=None),
     "KTL (default)": BASE,
