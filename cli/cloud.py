@@ -67,8 +67,7 @@ def serve(
     config: Config = None,
 ) -> None:
     """Answer devices over HTTP until Ctrl-C. Without options: on this machine only, with a database file here."""
-    flags = {name: value for name, value in locals().items() if name != "config"}
-    _serve(load_settings(flags, config))
+    _serve(load_settings({name: value for name, value in locals().items() if name != "config"}, config))
 
 
 def _serve(settings: Settings) -> None:
