@@ -22,7 +22,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, tiny_generator_file: Path) 
     server.stop()
 
 
-@pytest.mark.parametrize("number", ATTACKS)
+@pytest.mark.parametrize("number", [1, 4, *(pytest.param(each, marks=pytest.mark.slow) for each in (3, 5, 6))])
 def test_a_session_ends_beside_an_attacker(
     served: ServedCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:

@@ -122,7 +122,7 @@ def test_json_agrees_with_the_metrics(ktl: Ktl, trained: Path, tmp_path: Path) -
     assert rows == rows_of(trained)
 
 
-@pytest.mark.parametrize("network", ["stylegan3-t-32", "stylegan-xl-stem-16"])
+@pytest.mark.parametrize("network", [pytest.param("stylegan3-t-32", marks=pytest.mark.slow), "stylegan-xl-stem-16"])
 def test_an_edge_learns_from_a_cloud_with_a_converted_network(
     ktl: Ktl, options: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, network: str
 ) -> None:
@@ -138,6 +138,7 @@ def test_an_edge_learns_from_a_cloud_with_a_converted_network(
     assert not (tmp_path / "canary").exists()
 
 
+@pytest.mark.slow
 def test_an_edge_learns_from_a_cloud_with_a_diffusion_pipeline(
     ktl: Ktl, options: list[str], tiny_pipeline: Path, cache_folder: Path, tmp_path: Path
 ) -> None:
@@ -154,6 +155,7 @@ def test_an_edge_learns_from_a_cloud_with_a_diffusion_pipeline(
     assert {file.name: file.stat().st_ino for file in cache_folder.iterdir()} == drawn  # nothing was drawn again
 
 
+@pytest.mark.slow
 def test_a_latent_of_16384_numbers_is_projected_and_as_it_is_fills_a_download_with_a_few_pairs(
     ktl: Ktl, options: list[str], tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def test_who_waits_at_one_server_hears_at_once_what_happens_at_another(fleet: li
         assert time.monotonic() - began < 10  # a stream looks by itself each 15 s
 
 
+@pytest.mark.slow
 def test_a_server_that_leaves_hands_its_rounds_to_the_others(
     start: Start, postgresql: str, tiny_generator: StyleGANGenerator
 ) -> None:
