@@ -117,7 +117,9 @@ def endure(args: argparse.Namespace, folder: Path, database: str | None) -> Seen
 
 
 def _edge(options: list[object], folder: Path, cloud: ServedCloud) -> Command:
-    return Command(["edge", "train", *options], folder / "edge.log", {"KTL_TOKEN": cloud.tokens["edge"]})
+    return Command(
+        ["edge", "train", "--keep-session", *options], folder / "edge.log", {"KTL_TOKEN": cloud.tokens["edge"]}
+    )
 
 
 def _check_acknowledged(cloud: ServedCloud, run: Path, seen: Seen) -> None:
