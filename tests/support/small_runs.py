@@ -29,6 +29,7 @@ def small_config(small_bundle: Path, tiny_generator_file: Path) -> RunConfig:
     """Three rounds of 15 steps on 4 shots a class, after 15 steps of warm-up on 24 pairs."""
     return RunConfig(
         model="cnn4",
+        warm_start="edge",
         data=DataConfig(str(small_bundle), shots=4),
         rounds=3,
         training=TrainingConfig(steps=45),
