@@ -27,6 +27,7 @@ def faults(*options: str) -> dict[str, Any]:
     return seen
 
 
+@pytest.mark.slow
 def test_kills_and_cuts_leave_no_trace() -> None:
     seen = faults("--rounds", "3", "--server-kills", "2", "--edge-kills", "1", "--cut", "0.5")
     assert (seen["server_kills"], seen["edge_kills"]) == (2, 1)

@@ -22,6 +22,9 @@ CLASSES = 5
 PHOTOGRAPHS = 16  # of each class
 
 
+QUICK = "--steps 50 --warmup-steps 10 --pairs-per-class 20 --threads 1 "
+
+
 def embedded_photographs(folder: Path) -> None:
     bundle = np.load(ROOT / "ktl" / "data" / "embedded" / "fashion-mnist.npz")
     for label in range(CLASSES):
@@ -61,7 +64,7 @@ def test_the_tutorial_works_as_it_is_written(photographs: Callable[[Path], None]
     assert "--time-budget 60 " in commands
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-euxc", commands.replace("--time-budget 60 ", "--steps 50 --warmup-steps 10 --threads 1 ")],
+        ["bash", "-euxc", commands.replace("--time-budget 60 ", QUICK)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
