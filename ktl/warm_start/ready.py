@@ -14,9 +14,9 @@ def ready_name(wanted: Architecture) -> str:
     return shipped_name(wanted.model, wanted.channels, wanted.image_size)
 
 
-def ready_payload(wanted: Architecture) -> bytes | None:
-    """The warm start in `cache_folder`, or else the one that ships; None where there is neither."""
-    own = cache_folder() / ready_name(wanted)
+def ready_payload(wanted: Architecture, folder: Path) -> bytes | None:
+    """The warm start in `folder`, or else the one that ships; None where there is neither."""
+    own = folder / ready_name(wanted)
     if own.is_file():
         return own.read_bytes()
     return shipped_extractor(wanted.model, wanted.channels, wanted.image_size)

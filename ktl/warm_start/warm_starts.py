@@ -60,6 +60,7 @@ class WarmStarts:
         self.most_bytes = most_bytes
         self._folder = folder
         self._offers: dict[Architecture, Offer] = {}
+        self._ready_ones: dict[Architecture, bytes | None] = {}  # read once: what was announced is what is sent
 
     @cached_property
     def folder(self) -> Path:
@@ -109,13 +110,15 @@ class WarmStarts:
         return self.folder / f"{name}.safetensors"
 
     def _ready(self, wanted: Architecture) -> bytes | None:
-        ready = ready_payload(wanted) if self.takes_ready else None
-        if ready is not None:
-            try:
-                decode_warm_start(ready, _like(wanted))
-            except WireError as error:
-                raise UsageError(f"{ready_name(wanted)} in {self.folder} is no such warm start: {error}") from error
-        return ready
+        if wanted not in self._ready_ones:
+            ready = ready_payload(wanted, self.folder) if self.takes_ready else None
+            if ready is not None:
+                try:
+                    decode_warm_start(ready, _like(wanted))
+                except WireError as error:
+                    raise UsageError(f"{ready_name(wanted)} in {self.folder} is no such warm start: {error}") from error
+            self._ready_ones[wanted] = ready
+        return self._ready_ones[wanted]
 
     def _made(self, wanted: Architecture, on_step: OnStep, should_stop: Callable[[], bool]) -> bytes:
         training = WarmStartTraining(wanted, self.generator, self.space, self.config, should_stop)

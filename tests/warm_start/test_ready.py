@@ -52,3 +52,17 @@ def test_a_file_of_another_network_is_named(ready_file: Path, tiny_generator: St
     ready_file.write_bytes(encode_warm_start({"weight": torch.ones(2, 2)}))
     with pytest.raises(UsageError, match=r"cnn4-3x16\.safetensors in .* is no such warm start"):
         WarmStarts(tiny_generator, space_of(tiny_generator)).offer(CNN)
+
+
+def test_a_cloud_with_a_folder_of_its_own_looks_there(
+    ready_file: Path, tiny_generator: StyleGANGenerator, tmp_path: Path
+) -> None:
+    own = tmp_path / "own" / ready_name(CNN)
+    own.parent.mkdir()
+    zeros = {name: torch.zeros(weight.shape) for name, weight in extractor_weights("cnn4", 3, 16).items()}
+    own.write_bytes(encode_warm_start(zeros))
+    offering = WarmStarts(tiny_generator, space_of(tiny_generator), folder=own.parent)
+    assert offering.make(CNN) == own.read_bytes() != ready_file.read_bytes()
+    announced = offering.offer(CNN).fingerprint
+    own.write_bytes(ready_file.read_bytes())
+    assert hashlib.sha256(offering.make(CNN)).hexdigest() == announced  # what was announced is what is sent
