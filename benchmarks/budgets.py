@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cells import Cell, Row, fill, read, run_options
+from cells import Cell, Row, command_line
 from seed_means import seed_mean
 from warm_start import TimedCloud
 
@@ -118,11 +118,8 @@ def _line(cell: list[Row], local: Mapping[int, Row]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    runs = commands.add_parser("run")
-    run_options(runs)
+def options(runs: argparse.ArgumentParser) -> None:
+    """Of the command `run`."""
     runs.add_argument("--data", default="cifar100-20k.npz")
     runs.add_argument("--shots", type=int, default=2)
     runs.add_argument("--megabytes", type=float, nargs="+", default=[0.5, 1.43, 4, 8])
@@ -131,13 +128,7 @@ def main() -> None:
     runs.add_argument("--warm-up", nargs="+", default=["edge", "cloud"], choices=["edge", "cloud"], metavar="BY")
     runs.add_argument("--first-seed", type=int, default=0)
     runs.add_argument("--seeds", type=int, default=1)
-    commands.add_parser("table").add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    if args.command == "table":
-        print(table(read(args.out)))
-    else:
-        fill(args.out, cells(args), args.part)
 
 
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, options, cells, table)

@@ -47,6 +47,26 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", type=_part, default=(0, 1), help="0/2 and 1/2 are two processes' halves of the work")
 
 
+def command_line(
+    about: str | None,
+    options: Callable[[argparse.ArgumentParser], None],
+    cells: Callable[[argparse.Namespace], Sequence[Cell]],
+    table: Callable[[list[Row]], str],
+) -> None:
+    """A benchmark's commands: `run` fills the cells that its `options` ask for, `table` prints what was measured."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    runs = commands.add_parser("run")
+    run_options(runs)
+    options(runs)
+    commands.add_parser("table").add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    if args.command == "table":
+        print(table(read(args.out)))
+    else:
+        fill(args.out, cells(args), args.part)
+
+
 def _part(text: str) -> tuple[int, int]:
     index, parts = text.split("/")
     return int(index), int(parts)

@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from cells import Cell, Row, fill, read, run_options
+from cells import Cell, Row, command_line
 from nearest_mean import nearest_mean_accuracy
 from seed_means import seed_mean
 from warm_start import TimedCloud
@@ -120,24 +120,15 @@ def _mean(own: dict[int, Row], name: str, form: str) -> str:
     return f"{statistics.mean(values):{form}}" if values else ""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    runs = commands.add_parser("run")
-    run_options(runs)
+def options(runs: argparse.ArgumentParser) -> None:
+    """Of the command `run`."""
     runs.add_argument("--data", required=True)
     runs.add_argument("--ways", type=int, nargs="+", default=[5, 10, 20])
     runs.add_argument("--shots", type=int, nargs="+", default=[2, 5, 10, 20])
     runs.add_argument("--seeds", type=int, default=3)
     runs.add_argument("--arms", nargs="*", choices=ARMS, metavar="ARM", help="of ARMS; all if none")
     runs.add_argument("--encoder", nargs="*", default=["builtin"])
-    commands.add_parser("table").add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    if args.command == "table":
-        print(table(read(args.out)))
-    else:
-        fill(args.out, cells(args), args.part)
 
 
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, options, cells, table)

@@ -18,7 +18,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cells import Cell, fill, read, run_options
+from cells import Cell, command_line
 from seed_means import seed_mean
 
 from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_edge
@@ -173,23 +173,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    runs = commands.add_parser("run")
+def options(runs: argparse.ArgumentParser) -> None:
+    """Of the command `run`."""
     runs.add_argument("suite", choices=SUITES)
-    run_options(runs)
     runs.add_argument("--threads", type=int, default=2)
     runs.add_argument("--first-seed", type=int, default=0)
     runs.add_argument("--seeds", type=int, help="the suite's if not given")
     runs.add_argument("--arms", nargs="*", choices=ARMS, metavar="ARM", help="of the table; the suite's if none")
-    commands.add_parser("table").add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    if args.command == "table":
-        print(table(read(args.out)))
-    else:
-        fill(args.out, cells(args), args.part)
 
 
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, options, cells, table)

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cells import Cell, Row, fill, read, run_options
+from cells import Cell, Row, command_line
 from seed_means import seed_mean
 
 from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_edge
@@ -138,23 +138,14 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    runs = commands.add_parser("run")
-    run_options(runs)
+def options(runs: argparse.ArgumentParser) -> None:
+    """Of the command `run`."""
     runs.add_argument("--images", type=int, help="those that are ready, if none")
     runs.add_argument("--shots", type=int, nargs="+", default=[2])
     runs.add_argument("--seeds", type=int, default=1)
     runs.add_argument("--arms", nargs="*", choices=ARMS, metavar="ARM", help="of ARMS; all if none")
     runs.add_argument("--encoder", default=BUILTIN)
-    commands.add_parser("table").add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    if args.command == "table":
-        print(table(read(args.out)))
-    else:
-        fill(args.out, cells(args), args.part)
 
 
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, options, cells, table)
