@@ -216,7 +216,8 @@ def test_fedgen_trains_its_generator_until_the_heads_know_the_classes(
     inputs = torch.cat([torch.randn(20, 32), torch.eye(CLASSES)[torch.arange(20) % CLASSES]], dim=1)
     # by what it draws: the bias before the normalisation has no gradient but rounding errors, which Adam blows up
     with torch.no_grad():
-        assert torch.allclose(sent.train()(inputs), generator.train()(inputs), atol=1e-4, rtol=1e-3)
+        drawn, expected = sent.train()(inputs), generator.train()(inputs)
+    assert torch.linalg.norm(drawn - expected) < 0.01 * torch.linalg.norm(expected)
     weight = sum(share * client.head.weight.detach() for share, client in zip(shares(clients), clients, strict=True))
     assert torch.allclose(message["head/weight"], weight, atol=1e-5)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import resource
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from support.waiting import eventually
 
 from ktl.cloud.service import connections, crowd
 from ktl.cloud.service.connections import RESERVED, ListeningSocket
@@ -44,15 +44,6 @@ def is_closed(client: socket.socket) -> bool:
         return client.recv(1000) == b""
     except ConnectionResetError:
         return True
-
-
-def eventually(true: object, seconds: float = 5.0) -> bool:
-    until = time.monotonic() + seconds
-    while not true():  # type: ignore[operator]
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def crowd_of(cloud: Running) -> crowd.Crowd:

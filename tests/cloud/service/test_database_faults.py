@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ import httpx
 import pytest
 from sqlalchemy import event
 from support import postgres
+from support.waiting import eventually
 from torch import Tensor
 
 from ktl.cloud.embedded import EmbeddedCloud
@@ -73,13 +74,6 @@ def in_mid_round(cloud: Running, tiny_generator: StyleGANGenerator) -> Iterator[
     gate.open.set()
 
 
-def wait_until(seen: Callable[[], bool]) -> None:
-    until = time.monotonic() + CURED_SECONDS
-    while not seen():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 def check_kept_once(cloud: Running, session: str) -> None:
     jobs, name = cloud.service.store.jobs, session.rpartition("/")[2]
     assert jobs.attempts(name, 1) == 1
@@ -94,14 +88,14 @@ def test_postgresql_gone_in_mid_round_and_back(
         with in_mid_round(cloud, tiny_generator) as (client, session):
             fragile.stop(mode)
         try:
-            wait_until(cloud.service.worker.leases.waits_for_database)
+            assert eventually(cloud.service.worker.leases.waits_for_database, CURED_SECONDS)
             assert httpx.get(f"{cloud.url}/readyz").status_code == 503
             assert httpx.get(f"{cloud.url}/healthz").status_code == 200
         finally:
             fragile.start()
         assert client.pairs_at_last(session) == expected
         check_kept_once(cloud, session)
-        wait_until(lambda: httpx.get(f"{cloud.url}/readyz").status_code == 200)
+        assert eventually(lambda: httpx.get(f"{cloud.url}/readyz").status_code == 200, CURED_SECONDS)
 
 
 @pytest.mark.slow
@@ -145,7 +139,7 @@ def test_a_full_disk_in_mid_round(start: Start, tiny_generator: StyleGANGenerato
         with in_mid_round(cloud, tiny_generator) as (client, session):
             disk = full(cloud.service.database)
             disk.__enter__()
-        wait_until(cloud.service.worker.leases.waits_for_database)
+        assert eventually(cloud.service.worker.leases.waits_for_database, CURED_SECONDS)
         assert httpx.get(f"{cloud.url}/readyz").status_code == 503
         disk.__exit__(None, None, None)
         assert client.pairs_at_last(session) == expected
@@ -180,9 +174,9 @@ def test_sessions_can_be_deleted_from_a_full_disk(start: Start, small_disk: Path
         client.put(session, prototypes())
         size = len(client.pairs(session, wait=60).content)
         fill(small_disk / "others")
-        wait_until(lambda: httpx.get(f"{cloud.url}/readyz").status_code == 503)
+        assert eventually(lambda: httpx.get(f"{cloud.url}/readyz").status_code == 503, CURED_SECONDS)
         assert client.http.delete(session).status_code == 204
         assert client.http.get(session).status_code == 404
-        wait_until(lambda: httpx.get(f"{cloud.url}/readyz").status_code == 200)
+        assert eventually(lambda: httpx.get(f"{cloud.url}/readyz").status_code == 200, CURED_SECONDS)
         assert size > 500_000
         assert client.open(request).status_code == 201

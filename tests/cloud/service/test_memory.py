@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+from support.waiting import eventually
 
 from ktl.cloud.service.memory import MemoryBudget
 
@@ -39,13 +40,6 @@ class Rounds:
 
     def were_granted(self, *names: str) -> bool:
         return eventually(lambda: self.granted == list(names))
-
-
-def eventually(true: Callable[[], bool], seconds: float = 5.0) -> bool:
-    until = time.monotonic() + seconds
-    while not true() and time.monotonic() < until:
-        time.sleep(0.005)
-    return true()
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from support import nginx
+from support.waiting import eventually
 
 from .conftest import Client, Running, prototypes
-from .test_connections import connected, crowd_of, eventually, head, is_closed
+from .test_connections import connected, crowd_of, head, is_closed
 
 pytestmark = pytest.mark.skipif(nginx.why_not() is not None, reason=str(nginx.why_not()))
 

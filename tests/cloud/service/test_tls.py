@@ -8,7 +8,6 @@ import re
 import signal
 import ssl
 import subprocess
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support.served import ServedCloud
+from support.waiting import eventually
 
 from ktl.cloud.service.settings import load_settings
 from ktl.cloud.service.tls import reload_certificate, tls_context
@@ -161,11 +161,8 @@ def test_hangup_reads_the_certificate_again(certificate: Make, tmp_path: Path, t
         os.replace(new_cert, cert)
         assert ssl.get_server_certificate(("127.0.0.1", port)) == first
         os.kill(server.pid, signal.SIGHUP)
-        deadline = time.monotonic() + 20
-        while ssl.get_server_certificate(("127.0.0.1", port)) == first:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        assert list(server.logged("the certificate was read again"))
+        assert eventually(lambda: ssl.get_server_certificate(("127.0.0.1", port)) != first, 20)
+        assert eventually(lambda: bool(list(server.logged("the certificate was read again"))))
     finally:
         assert server.stop() == 0
     lines = server.log.read_text().splitlines()
