@@ -1,8 +1,8 @@
 """Accuracy over bytes down and seconds of an edge, by space, budget and who warms up, beside its local training.
 
-Run: python benchmarks/budgets.py run --out budgets.jsonl [--megabytes 0.5 1.43 4 8] [--spaces latent encoder]
+Run: python -m benchmarks.accuracy.budgets run [--megabytes 0.5 1.43 4 8] [--spaces latent encoder]
          [--warm-up edge cloud] [--generator builtin] [--data cifar100-20k.npz] [--shots 2] [--first-seed 0] [--seeds 1]
-     python benchmarks/budgets.py table --out budgets.jsonl
+     python -m benchmarks.accuracy.budgets table
 
 A cell is one training; cells that `--out` already has are skipped, so a run can be stopped and gone on with, and
 `--part i/n` lets n processes share the work. Seconds are those of one core, without the cloud's own: drawing and
@@ -15,15 +15,16 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cells import Cell, Row, command_line
-from seed_means import seed_mean
-from warm_start import TimedCloud
-
+from benchmarks.accuracy.timed_cloud import TimedCloud
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line
+from benchmarks.lib.markdown import markdown
+from benchmarks.lib.seed_means import seed_gain, seed_mean
 from ktl import DataConfig, RunConfig, load_generator, train_edge
 from ktl.edge.kept_pairs import pair_files
 from ktl.loop.settings import CloudConfig
@@ -88,34 +89,31 @@ def _arms(args: argparse.Namespace) -> dict[str, dict[str, object]]:
 
 def table(rows: list[Row]) -> str:
     """A line an arm of each task: what it has more than local training of the same seeds, and what that costs."""
-    lines = [
-        "| data | shots | arm | seeds | accuracy % | gain, points | pairs | MB down | edge's seconds | of local's "
-        "| cloud's seconds | peak MiB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = []
     for task in dict.fromkeys((row["data"], row["shots"]) for row in rows):
         own = [row for row in rows if (row["data"], row["shots"]) == task]
         local = {row["seed"]: row for row in own if row["arm"] == LOCAL}
         for arm in dict.fromkeys(row["arm"] for row in own):
             cell = [row for row in own if row["arm"] == arm and row["seed"] in local]
             if cell:
-                lines.append(f"| {task[0]} | {task[1]} | {arm} | {_line(cell, local)} |")
-    return "\n".join(lines)
+                lines.append([*task, arm, *_figures(cell, [local[row["seed"]] for row in cell])])
+    return markdown(COLUMNS, lines)
 
 
-def _line(cell: list[Row], local: Mapping[int, Row]) -> str:
-    """The columns from `seeds` on."""
-    gains = [row["accuracy"] - local[row["seed"]]["accuracy"] for row in cell]
-    gained = "" if cell[0]["arm"] == LOCAL else seed_mean(gains, sign="+")
-    times = statistics.mean(row["seconds"] / local[row["seed"]]["seconds"] for row in cell)
+COLUMNS = ["data", "shots", "arm", "seeds", "accuracy %", "gain, points", "pairs", "MB down", "edge's seconds"]
+COLUMNS += ["of local's", "cloud's seconds", "peak MiB"]
+
+
+def _figures(cell: Sequence[Row], local: Sequence[Row]) -> list[object]:
+    """The columns from `seeds` on; the rows of `local` have the seeds of `cell`."""
+    gained = "" if cell[0]["arm"] == LOCAL else seed_gain(cell, local, "accuracy")
+    times = statistics.mean(row["seconds"] / alone["seconds"] for row, alone in zip(cell, local, strict=True))
     pairs, down, seconds, cloud = (
         statistics.mean(row[key] for row in cell) for key in ("pairs", "bytes_down", "seconds", "cloud_seconds")
     )
     accuracy, peak = seed_mean([row["accuracy"] for row in cell]), max(row["peak_mib"] for row in cell)
-    return (
-        f"{len(cell)} | {accuracy} | {gained} | {pairs:,.0f} | {down / 1e6:.2f} | {seconds:.0f} | {times:.1f} "
-        f"| {cloud:.0f} | {peak}"
-    )
+    traffic = [f"{pairs:,.0f}", f"{down / 1e6:.2f}"]
+    return [len(cell), accuracy, gained, *traffic, f"{seconds:.0f}", f"{times:.1f}", f"{cloud:.0f}", peak]
 
 
 def options(runs: argparse.ArgumentParser) -> None:
@@ -130,5 +128,7 @@ def options(runs: argparse.ArgumentParser) -> None:
     runs.add_argument("--seeds", type=int, default=1)
 
 
+TABLES = {"all": table}
+
 if __name__ == "__main__":
-    command_line(__doc__, options, cells, table)
+    command_line("accuracy/budgets", __doc__, options, cells, TABLES)

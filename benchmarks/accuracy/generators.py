@@ -1,25 +1,26 @@
 """What each generator's pre-training is worth to an edge: accuracy with its help and without, paired by seed.
 
-Run: python benchmarks/generators_transfer.py builtin AFHQv2=stylegan3-t-afhqv2-512x512.safetensors \\
-         "SD-Turbo=diffusers:stabilityai/sd-turbo" --data cifar100-20k.npz --shots 2 9 --seeds 5 --out results.jsonl
+Run: python -m benchmarks.accuracy.generators run builtin AFHQv2=stylegan3-t-afhqv2-512x512.safetensors \\
+         "SD-Turbo=diffusers:stabilityai/sd-turbo" --data cifar100-20k.npz --shots 2 9 --seeds 5
+     python -m benchmarks.accuracy.generators table
 
-Prints a markdown table. Generators are given as `ktl edge train --generator` takes them, with a name before `=` if the
-table should show another. What `--out` already has is not measured again, so it can be stopped and gone on with.
+Generators are given as `ktl edge train --generator` takes them, with a name before `=` if the table should show one.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
+import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from cells import read
-from seed_means import seed_mean
-from transfer import measure_run
-
+from benchmarks.accuracy.transfer import measure_run
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line
+from benchmarks.lib.markdown import markdown
+from benchmarks.lib.seed_means import seed_gain, seed_mean
 from ktl import DataConfig, RunConfig, load_generator
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.settings import CloudConfig
@@ -53,13 +54,13 @@ def configurations(args: argparse.Namespace, source: str | None) -> list[RunConf
     ]
 
 
-def measure(name: str, config: RunConfig) -> dict[str, Any]:
-    """One row of `--out`."""
-    row = {"generator": name, "data": Path(config.data.source).stem, "shots": config.data.shots}
-    if config.transfer is not None:
-        generator = load_generator(chosen(config.cloud.generator).name)
-        row |= {"family": generator.family, "latent": generator.latent_dim, "image_size": generator.image_size}
-    return row | {"settings": settings(config)} | measure_run(config)
+def measure(config: RunConfig) -> Row:
+    """What the generator is, and one edge's training."""
+    if config.transfer is None:
+        return measure_run(config)
+    generator = load_generator(chosen(config.cloud.generator).name)
+    facts = {"family": generator.family, "latent": generator.latent_dim, "image_size": generator.image_size}
+    return facts | measure_run(config)
 
 
 def settings(config: RunConfig) -> str:
@@ -67,59 +68,53 @@ def settings(config: RunConfig) -> str:
     return repr(replace(config, seed=0, threads=1))
 
 
-def run(cells: list[tuple[str, RunConfig]], out: Path) -> list[dict[str, Any]]:
-    """Measures what `out` lacks; returns the rows of all cells."""
-    measured = {(row["generator"], row["settings"], row["seed"]): row for row in read(out)}
-    for name, config in cells:
-        key = (name, settings(config), config.seed)
-        if key not in measured:
-            measured[key] = measure(name, config)
-            with out.open("a") as file:
-                file.write(json.dumps(measured[key]) + "\n")
-    return [measured[name, settings(config), config.seed] for name, config in cells]
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: local only and every generator at each number of shots, gains paired by seed, 95% intervals."""
-    lines = [
-        "| data | shots | generator | family | latent | accuracy % | gain, points | seconds | bytes down |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    local = {(row["shots"], row["seed"]): row["accuracy"] for row in rows if row["generator"] == LOCAL}
-    for shots in dict.fromkeys(row["shots"] for row in rows):
-        for name in dict.fromkeys(row["generator"] for row in rows):
-            cell = [row for row in rows if (row["shots"], row["generator"]) == (shots, name)]
-            accuracy = seed_mean([row["accuracy"] for row in cell])
-            gains = [row["accuracy"] - local[shots, row["seed"]] for row in cell]
-            gained = "" if name == LOCAL else seed_mean(gains, sign="+")
-            seconds, down = (sum(row[key] for row in cell) / len(cell) for key in ("seconds", "bytes_down"))
-            first = cell[0]
-            lines.append(
-                f"| {first['data']} | {shots} | {name} | {first.get('family', '')} | {first.get('latent', '')} "
-                f"| {accuracy} | {gained} | {seconds:.0f} | {down:,.0f} |"
-            )
-    return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("generators", nargs="+", metavar="[NAME=]GENERATOR")
-    parser.add_argument("--data", default="fashion-mnist")
-    parser.add_argument("--shots", type=int, nargs="+", default=[2])
-    parser.add_argument("--ways", type=int)
-    parser.add_argument("--image-size", type=int)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--alignment", default=CloudConfig.alignment)
-    parser.add_argument("--transfer", default="image-vector", choices=TRANSFERS.names())
-    parser.add_argument("--download-budget", type=int, default=CloudConfig.download_budget)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--warmup-steps", type=int)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("generators.jsonl"))
-    args = parser.parse_args()
+def cells(args: argparse.Namespace) -> list[Cell]:
+    """Local training first, then generator by generator."""
     arms: list[tuple[str, str | None]] = [(LOCAL, None), *(named(generator) for generator in args.generators)]
-    print(table(run([(name, config) for name, source in arms for config in configurations(args, source)], args.out)))
+    found = []
+    for name, source in arms:
+        for config in configurations(args, source):
+            key: Row = {"generator": name, "data": Path(config.data.source).stem, "shots": config.data.shots}
+            found.append(Cell(key | {"settings": settings(config), "seed": config.seed}, measure, (config,)))
+    return found
 
+
+def table(rows: Sequence[Row]) -> str:
+    """Local only and every generator at each number of shots, gains paired by seed, 95% intervals."""
+    lines = []
+    for data, shots in dict.fromkeys((row["data"], row["shots"]) for row in rows):
+        of_task = [row for row in rows if (row["data"], row["shots"]) == (data, shots)]
+        local = [row for row in of_task if row["generator"] == LOCAL]
+        for name in dict.fromkeys(row["generator"] for row in of_task):
+            cell = [row for row in of_task if row["generator"] == name]
+            gained = "" if name == LOCAL else seed_gain(cell, local, "accuracy")
+            seconds, down = (statistics.mean(row[key] for row in cell) for key in ("seconds", "bytes_down"))
+            facts = [cell[0].get("family", ""), cell[0].get("latent", "")]
+            accuracy = seed_mean([row["accuracy"] for row in cell])
+            lines.append([data, shots, name, *facts, accuracy, gained, f"{seconds:.0f}", f"{down:,.0f}"])
+    return markdown(COLUMNS, lines)
+
+
+COLUMNS = ["data", "shots", "generator", "family", "latent", "accuracy %", "gain, points", "seconds", "bytes down"]
+
+
+def options(runs: argparse.ArgumentParser) -> None:
+    """Of the command `run`."""
+    runs.add_argument("generators", nargs="+", metavar="[NAME=]GENERATOR")
+    runs.add_argument("--data", default="fashion-mnist")
+    runs.add_argument("--shots", type=int, nargs="+", default=[2])
+    runs.add_argument("--ways", type=int)
+    runs.add_argument("--image-size", type=int)
+    runs.add_argument("--seeds", type=int, default=5)
+    runs.add_argument("--alignment", default=CloudConfig.alignment)
+    runs.add_argument("--transfer", default="image-vector", choices=TRANSFERS.names())
+    runs.add_argument("--download-budget", type=int, default=CloudConfig.download_budget)
+    runs.add_argument("--steps", type=int)
+    runs.add_argument("--warmup-steps", type=int)
+    runs.add_argument("--threads", type=int, default=2)
+
+
+TABLES = {"all": table}
 
 if __name__ == "__main__":
-    main()
+    command_line("accuracy/generators", __doc__, options, cells, TABLES)

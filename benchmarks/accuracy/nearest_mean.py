@@ -1,19 +1,24 @@
 """How well an encoder tells classes apart from a few images of each: the cosine to the class means, nothing trained.
 
-Run: python benchmarks/nearest_mean.py --data ../data/cifar100-20k.npz --shots 2 [--encoder builtin]
-
-Prints one line: the accuracy in percent on all test images, the mean over the seeds with its 95% interval, then each.
+Run: python -m benchmarks.accuracy.nearest_mean run [--data cifar100-20k.npz fashion-mnist] [--shots 2 9]
+         [--encoder builtin]
+     python -m benchmarks.accuracy.nearest_mean table
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from seed_means import seed_mean
 from torch import Tensor
 
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line
+from benchmarks.lib.markdown import markdown
+from benchmarks.lib.seed_means import each_seed, seed_mean
 from ktl.data import load_dataset
 from ktl.data.fewshot import FewShotTask, draw_task
 from ktl.encoders import load_encoder
@@ -34,22 +39,43 @@ def class_means(points: Tensor, labels: Tensor, classes: int) -> Tensor:
     return F.normalize(torch.zeros(classes, points.shape[1]).index_add_(0, labels, points), dim=1)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoder", default="builtin")
-    parser.add_argument("--data", default="fashion-mnist")
-    parser.add_argument("--size", type=int, help="pixels; the data's own if none")
-    parser.add_argument("--shots", type=int, default=2)
-    parser.add_argument("--ways", type=int)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
-    args = parser.parse_args()
-    encoder, dataset = load_encoder(args.encoder), load_dataset(args.data, args.size)
-    values = []
-    for seed in args.seeds:
-        task = draw_task(dataset, shots=args.shots, ways=args.ways, seed=seed)
-        values.append(nearest_mean_accuracy(encoder, task))
-    print(f"{seed_mean(values)}  ({', '.join(f'{value:.2f}' for value in values)})")
+def measure(encoder: str, source: str, shots: int, seed: int) -> Row:
+    """Percent of all test images, of a draw of the shots of every class."""
+    task = draw_task(load_dataset(source), shots=shots, ways=None, seed=seed)
+    return {"accuracy": nearest_mean_accuracy(load_encoder(encoder), task)}
 
+
+def cells(args: argparse.Namespace) -> list[Cell]:
+    """Each encoder, data set, number of shots and seed."""
+    found = []
+    for encoder in args.encoder:
+        for data in args.data:
+            source = data if data == "fashion-mnist" else str(args.data_root / data)
+            for shots in args.shots:
+                for seed in args.seeds:
+                    key = {"encoder": encoder, "data": Path(data).stem, "shots": shots, "seed": seed}
+                    found.append(Cell(key, measure, (encoder, source, shots, seed)))
+    return found
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line per encoder and task."""
+    lines = []
+    for task in dict.fromkeys((row["encoder"], row["data"], row["shots"]) for row in rows):
+        values = [row["accuracy"] for row in rows if (row["encoder"], row["data"], row["shots"]) == task]
+        lines.append([*task, len(values), seed_mean(values), each_seed(values)])
+    return markdown(["encoder", "data", "shots", "seeds", "accuracy %", "by seed"], lines)
+
+
+def options(runs: argparse.ArgumentParser) -> None:
+    """Of the command `run`."""
+    runs.add_argument("--encoder", nargs="+", default=["builtin"])
+    runs.add_argument("--data", nargs="+", default=["cifar100-20k.npz"])
+    runs.add_argument("--shots", type=int, nargs="+", default=[2])
+    runs.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
+
+
+TABLES = {"all": table}
 
 if __name__ == "__main__":
-    main()
+    command_line("accuracy/nearest_mean", __doc__, options, cells, TABLES)

@@ -1,8 +1,8 @@
 """A few photographs per class at their own size: an edge by itself, with pairs, with a warm start, and frozen encoders.
 
-Run: python benchmarks/photographs.py run --data FOLDER --out photographs.jsonl [--ways 5 10 20] [--shots 2 5 10 20]
-         [--seeds 3] [--arms ARM ...] [--encoder builtin lite0:Lite0]
-     python benchmarks/photographs.py table --out photographs.jsonl
+Run: python -m benchmarks.accuracy.photographs run --data FOLDER [--ways 5 10 20] [--shots 2 5 10 20] [--seeds 3]
+         [--arms ARM ...] [--encoder builtin benchmarks.accuracy.lite0:Lite0]
+     python -m benchmarks.accuracy.photographs table
 
 FOLDER holds photographs as `ktl edge train --data` takes them; classes and shots are drawn by seed. "small" arms are
 the 4-layer CNN at 32 pixels; the others have what `ktl edge train` chooses. An edge's seconds are those of its
@@ -20,11 +20,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from cells import Cell, Row, command_line
-from nearest_mean import nearest_mean_accuracy
-from seed_means import seed_mean
-from warm_start import TimedCloud
 
+from benchmarks.accuracy.nearest_mean import nearest_mean_accuracy
+from benchmarks.accuracy.timed_cloud import TimedCloud
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line, one_of
+from benchmarks.lib.markdown import markdown
+from benchmarks.lib.seed_means import seed_gain, seed_mean
 from ktl import DataConfig, RunConfig, load_encoder, load_generator, train_edge
 from ktl.edge.export.measure import open_session, time_calls
 from ktl.edge.task import draw
@@ -92,31 +94,26 @@ def cells(args: argparse.Namespace) -> list[Cell]:
 
 def table(rows: Sequence[Row]) -> str:
     """A line per arm of each setting: accuracy, and its lead over the same network's local training, by seed."""
-    lines = [
-        "| ways, shots | arm | seeds | accuracy % | over local | edge s | down | model | ms per image |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    settings: dict[tuple[int, int], list[Row]] = {}
-    for row in rows:
-        settings.setdefault((row["ways"], row["shots"]), []).append(row)
-    for (ways, shots), of_setting in settings.items():
+    lines = []
+    for setting in dict.fromkeys((row["ways"], row["shots"]) for row in rows):
+        of_setting = [row for row in rows if (row["ways"], row["shots"]) == setting]
         for arm in dict.fromkeys(row["arm"] for row in of_setting):
-            own = {row["seed"]: row for row in of_setting if row["arm"] == arm}
+            own = [row for row in of_setting if row["arm"] == arm]
             base = "small, local" if arm.startswith("small") else "local"
-            local = {row["seed"]: row["accuracy"] for row in of_setting if row["arm"] == base}
-            leads = [row["accuracy"] - local[seed] for seed, row in own.items() if seed in local and arm != base]
-            accuracy = seed_mean([row["accuracy"] for row in own.values()])
-            lead = seed_mean(leads, "+") if leads else ""
+            local = [row for row in of_setting if row["arm"] == base]
+            lead = "" if arm == base else seed_gain(own, local, "accuracy")
             costs = [_mean(own, name, form) for name, form in COSTS.items()]
-            lines.append(f"| {ways}, {shots} | {arm} | {len(own)} | {accuracy} | {lead} | {' | '.join(costs)} |")
-    return "\n".join(lines)
+            accuracy = seed_mean([row["accuracy"] for row in own])
+            lines.append([f"{setting[0]}, {setting[1]}", arm, len(own), accuracy, lead, *costs])
+    return markdown(COLUMNS, lines)
 
 
+COLUMNS = ["ways, shots", "arm", "seeds", "accuracy %", "over local", "edge s", "down", "model", "ms per image"]
 COSTS = {"edge_seconds": ".0f", "bytes_down": ",.0f", "model_bytes": ",.0f", "milliseconds": ".1f"}
 
 
-def _mean(own: dict[int, Row], name: str, form: str) -> str:
-    values = [row[name] for row in own.values() if name in row]
+def _mean(own: Sequence[Row], name: str, form: str) -> str:
+    values = [row[name] for row in own if name in row]
     return f"{statistics.mean(values):{form}}" if values else ""
 
 
@@ -126,9 +123,11 @@ def options(runs: argparse.ArgumentParser) -> None:
     runs.add_argument("--ways", type=int, nargs="+", default=[5, 10, 20])
     runs.add_argument("--shots", type=int, nargs="+", default=[2, 5, 10, 20])
     runs.add_argument("--seeds", type=int, default=3)
-    runs.add_argument("--arms", nargs="*", choices=ARMS, metavar="ARM", help="of ARMS; all if none")
+    runs.add_argument("--arms", nargs="*", type=one_of(ARMS), metavar="ARM", help="of ARMS; all if none")
     runs.add_argument("--encoder", nargs="*", default=["builtin"])
 
 
+TABLES = {"all": table}
+
 if __name__ == "__main__":
-    command_line(__doc__, options, cells, table)
+    command_line("accuracy/photographs", __doc__, options, cells, TABLES)

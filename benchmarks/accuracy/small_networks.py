@@ -1,23 +1,25 @@
 """Writes small networks with random weights, one per family: pickles with the official structure, and a pipeline.
 
-Run: python benchmarks/small_networks.py FOLDER
+Run: python -m benchmarks.accuracy.small_networks FOLDER
 
 They stand in for the files of docs/generators.md where those cannot be had: same structure, same commands, no training.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import pytest
-import support_path  # noqa: F401
-from support.official_files import OfficialWriter, golden_network
-from support.tiny_pipeline import write_pipeline
+
+from tests.support.official_files import OfficialWriter, golden_network
+from tests.support.tiny_pipeline import write_pipeline
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         writer = OfficialWriter(patch, canary=folder / "executed")

@@ -1,7 +1,7 @@
-"""What the cloud's help adds: local-only, the published scheme and every candidate, paired by seed, as markdown tables.
+"""What the cloud's help adds: local-only, the published scheme and every candidate, paired by seed.
 
-Run: python benchmarks/transfer.py run SUITE --out results.jsonl [--seeds 3] [--arms "local only" published ...]
-     python benchmarks/transfer.py table --out results.jsonl
+Run: python -m benchmarks.accuracy.transfer run SUITE [--seeds 3] [--arms "local only" published ...]
+     python -m benchmarks.accuracy.transfer table
 
 SUITE is a name in SUITES. A cell is one (task, arm, seed); cells that `--out` already has are skipped, so a run can be
 stopped and gone on with, and `--part i/n` lets n processes share the work. Data sets come from `--data-root`.
@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from cells import Cell, command_line
-from seed_means import seed_mean
-
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line
+from benchmarks.lib.markdown import markdown
+from benchmarks.lib.seed_means import differences, seed_mean
 from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_edge
 from ktl.learning.settings import RECIPES
 from ktl.loop.settings import CloudConfig
@@ -105,7 +105,7 @@ SUITES: dict[str, tuple[list[Task], list[str], int]] = {
 }
 
 
-def measure(task: Task, arm: str, seed: int, root: Path, threads: int) -> dict[str, Any]:
+def measure(task: Task, arm: str, seed: int, root: Path, threads: int) -> Row:
     """Runs one cell in this process: accuracy in percent, seconds, bytes, peak memory in MiB."""
     source = SOURCES[task.data] if task.data == "fashion" else str(root / SOURCES[task.data])
     data = DataConfig(source, shots=task.shots, ways=task.ways, image_size=32 if task.data == "tiny" else None)
@@ -113,7 +113,7 @@ def measure(task: Task, arm: str, seed: int, root: Path, threads: int) -> dict[s
     return measure_run(config)
 
 
-def measure_run(config: RunConfig) -> dict[str, Any]:
+def measure_run(config: RunConfig) -> Row:
     """Trains one edge in this process: seed, accuracy in percent, seconds, bytes, peak memory in MiB."""
     started = time.monotonic()
     with TemporaryDirectory() as folder:
@@ -144,33 +144,31 @@ def cells(args: argparse.Namespace) -> list[Cell]:
     ]
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[Row]) -> str:
     """Every task and arm with its gain over local only on the same seeds."""
-    lines = [
-        "| task | arm | seeds | accuracy % | gain, points | relative | seconds | up | down | peak MiB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    local = {(row["task"], row["seed"]): row["accuracy"] for row in rows if row["arm"] in LOCAL_ARMS}
+    lines = []
     order = [task.label for tasks, _, _ in SUITES.values() for task in tasks]
     for task in sorted({row["task"] for row in rows}, key=order.index):
+        local = [row for row in rows if row["task"] == task and row["arm"] in LOCAL_ARMS]
+        paired = {row["seed"] for row in local}
         for arm in ARMS:
-            cell = [r for r in rows if (r["task"], r["arm"]) == (task, arm) and (task, r["seed"]) in local]
-            if not cell:
-                continue
-            accuracy = seed_mean([row["accuracy"] for row in cell])
-            alone = [local[task, row["seed"]] for row in cell]
-            gains = [row["accuracy"] - base for row, base in zip(cell, alone, strict=True)]
-            relative = 100 * sum(gains) / sum(alone)
-            gained = "" if arm in LOCAL_ARMS else f"{seed_mean(gains, sign='+')} | {relative:+.0f}%"
-            seconds, up, down = (
-                statistics.mean(row[key] for row in cell) for key in ("seconds", "bytes_up", "bytes_down")
-            )
-            peak = max(row["peak_mib"] for row in cell)
-            lines.append(
-                f"| {task} | {arm} | {len(cell)} | {accuracy} | {gained or ' | '} "
-                f"| {seconds:.0f} | {up:,.0f} | {down:,.0f} | {peak} |"
-            )
-    return "\n".join(lines)
+            cell = [row for row in rows if (row["task"], row["arm"]) == (task, arm) and row["seed"] in paired]
+            if cell:
+                gains = differences(cell, local, "accuracy")
+                alone = sum(row["accuracy"] for row in cell) - sum(gains)
+                gained = ["", ""] if arm in LOCAL_ARMS else [seed_mean(gains, "+"), f"{sum(gains) / alone:+.0%}"]
+                accuracy = seed_mean([row["accuracy"] for row in cell])
+                lines.append([task, arm, len(cell), accuracy, *gained, *costs(cell)])
+    return markdown(COLUMNS, lines)
+
+
+COLUMNS = ["task", "arm", "seeds", "accuracy %", "gain, points", "relative", "seconds", "up", "down", "peak MiB"]
+
+
+def costs(cell: list[Row]) -> list[str]:
+    """Mean seconds and bytes, and the highest memory."""
+    means = [statistics.mean(row[key] for row in cell) for key in ("seconds", "bytes_up", "bytes_down")]
+    return [*(f"{mean:,.0f}" for mean in means), str(max(row["peak_mib"] for row in cell))]
 
 
 def options(runs: argparse.ArgumentParser) -> None:
@@ -182,5 +180,7 @@ def options(runs: argparse.ArgumentParser) -> None:
     runs.add_argument("--arms", nargs="*", choices=ARMS, metavar="ARM", help="of the table; the suite's if none")
 
 
+TABLES = {"all": table}
+
 if __name__ == "__main__":
-    command_line(__doc__, options, cells, table)
+    command_line("accuracy/transfer", __doc__, options, cells, TABLES)

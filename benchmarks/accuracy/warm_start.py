@@ -1,8 +1,8 @@
 """A warm start from the cloud in place of an edge's own warm-up: accuracy, the edge's seconds, and bytes.
 
-Run: python benchmarks/warm_start.py run --out warm_start.jsonl [--shots 2 9 23] [--seeds 1] [--arms ARM ...]
-         [--images 100000] [--encoder builtin]
-     python benchmarks/warm_start.py table --out warm_start.jsonl
+Run: python -m benchmarks.accuracy.warm_start run [--shots 2 9 23] [--seeds 1] [--arms ARM ...] [--images 100000]
+         [--encoder builtin]
+     python -m benchmarks.accuracy.warm_start table
 
 CIFAR-100, 100 ways, the 4-layer CNN, 1.43 MB down in all: a warm start leaves room for fewer pairs. One that
 is not kept yet is made first. An edge's seconds are those of its processor, on one thread, without the cloud's work.
@@ -13,15 +13,17 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cells import Cell, Row, command_line
-from seed_means import seed_mean
-
-from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_edge
+from benchmarks.accuracy.timed_cloud import TimedCloud
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line, one_of
+from benchmarks.lib.markdown import markdown
+from benchmarks.lib.seed_means import differences, seed_mean
+from ktl import DataConfig, RunConfig, load_generator, train_edge
 from ktl.encoders import BUILTIN
 from ktl.objectives import TRANSFERS
 from ktl.registry import Choice, chosen
@@ -41,29 +43,6 @@ ARMS: dict[str, tuple[str, str, int]] = {
         for steps in (0, 50, 100)
     },
 }
-
-
-class TimedCloud(EmbeddedCloud):
-    """Counts the processor's seconds of the cloud's part."""
-
-    seconds = 0.0
-
-    def open(
-        self, request: bytes, answered: Sequence[Mapping[int, bytes]], pooled: Sequence[Mapping[int, bytes]] = ()
-    ) -> bytes:
-        return self._timed(lambda: EmbeddedCloud.open(self, request, answered, pooled))
-
-    def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
-        return self._timed(lambda: EmbeddedCloud.exchange(self, uploads))
-
-    def warm_start(self, model: str) -> bytes:
-        return self._timed(lambda: EmbeddedCloud.warm_start(self, model))
-
-    def _timed(self, work: Callable[[], bytes]) -> bytes:
-        began = time.process_time()
-        payload = work()
-        self.seconds += time.process_time() - began
-        return payload
 
 
 def config_of(arm: str, shots: int, seed: int, source: str) -> RunConfig:
@@ -118,24 +97,39 @@ def cells(args: argparse.Namespace) -> list[Cell]:
 
 def table(rows: Sequence[Row]) -> str:
     """A line per arm and shots: accuracy, its lead over local training by seed, the edge's seconds, bytes."""
-    lines = [
-        "| shots | arm | seeds | accuracy % | over local | relative | edge s | bytes down |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    arms: dict[tuple[int, str], list[Row]] = {}
-    for row in rows:
-        images = f" of {row['images']:,} images" if row.get("images") else ""
-        arms.setdefault((row["shots"], row["arm"] + images), []).append(row)
-    for (shots, arm), own in sorted(arms.items(), key=lambda item: item[0][0]):
-        local = {row["seed"]: row["accuracy"] for row in arms.get((shots, "local"), [])}
-        paired = [(row["accuracy"], local[row["seed"]]) for row in own if row["seed"] in local and arm != "local"]
-        lead = seed_mean([helped - alone for helped, alone in paired], "+") if paired else ""
-        relative = f"{sum(h for h, _ in paired) / sum(a for _, a in paired) - 1:+.0%}" if paired else ""
-        accuracy = seed_mean([row["accuracy"] for row in own])
-        seconds, down = (statistics.mean(row[name] for row in own) for name in ("edge_seconds", "bytes_down"))
-        cells = [str(shots), arm, str(len(own)), accuracy, lead, relative, f"{seconds:.0f}", f"{down:,.0f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    lines = []
+    for shots in sorted({row["shots"] for row in rows}):
+        of_shots = [row for row in rows if row["shots"] == shots]
+        local = [row for row in of_shots if row["arm"] == "local"]
+        for arm in dict.fromkeys(map(label_of, of_shots)):
+            own = [row for row in of_shots if label_of(row) == arm]
+            gains = [] if arm == "local" else differences(own, local, "accuracy")
+            lines.append([shots, arm, len(own), *accuracy_and_gain(own, gains), *costs(own)])
+    return markdown(COLUMNS, lines)
+
+
+COLUMNS = ["shots", "arm", "seeds", "accuracy %", "over local", "relative", "edge s", "bytes down"]
+
+
+def label_of(row: Row) -> str:
+    """An arm as the table names it."""
+    images = [f"{row['images']:,} images"] if row.get("images") else []
+    return ", ".join([row["arm"], *images, *row.get("remarks", [])])
+
+
+def accuracy_and_gain(own: Sequence[Row], gains: Sequence[float]) -> list[str]:
+    """Accuracy, the lead, and the lead as a share of what local training reaches on the same seeds."""
+    accuracies = [row["accuracy"] for row in own]
+    if not gains:
+        return [seed_mean(accuracies), "", ""]
+    relative = sum(gains) / (sum(accuracies) - sum(gains)) if len(gains) == len(own) else float("nan")
+    return [seed_mean(accuracies), seed_mean(gains, "+"), f"{relative:+.0%}"]
+
+
+def costs(own: Sequence[Row]) -> list[str]:
+    """The edge's mean seconds and bytes."""
+    seconds, down = (statistics.mean(row[name] for row in own) for name in ("edge_seconds", "bytes_down"))
+    return [f"{seconds:.0f}", f"{down:,.0f}"]
 
 
 def options(runs: argparse.ArgumentParser) -> None:
@@ -143,9 +137,15 @@ def options(runs: argparse.ArgumentParser) -> None:
     runs.add_argument("--images", type=int, help="those that are ready, if none")
     runs.add_argument("--shots", type=int, nargs="+", default=[2])
     runs.add_argument("--seeds", type=int, default=1)
-    runs.add_argument("--arms", nargs="*", choices=ARMS, metavar="ARM", help="of ARMS; all if none")
+    runs.add_argument("--arms", nargs="*", type=one_of(ARMS), metavar="ARM", help="of ARMS; all if none")
     runs.add_argument("--encoder", default=BUILTIN)
 
 
+TABLES = {
+    "all": table,
+    "ships": lambda rows: table([row for row in rows if row["seed"] >= FIRST_SEED]),
+    "tuning seed": lambda rows: table([row for row in rows if row["seed"] < FIRST_SEED]),
+}
+
 if __name__ == "__main__":
-    command_line(__doc__, options, cells, table)
+    command_line("accuracy/warm_start", __doc__, options, cells, TABLES)

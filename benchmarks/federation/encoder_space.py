@@ -1,13 +1,13 @@
 """The shared space is an encoder's embedding of the generated images, in place of the generator's latents.
 
-Run: python benchmarks/encoder_space.py run --out encoder_space.jsonl [--seeds 3] [--encoder lite0:Lite0]
-     python benchmarks/encoder_space.py table --out encoder_space.jsonl
+Run: python -m benchmarks.federation.encoder_space run [--seeds 3] [--encoder benchmarks.accuracy.lite0:Lite0]
+     python -m benchmarks.federation.encoder_space table
 
-Without --encoder it is the one that ships; benchmarks/lite0.py says what `lite0:Lite0` needs.
+Without --encoder it is the one that ships; benchmarks/accuracy/lite0.py says what the other needs.
 
-Edges are those of "2 shots cnn4" in benchmarks/pooling.py: 20 that have two images of each of CIFAR-100's classes, one
-round of 1.43 MB, random latents, nothing pooled while training. Then 1, 2, 5, 10 or all of them pool class statistics,
-and classify by the cosine to the pooled class means alone, or as FedKTL does (`PooledModel`).
+Edges are those of "2 shots cnn4" in benchmarks/federation/pooling.py: 20 that have two images of each of CIFAR-100's
+classes, one round of 1.43 MB, random latents, nothing pooled while training. Then 1, 2, 5, 10 or all of them pool class
+statistics, and classify by the cosine to the pooled class means alone, or as FedKTL does (`PooledModel`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ import argparse
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from cells import Cell, Row, fill, read, run_options
-from federated import federation_options, folder_of
-from pooling import GROUPS, Edge, apart_from, base_config, in_groups, pooled_accuracy, together, trained_edges
-from seed_means import seed_mean
 from torch import Tensor
 
+from benchmarks.federation.pooling import apart_from, base_config
+from benchmarks.federation.trained_edges import GROUPS, Edge, in_groups, pooled_accuracy, together, trained_edges
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line
+from benchmarks.lib.federations import federation_options, folder_of
+from benchmarks.lib.markdown import markdown
+from benchmarks.lib.seed_means import each_seed, seed_gain, seed_mean
 from ktl.class_statistics import ClassStatistics, pooled
 from ktl.encoders import BUILTIN, load_encoder
 from ktl.federation.run import federate
@@ -36,6 +40,7 @@ from ktl.wire import decode_pooled
 SETTING = "2 shots cnn4"
 SIZES = (1, *GROUPS)
 DIMENSION = 128
+LITE0 = "benchmarks.accuracy.lite0:Lite0"
 
 
 def cosines(points: Tensor, statistics: ClassStatistics, classes: int) -> Tensor:
@@ -77,6 +82,7 @@ def measure(config: FederationConfig, folder: Path, workers: int | None) -> Row:
 
 def cells(args: argparse.Namespace) -> list[Cell]:
     """One a seed."""
+    load_encoder(args.encoder)  # what it lacks is said here, not in a cell's process
     of_all_seeds = []
     space = SPACES.choose("encoder", encoder=args.encoder, dimension=DIMENSION)
     for seed in range(args.seeds):
@@ -89,38 +95,38 @@ def cells(args: argparse.Namespace) -> list[Cell]:
 
 def table(rows: list[Row]) -> str:
     """A line per encoder and way to classify: accuracy, and what it has more than edges' own classifiers, by seed."""
-    lines = [
-        "| encoder | edges classify by | seeds | accuracy % | more than alone | by seed |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = []
     for encoder in dict.fromkeys(row["encoder"] for row in rows):
         own = [row for row in rows if row["encoder"] == encoder]
         for name in ("alone", *(f"{way}, {size}" for way in WAYS for size in SIZES)):
             values = [row[name] for row in own]
-            lead = "" if name == "alone" else seed_mean([row[name] - row["alone"] for row in own], sign="+")
-            each = ", ".join(f"{value:.2f}" for value in values)
-            lines.append(f"| {encoder} | {name} | {len(own)} | {seed_mean(values)} | {lead} | {each} |")
-    return "\n".join(lines)
+            lead = "" if name == "alone" else seed_gain(own, own, name, "alone")
+            lines.append([encoder, name, len(own), seed_mean(values), lead, each_seed(values)])
+    return markdown(["encoder", "edges classify by", "seeds", "accuracy %", "more than alone", "by seed"], lines)
 
 
-WAYS = ("cosine", "pooled model")
+WAYS = {"cosine": "cosine to the pooled means alone", "pooled model": "as FedKTL classifies"}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    runs = commands.add_parser("run")
-    run_options(runs)
+def by_size(encoder: str, rows: list[Row]) -> str:
+    """A column per number of edges that pool in the space of one encoder."""
+    own = [row for row in rows if row["encoder"] == encoder]
+    lines = [["alone: each by its classifier", seed_mean([row["alone"] for row in own]), *[""] * len(GROUPS)]]
+    for way in ("pooled model", "cosine"):
+        lines.append([WAYS[way], *(seed_mean([row[f"{way}, {size}"] for row in own]) for size in SIZES)])
+        if way == "pooled model":
+            gains = (seed_gain(own, own, f"{way}, {size}", "alone") for size in SIZES)
+            lines.append(["more than alone, paired", *gains])
+    return markdown(["edges that pool", *map(str, SIZES)], lines)
+
+
+def options(runs: argparse.ArgumentParser) -> None:
+    """Of the command `run`."""
     federation_options(runs)
     runs.add_argument("--encoder", default=BUILTIN)
-    commands.add_parser("table").add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    if args.command == "table":
-        print(table(read(args.out)))
-        return
-    load_encoder(args.encoder)  # what it lacks is said here, not in a cell's process
-    fill(args.out, cells(args), args.part)
 
+
+TABLES = {"all": table, BUILTIN: partial(by_size, BUILTIN), "lite0": partial(by_size, LITE0)}
 
 if __name__ == "__main__":
-    main()
+    command_line("federation/encoder_space", __doc__, options, cells, TABLES)

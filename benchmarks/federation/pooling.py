@@ -1,7 +1,7 @@
 """What edges learn from each other: trained edges that classify by themselves, and by what more and more of them pool.
 
-Run: python benchmarks/pooling.py run "2 shots cnn4" ... --out pooling.jsonl [--seeds 3]
-     python benchmarks/pooling.py table --out pooling.jsonl
+Run: python -m benchmarks.federation.pooling run "2 shots cnn4" ... [--seeds 3] [--arms apart]
+     python -m benchmarks.federation.pooling table
 
 Edges are trained once with random latents and nothing pooled. Then they classify the same test images by their own
 classifier (`nothing`), by it and their own class statistics (`own`), and by those of groups of edges: of 2, 5, 10 or
@@ -13,36 +13,26 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from cells import Cell, Row, fill, read, run_options
-from federated import CLIENTS, DATA, federation_options, folder_of
-from seed_means import seed_mean
-from torch import Tensor, nn
 
-from ktl.checkpoint import load_checkpoint
-from ktl.class_statistics import architecture_of
-from ktl.cloud.pooling import pool_payloads
+from benchmarks.federation.trained_edges import GROUPS, Edge, by_themselves, in_groups, pooled_accuracy, trained_edges
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line
+from benchmarks.lib.federations import CLIENTS, DATA, federation_options, folder_of
+from benchmarks.lib.markdown import markdown
+from benchmarks.lib.seed_means import each_seed, seed_gain, seed_mean
 from ktl.data.settings import PartitionConfig
-from ktl.federation.problem import federated_data, federated_problem
-from ktl.federation.processes import federated_edges, make_method
 from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig, federated_transfer
-from ktl.federation.trained_client import KeptSession
 from ktl.learning.settings import RECIPES
-from ktl.loop.exchange import CloudExchange
 from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
-from ktl.methods.base import features_of
-from ktl.methods.fedktl import mapped_images
-from ktl.shared_space.pooled_model import PooledModel
-from ktl.shared_space.translation import in_terms_of
-from ktl.wire import decode_pooled, encode_statistics
 
-GROUPS = (2, 5, 10, CLIENTS)
 SHOTS = {f"{shots} shots {models}": (shots, models) for shots in (1, 2, 5) for models in ("cnn4", "cnn4,resnet4")}
 EPOCHS = ("dirichlet cnn4", "pathological cnn4")
 ARMS = ("apart", "default")
@@ -71,61 +61,6 @@ def base_config(setting: str, seed: int, args: argparse.Namespace) -> Federation
     return replace(base, partition=partition, training=replace(tuned, epochs=5, min_steps=0))
 
 
-@dataclass(frozen=True)
-class Edge:
-    """A trained edge: what it makes of its test images, and the class statistics that it would send."""
-
-    model: str
-    classifier: nn.Module
-    test: Tensor  # features (n, 512)
-    labels: Tensor
-    features: Tensor  # of its training images
-    trained_on: Tensor  # their labels
-    space_map: nn.Module
-    statistics: bytes
-
-    def right(self, statistics: bytes | None, classes: int) -> int:
-        """Test images classified right, with pooled statistics or by the classifier alone."""
-        if statistics is None:
-            logits = self.classifier(self.test)
-        else:
-            parts = decode_pooled(statistics, classes, self.space_map.linear.out_features)
-            of_all = in_terms_of(architecture_of(self.model), parts)
-            known = (self.space_map, of_all, self.features, self.trained_on, classes)
-            logits = PooledModel(nn.Identity(), self.classifier, *known)(self.test)
-        return int((logits.argmax(dim=1) == self.labels).sum())
-
-
-@torch.no_grad()
-def trained_edges(config: FederationConfig, folder: Path) -> tuple[list[Edge], int]:
-    """The edges of a finished run, and the number of classes."""
-    data = federated_data(config.source, config.image_size, config.partition, config.seed)
-    problem = federated_problem(config, data)
-    tasks = {client: data.task(client) for client in range(CLIENTS)}
-    edges, method = federated_edges(config, problem, tasks), make_method(config, problem)
-    wire = folder / "wire"
-    method.exchange = CloudExchange(problem.request, wire, KeptSession(wire, config.seed))
-    tensors, progress = load_checkpoint(folder / "checkpoint.safetensors")
-    answered = {round_index: message for round_index, (_, message) in method.answered().items()}
-    edges.restore(folder / "clients", tensors, progress["clients"], answered)
-    trained = []
-    for learner in edges.learners.values():
-        task, mapped = learner.task, mapped_images(learner)
-        trained.append(
-            Edge(
-                learner.config.model,
-                learner.model.classifier,
-                features_of(learner, task.test_images),
-                task.test_labels,
-                mapped.features,
-                task.shot_labels,
-                mapped.space_map,
-                encode_statistics(replace(mapped.statistics, architecture=architecture_of(learner.config.model))),
-            )
-        )
-    return trained, problem.classes
-
-
 def measure_apart(config: FederationConfig, folder: Path, workers: int | None) -> Row:
     """Accuracies in percent over all test images, of the same edges by what they classify by."""
     federate(config, folder, workers=workers, resume=True)
@@ -139,43 +74,16 @@ def measure_apart(config: FederationConfig, folder: Path, workers: int | None) -
     for model in sorted({edge.model for edge in edges}):
         kind = [edge for edge in edges if edge.model == model]
         if len(kind) < len(edges):
-            row |= {f"{model}, {name}": value for name, value in kinds(kind, edges, classes).items()}
+            row |= {f"{model}, {name}": value for name, value in of_one_kind(kind, edges, classes).items()}
     return row
 
 
-def by_themselves(edges: Sequence[Edge], classes: int) -> Row:
-    """By the classifier alone, and with each edge's own statistics."""
-    alone = sum(edge.right(None, classes) for edge in edges) / sum(len(edge.labels) for edge in edges)
-    return {"nothing": 100 * alone, "own": pooled_accuracy(in_groups(edges, 1), classes)}
-
-
-def in_groups(edges: Sequence[Edge], size: int) -> list[Sequence[Edge]]:
-    """Of `size` edges each, one after the other."""
-    return [edges[i : i + size] for i in range(0, len(edges), size)]
-
-
-def pooled_accuracy(groups: Sequence[Sequence[Edge]], classes: int, pool: Sequence[Edge] | None = None) -> float:
-    """Edges that pool within their groups, or all with `pool`."""
-    right = tested = 0
-    for group in groups:
-        statistics = together(pool or group, classes)
-        right += sum(edge.right(statistics, classes) for edge in group)
-        tested += sum(len(edge.labels) for edge in group)
-    return 100 * right / tested
-
-
-def kinds(kind: Sequence[Edge], edges: Sequence[Edge], classes: int) -> Row:
+def of_one_kind(kind: Sequence[Edge], edges: Sequence[Edge], classes: int) -> Row:
     """Edges of one architecture, by what those of it pool and by what all do."""
     return by_themselves(kind, classes) | {
         "own kind": pooled_accuracy([kind], classes),
         "all kinds": pooled_accuracy([kind], classes, edges),
     }
-
-
-def together(edges: Sequence[Edge], classes: int) -> bytes:
-    """What a cloud would send back to these edges."""
-    dimension = edges[0].space_map.linear.out_features
-    return pool_payloads([edge.statistics for edge in edges], classes, dimension)
 
 
 def apart_from(default: FederationConfig) -> FederationConfig:
@@ -209,53 +117,87 @@ def cells(args: argparse.Namespace) -> list[Cell]:
     return of_all_seeds
 
 
+def of_name(rows: Sequence[Row], setting: str, name: str) -> list[Row]:
+    """A setting's rows that have an accuracy of this name."""
+    return [row for row in rows if row["setting"] == setting and name in row]
+
+
 def table(rows: list[Row]) -> str:
     """One line per way to classify: accuracy, and what it has more than edges that pool nothing, on the same seeds."""
-    lines = [
-        "| setting | edges classify by | seeds | accuracy % | more than nothing | by seed |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = []
     for setting in dict.fromkeys(row["setting"] for row in rows):
-        apart = {row["seed"]: row for row in rows if row["setting"] == setting and row["arm"] == "apart"}
-        default = {row["seed"]: row for row in rows if row["setting"] == setting and row["arm"] == "default"}
-        names = [name for name in next(iter(apart.values()), {}) if name not in ("setting", "arm", "seed", "bytes_up")]
-        for name in [*names, "default"]:
-            of_name = {seed: row[name] for seed, row in (default if name == "default" else apart).items()}
-            if not of_name:
-                continue
-            beside = f"{name.split(',')[0]}, nothing" if name.partition(",")[0] in MODELS else "nothing"
-            leads = [value - apart[seed][beside] for seed, value in of_name.items() if seed in apart]
-            lead = "" if name.endswith("nothing") or not leads else seed_mean(leads, sign="+")
-            each = ", ".join(f"{value:.2f}" for value in of_name.values())
-            lines.append(
-                f"| {setting} | {name} | {len(of_name)} | {seed_mean([*of_name.values()])} | {lead} | {each} |"
-            )
-        for model in sorted({name.partition(",")[0] for name in names} & MODELS):
-            gains = [row[f"{model}, all kinds"] - row[f"{model}, own kind"] for row in apart.values()]
-            lines.append(
-                f"| {setting} | {model}: what the other kind adds | {len(gains)} | | {seed_mean(gains, sign='+')} | |"
-            )
-    return "\n".join(lines)
+        of_setting = [row for row in rows if row["setting"] == setting]
+        names = dict.fromkeys(name for row in of_setting for name in row if isinstance(row[name], float))
+        for name in (name for name in names if name not in COSTS):
+            own = of_name(rows, setting, name)
+            base = f"{name.split(', ')[0]}, nothing" if ", " in name else "nothing"
+            lead = "" if name == base else seed_gain(own, of_name(rows, setting, base), name, base)
+            values = [row[name] for row in own]
+            lines.append([setting, name, len(own), seed_mean(values), lead, each_seed(values)])
+    return markdown(["setting", "edges classify by", "seeds", "accuracy %", "more than nothing", "by seed"], lines)
 
 
-MODELS = {"cnn4", "resnet4"}
+COSTS = ("bytes_up", "bytes_down", "seconds")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    runs = commands.add_parser("run")
-    runs.add_argument("settings", nargs="*", choices=[*SETTINGS, []], metavar="SETTING", help=", ".join(SETTINGS))
-    run_options(runs)
-    federation_options(runs)
-    runs.add_argument("--arms", nargs="*", choices=ARMS, help="both if none")
-    commands.add_parser("table").add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    if args.command == "table":
-        print(table(read(args.out)))
-        return
-    fill(args.out, cells(args), args.part)
+def by_size(headings: Mapping[str, str], rows: list[Row]) -> str:
+    """A line per number of edges that pool, two columns per setting: accuracy, and the lead over edges that do not."""
+    lines = []
+    for name, label in SIZES.items():
+        line = [label]
+        for setting in headings:
+            own, nothing = of_name(rows, setting, name), of_name(rows, setting, "nothing")
+            few = f" ({len(own)} of {len(nothing)} seeds)" if len(own) < len(nothing) else ""
+            line.append(seed_mean([row[name] for row in own]) + few * bool(own))
+            line.append("" if name == "nothing" else seed_gain(own, nothing, name, "nothing"))
+        if any(line[1:]):
+            lines.append(line)
+    return markdown(
+        ["edges that pool", *(cell for name in headings.values() for cell in (name, "more than nothing"))], lines
+    )
 
+
+SIZES = {"nothing": "nothing: each by its classifier", "own": "own: each its own statistics"}
+SIZES |= {f"{size} edges": str(size) for size in GROUPS}
+SIZES["default"] = f"{CLIENTS}, pairs drawn around the pooled means: the default"
+
+
+def in_short(rows: list[Row]) -> str:
+    """Accuracy of CIFAR-100's two shots by the number of edges that pool."""
+    sizes = {"nothing": 1} | {f"{size} edges": size for size in GROUPS}
+    cells = [seed_mean([row[name] for row in of_name(rows, "2 shots cnn4", name)]) for name in sizes]
+    return markdown(["devices that pool", *map(str, sizes.values())], [["accuracy %", *cells]])
+
+
+def by_kind(rows: list[Row]) -> str:
+    """Edges with two architectures, a column each: what those with the other architecture add."""
+    setting, models = "2 shots cnn4,resnet4", {"cnn4": "4-layer CNN", "resnet4": "ResNet4"}
+    ways = {"nothing": "nothing pooled", "own kind": "what their own kind pools", "all kinds": "what both kinds pool"}
+    lines = []
+    for name, label in ways.items():
+        values = [[row[f"{model}, {name}"] for row in of_name(rows, setting, f"{model}, {name}")] for model in models]
+        lines.append([label, *map(seed_mean, values)])
+    every = [of_name(rows, setting, f"{model}, nothing") for model in models]
+    gains = [
+        seed_gain(own, own, f"{model}, all kinds", f"{model}, own kind")
+        for own, model in zip(every, models, strict=True)
+    ]
+    lines.append(["what the other kind adds", *gains])
+    return markdown(["edges classify by", *models.values()], lines)
+
+
+def options(runs: argparse.ArgumentParser) -> None:
+    """Of the command `run`."""
+    federation_options(runs, SETTINGS, ARMS)
+
+
+TABLES = {
+    "all": table,
+    "shots": partial(by_size, {"2 shots cnn4": "CIFAR-100", "fashion cnn4": "Fashion-MNIST"}),
+    "epochs": partial(by_size, {"dirichlet cnn4": "Dirichlet 0.1", "pathological cnn4": "10 classes each"}),
+    "short": in_short,
+    "two architectures": by_kind,
+}
 
 if __name__ == "__main__":
-    main()
+    command_line("federation/pooling", __doc__, options, cells, TABLES)

@@ -1,25 +1,23 @@
 """Many edges with a few images of every class: FedKTL against every method with either classifier, paired by seed.
 
-Run: python benchmarks/shots.py run [cifar100 fashion-mnist] --out shots.jsonl [--seeds 3] [--arms local ...]
+Run: python -m benchmarks.federation.shots run [cifar100 fashion-mnist] [--seeds 3] [--arms local ...]
          [--clients 1 2 5 10 20] [--shots 1 2 5] [--models cnn4,resnet4] [--rounds 1 5]
-     python benchmarks/shots.py table --out shots.jsonl
+     python -m benchmarks.federation.shots table
 
 CIFAR-100's 20k subset or Fashion-MNIST in the `shots` partition. Every client takes the same steps in all, in as many
 rounds as `--rounds` says: one round lets no edge learn from what another reported after it, unless the method closes
-rounds. The leads are those of FedKTL in its setting's own rounds. Cells that `--out` already has are skipped,
-and a cell that was stopped goes on from its last checkpoint, in a folder beside `--out`.
+rounds. The leads are those of FedKTL in as many rounds. Cells that `--out` already has are skipped, and a cell that was
+stopped goes on from its last checkpoint, in a folder beside `--out`.
 """
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from cells import Cell, Row, fill, read, run_options
-from federated import federation_options, folder_of, measure_federation
-from seed_means import seed_mean
-
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line
+from benchmarks.lib.federations import DATA, comparison, federation_options, folder_of, measure_federation
 from ktl.data.settings import PartitionConfig
 from ktl.federation.settings import FederationConfig, federated_transfer
 from ktl.learning.settings import RECIPES
@@ -29,7 +27,6 @@ from ktl.methods.base import Method
 from ktl.models.edge_model import CLASSIFIERS
 
 STEPS, LONG = 200, 600  # of a client, over all rounds
-OURS = "fedktl"
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class Setting:
 
 
 SETTINGS = {
-    "cifar100": Setting("cifar100-20k.npz", rounds=1, warm_up=400, download=1_430_000),
+    "cifar100": Setting(DATA, rounds=1, warm_up=400, download=1_430_000),
     "fashion-mnist": Setting("fashion-mnist", rounds=5, warm_up=200, download=143_000),
 }
 
@@ -104,58 +101,24 @@ def cells(args: argparse.Namespace) -> list[Cell]:
     return found
 
 
-def table(rows: list[Row]) -> str:
-    """One line per arm and number of rounds: what it reaches, and what FedKTL reaches more on the same seeds."""
-    lines = [
-        "| setting | arm | rounds | seeds | best mean % | FedKTL's lead, points | last % | up per round |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for label in dict.fromkeys(label_of(row) for row in rows):
-        of_setting = [row for row in rows if label_of(row) == label]
-        ours = {
-            row["seed"]: row["best"]
-            for row in of_setting
-            if (row["arm"], row["rounds"]) == (OURS, SETTINGS[row["setting"]].rounds)
-        }
-        kinds = {(row["arm"], row["rounds"]) for row in of_setting}
-        for arm, rounds in sorted(kinds, key=lambda kind: (ARMS.index(kind[0]), kind[1])):
-            cell = [row for row in of_setting if (row["arm"], row["rounds"]) == (arm, rounds)]
-            best, last = (seed_mean([row[key] for row in cell]) for key in ("best", "last"))
-            leads = [ours[row["seed"]] - row["best"] for row in cell if row["seed"] in ours]
-            lead = seed_mean(leads, sign="+") if leads else ""
-            up = sum(row["bytes_up"] for row in cell) / len(cell)
-            lines.append(f"| {label} | {arm} | {rounds} | {len(cell)} | {best} | {lead} | {last} | {up:,.0f} |")
-    return "\n".join(lines)
+ARMS = list(arms(FederationConfig()))
 
 
 def label_of(row: Row) -> str:
     """A setting as the table names it."""
-    return f"{row['setting']}, {row['models']}, {row['clients']} x {row['shots']} shots"
+    return f"{row['setting']}, {row['models']}, {row['clients']} x {row['shots']} shots, {row['rounds']} rounds"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    runs = commands.add_parser("run")
-    runs.add_argument("settings", nargs="*", metavar="SETTING", help=f"all if none: {', '.join(SETTINGS)}")
-    run_options(runs)
-    federation_options(runs)
-    runs.add_argument("--arms", nargs="*", choices=ARMS, metavar="ARM", help="of the table; all if none")
+def options(runs: argparse.ArgumentParser) -> None:
+    """Of the command `run`."""
+    federation_options(runs, SETTINGS, ARMS)
     runs.add_argument("--clients", type=int, nargs="+", default=[20])
     runs.add_argument("--shots", type=int, nargs="+", default=[2])
     runs.add_argument("--models", default="cnn4")
     runs.add_argument("--rounds", type=int, nargs="+", help="the setting's own if none")
-    commands.add_parser("table").add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    if args.command == "table":
-        print(table(read(args.out)))
-        return
-    if unknown := [setting for setting in args.settings if setting not in SETTINGS]:
-        runs.error(f"unknown setting {unknown[0]!r}: choose of {', '.join(SETTINGS)}")
-    fill(args.out, cells(args), args.part)
 
 
-ARMS = list(arms(FederationConfig()))
+TABLES = {"all": lambda rows: comparison(rows, label_of, ARMS)}
 
 if __name__ == "__main__":
-    main()
+    command_line("federation/shots", __doc__, options, cells, TABLES)

@@ -1,11 +1,35 @@
-"""Means over seeds, as tables show them."""
+"""Means and differences over seeds, as tables show them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from benchmarks.lib.cells import Row
 from ktl.intervals import mean_interval
 
 
-def seed_mean(values: list[float], sign: str = "") -> str:
-    """Mean and half-width of its 95% interval, the mean alone of one value; `sign` "+" for a difference."""
-    mean, width = mean_interval(values)
+def seed_mean(values: Sequence[float], sign: str = "") -> str:
+    """Mean and half-width of its 95% interval, the mean alone of one value, nothing of none; `sign` "+" for a difference."""
+    if not values:
+        return ""
+    mean, width = mean_interval(list(values))
     return f"{mean:{sign}.2f}" + (f" ± {width:.2f}" if len(values) > 1 else "")
+
+
+def differences(rows: Sequence[Row], base: Sequence[Row], name: str, base_name: str | None = None) -> list[float]:
+    """What each of `rows` has of `name` more than the row of `base` with its seed has of `base_name` (`name` if None).
+
+    Seeds that `base` lacks are left out.
+    """
+    of_base = {row["seed"]: row[base_name or name] for row in base}
+    return [row[name] - of_base[row["seed"]] for row in rows if row["seed"] in of_base]
+
+
+def seed_gain(rows: Sequence[Row], base: Sequence[Row], name: str, base_name: str | None = None) -> str:
+    """The mean of the differences; empty if no seed is in both."""
+    return seed_mean(differences(rows, base, name, base_name), sign="+")
+
+
+def each_seed(values: Sequence[float]) -> str:
+    """The values themselves."""
+    return ", ".join(f"{value:.2f}" for value in values)

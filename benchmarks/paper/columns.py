@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from paper_figures import CLUSTERING_WEIGHTS, DATA, GENERATORS_6, GROUPS_2, PUBLISHED
-from transfer import ARMS
-
+from benchmarks.accuracy.transfer import ARMS
+from benchmarks.paper.published import CLUSTERING_WEIGHTS, DATA, GENERATORS_6, GROUPS_2, PUBLISHED
 from ktl import DataConfig, RunConfig
 from ktl.alignment import ALIGNMENTS
 from ktl.data import DATASETS, load_dataset

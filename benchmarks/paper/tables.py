@@ -1,31 +1,34 @@
 """The paper's tables 1, 2, 5, 6, 8 and 9, one command each: the published figure, ours, and the difference.
 
-Run: python benchmarks/tables.py run 1 --out tables.jsonl [--size reduced|full] [--generators FOLDER] [--part 0/2]
-     python benchmarks/tables.py table 1 --out tables.jsonl [--size reduced|full]
+Run: python -m benchmarks.paper.tables run 1 [--size reduced|full] [--generators FOLDER] [--part 0/2]
+     python -m benchmarks.paper.tables table "1 reduced"
 
 A cell is one (table, size, column, method, seed); those that `--out` already has are skipped. `full` is the paper's
-size, `reduced` what benchmarks/table_runs.py says, which the table repeats. A column whose data or generator is not
+size, `reduced` what benchmarks/paper/columns.py says, which the table repeats. A column whose data or generator is not
 there is skipped, and what is missing is named. Baselines and FedKTL have the papers' recipe and settings; rows that end
 with "ktl's defaults" have the tuned recipe, for as many rounds and epochs. Best round's mean accuracy (table 9: the
-last one's), mean and 95% interval over seeds.
+last one's), mean and 95% interval over seeds. Table 5 counts numbers as the paper does (benchmarks/paper/traffic.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import communication
-from cells import Cell, Row, fill, read, run_options
-from federated import federation_options, folder_of, measure_federation
-from paper_figures import PUBLISHED
-from seed_means import seed_mean
-from table_runs import COLUMNS, SIZES, Missing, runs_of
-from transfer import measure_run
-
+from benchmarks.accuracy.transfer import measure_run
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line
+from benchmarks.lib.federations import federation_options, folder_of, measure_federation
+from benchmarks.lib.markdown import markdown
+from benchmarks.lib.seed_means import seed_mean
+from benchmarks.paper import traffic
+from benchmarks.paper.columns import COLUMNS, SIZES, Missing, runs_of
+from benchmarks.paper.published import PUBLISHED, TRAFFIC
 from ktl import RunConfig
 from ktl.federation.settings import FederationConfig
 from ktl.registry import chosen
@@ -44,13 +47,14 @@ def measure_traffic(method: str, column: str) -> Row:
     """A cell of table 5: millions of numbers."""
     with TemporaryDirectory() as folder:
         generator = Path(folder) / "wide.safetensors"
-        communication.wide_generator(generator)
-        up, down = communication.measure(method, communication.blank_data(), generator)
+        traffic.wide_generator(generator)
+        up, down = traffic.measure(method, traffic.blank_data(), generator)
     return {"value": up if column == "up" else down}
 
 
-def cells(table: int, args: argparse.Namespace) -> list[Cell]:
+def cells(args: argparse.Namespace) -> list[Cell]:
     """All cells of a table whose files are there, seed by seed."""
+    table = args.table
     if table == 5:
         keys = [{"table": 5, "size": "full", "column": c, "method": m, "seed": 0} for c, m in PUBLISHED[5]]
         return [Cell(key, measure_traffic, (key["method"], key["column"])) for key in keys]
@@ -74,49 +78,51 @@ def cells(table: int, args: argparse.Namespace) -> list[Cell]:
     return of_all_seeds
 
 
-def markdown(table: int, size: str, rows: list[Row]) -> str:
+def compared(table: int, size: str, rows: Sequence[Row]) -> str:
     """One line for each published figure, and for each of ours that has none."""
-    rows = [row for row in rows if (row["table"], row["size"]) == (table, "full" if table == 5 else size)]
-    unit = "million numbers" if table == 5 else "accuracy %"
-    lines = ["Counted as the paper counts; docs/federation.md." if table == 5 else SIZES[size].remark, ""]
-    lines += [f"| column | method | published {unit} | ours | difference | seeds | rounds | generator |"]
-    lines += ["|---|---|---|---|---|---|---|---|"]
+    rows = [row for row in rows if (row["table"], row["size"]) == (table, size)]
     measured = [(row["column"], row["method"]) for row in rows]
+    lines = []
     for column in dict.fromkeys(column for column, _ in [*PUBLISHED[table], *measured]):
         for method in dict.fromkeys(m for c, m in [*PUBLISHED[table], *measured] if c == column):
             cell = [row for row in rows if (row["column"], row["method"]) == (column, method)]
             paper = PUBLISHED[table].get((column, method))
             ours = seed_mean([row["value"] for row in cell]) if cell else "not run"
             gap = f"{statistics.mean(r['value'] for r in cell) - paper:+.2f}" if cell and paper is not None else ""
-            rounds = "/".join(str(n) for n in sorted({row.get("rounds", "") for row in cell}))
-            generators = ", ".join(sorted({row.get("generator", "") for row in cell} - {""}))
+            rounds = "/".join(str(n) for n in sorted({row["rounds"] for row in cell}))
+            generators = ", ".join(sorted({row["generator"] for row in cell}))
             published = "" if paper is None else f"{paper:.2f}"
-            lines.append(
-                f"| {column} | {method} | {published} | {ours} | {gap} | {len(cell)} | {rounds} | {generators} |"
-            )
-    return "\n".join(lines)
+            lines.append([column, method, published, ours, gap, len(cell), rounds, generators])
+    return f"{SIZES[size].remark}\n\n{markdown(COMPARED, lines)}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    runs, tables = commands.add_parser("run"), commands.add_parser("table")
-    for command in (runs, tables):
-        command.add_argument("table", type=int, choices=PUBLISHED)
-        command.add_argument("--size", choices=SIZES, default="reduced")
-    run_options(runs)
+COMPARED = ["column", "method", "published accuracy %", "ours", "difference", "seeds", "rounds", "generator"]
+
+
+def carried(rows: Sequence[Row]) -> str:
+    """Table 5: millions of numbers up and down."""
+    ours = {(row["column"], row["method"]): row["value"] for row in rows if row["table"] == 5}
+    lines = []
+    for method, (up, down) in TRAFFIC.items():
+        own = [f"{ours[column, method]:.2f}" if (column, method) in ours else "not run" for column in ("up", "down")]
+        lines.append([method, own[0], f"{up:.2f}", own[1], f"{down:.2f}"])
+    return markdown(["method", "up", "published", "down", "published"], lines)
+
+
+def options(runs: argparse.ArgumentParser) -> None:
+    """Of the command `run`."""
+    runs.add_argument("table", type=int, choices=PUBLISHED)
+    runs.add_argument("--size", choices=SIZES, default="reduced")
     federation_options(runs)
     runs.add_argument("--methods", nargs="*", metavar="METHOD", help="of the table, by name; all if none")
     runs.add_argument("--rounds", type=int, help="of a federation, in place of the size's")
     runs.add_argument("--generator", default="builtin", help="of tables 1, 2 and 9")
     runs.add_argument("--generators", type=Path, help="folder with those of tables 6 and 8")
-    tables.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    if args.command == "run":
-        fill(args.out, cells(args.table, args), args.part)
-    else:
-        print(markdown(args.table, args.size, read(args.out)))
 
+
+TABLES = {"5": carried} | {
+    f"{table} {size}": partial(compared, table, size) for table in PUBLISHED if table != 5 for size in SIZES
+}
 
 if __name__ == "__main__":
-    main()
+    command_line("paper/tables", __doc__, options, cells, TABLES)

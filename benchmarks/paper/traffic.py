@@ -1,6 +1,4 @@
-"""What travels in one round, in millions of numbers over all clients, beside the paper's table 5 (CIFAR-100, HtFE8).
-
-Run: python benchmarks/communication.py
+"""What travels in one round, in millions of numbers over all clients, as the paper's table 5 counts (CIFAR-100, HtFE8).
 
 Counted as the paper counts: parameters, prototypes, logits and pixels as plain numbers. The messages are those of a
 real round on blank images; which model a client trains privately changes none of them. Clients hold the classes of a
@@ -16,7 +14,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from paper_figures import TRAFFIC
 
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.partition import ClientIndex, FederatedData, partition
@@ -83,18 +80,3 @@ def wide_generator(path: Path) -> None:
     with initialising(0, "wide generator"):
         network = StyleGAN2(StyleGAN2Config(z_dim=64, w_dim=512, resolution=32, channel_max=8))
     save_stylegan(path, network, licence="CC0-1.0")
-
-
-def main() -> None:
-    data = blank_data()
-    print("| method | up | published | down | published |\n|---|---|---|---|---|")
-    with TemporaryDirectory() as folder:
-        generator = Path(folder) / "wide.safetensors"
-        wide_generator(generator)
-        for method, (up, down) in TRAFFIC.items():
-            ours = measure(method, data, generator)
-            print(f"| {method} | {ours[0]:.2f} | {up:.2f} | {ours[1]:.2f} | {down:.2f} |")
-
-
-if __name__ == "__main__":
-    main()

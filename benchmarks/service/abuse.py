@@ -4,7 +4,7 @@ Nine attacks, each for a bounded time, on loopback. Beside each one a well-behav
 and another program asks whether the server is well. Promised: the server is not killed, it says that it is well within
 a second, and the session takes at most twice the time that it takes undisturbed. What holds the limit is said.
 
-Run: python benchmarks/service/abuse.py [--attacks 1 3 4] [--seconds 20] [--postgres]
+Run: python -m benchmarks.service.abuse [--attacks 1 3 4] [--seconds 20] [--postgres]
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import support_path  # noqa: F401
-from attacks import ATTACKS, Target
-from edges import Edge
-from limited import LimitedCloud, MemoryLimit, memory_of
-from support.postgres import postgres
-
+from benchmarks.service.attacks import ATTACKS, Target
+from benchmarks.service.edges import Edge
+from benchmarks.service.limited import LimitedCloud, MemoryLimit, memory_of
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.tokens import Tokens
+from tests.support.postgres import postgres
 
 MEMORY = 3 * 2**29  # bytes
 HEALTH_SECONDS = 1.0

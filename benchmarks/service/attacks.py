@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
-from edges import GREEDY, MODEST, Edge, connected, prototypes, request_head
 from sqlalchemy import create_engine, text
 
+from benchmarks.service.edges import GREEDY, MODEST, Edge, connected, prototypes, request_head
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.tokens import Tokens
 

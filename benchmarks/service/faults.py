@@ -4,7 +4,7 @@ The server is killed (kill -9) and restarted, the edge is killed and resumed, ea
 and a proxy between them cuts a share of the connections at random bytes. The alignment is the published one: its
 network and centroids live on through the rounds, so a round that was lost or aligned twice changes every later number.
 
-Run: python benchmarks/faults.py [--rounds 30] [--server-kills 20] [--edge-kills 5] [--cut 0.2] [--postgres] [--seed 0]
+Run: python -m benchmarks.service.faults [--rounds 30] [--server-kills 20] [--edge-kills 5] [--cut 0.2] [--postgres]
 """
 
 from __future__ import annotations
@@ -20,13 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import support_path  # noqa: F401
 import torch
 from sqlalchemy import select
-from support.cutting_proxy import CuttingProxy
-from support.postgres import postgres
-from support.served import Command, ServedCloud
-from support.tiny import save_tiny_bundle, save_tiny_generator
 
 from ktl.checkpoint import load_checkpoint
 from ktl.cloud.embedded import EmbeddedCloud
@@ -38,6 +33,10 @@ from ktl.files import read_rows
 from ktl.generators import load_generator
 from ktl.loop.folder import load_config
 from ktl.run_folder import CHECKPOINT, METRICS
+from tests.support.cutting_proxy import CuttingProxy
+from tests.support.postgres import postgres
+from tests.support.served import Command, ServedCloud
+from tests.support.tiny import save_tiny_bundle, save_tiny_generator
 
 LATEST_KILL = 0.4  # seconds after a round's upload was made ready
 EDGE_SECONDS = 600.0

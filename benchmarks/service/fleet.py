@@ -6,8 +6,8 @@ published one, whose state lives on through the rounds. What each session must g
 
 `throughput` draws large rounds with one server that has one core, and with two that have a core each.
 
-Run: python benchmarks/service/fleet.py faults [--servers 3] [--sessions 50] [--rounds 3] [--seed 0]
-     python benchmarks/service/fleet.py throughput [--rounds 24] [--repeats 3]
+Run: python -m benchmarks.service.fleet faults [--servers 3] [--sessions 50] [--rounds 3] [--seed 0]
+     python -m benchmarks.service.fleet throughput [--rounds 24] [--repeats 3]
 """
 
 from __future__ import annotations
@@ -26,13 +26,8 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import support_path  # noqa: F401
 import torch
 from sqlalchemy import func, select
-from support.nginx import nginx
-from support.postgres import postgres
-from support.served import PRELOADED, ServedCloud
-from support.tiny import save_tiny_generator
 
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.cloud.service.database import Database
@@ -43,6 +38,10 @@ from ktl.generators import load_generator
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
 from ktl.wire import SessionRequest, encode_message, encode_prototypes
+from tests.support.nginx import nginx
+from tests.support.postgres import postgres
+from tests.support.served import PRELOADED, ServedCloud
+from tests.support.tiny import save_tiny_generator
 
 CLASSES = 5
 VARIANTS = 5  # different sessions; the others repeat them

@@ -5,7 +5,7 @@ byte-level fuzzer damages safetensors uploads and session messages. As many down
 an edge reads them. Exits with 1 after a 5xx other than 503, a broken connection, an answer that is no refusal where one
 was due, a crash, or growth of the server's memory.
 
-Run: python benchmarks/fuzz.py [--cases 10000] [--seed 0]
+Run: python -m benchmarks.service.fuzz [--cases 10000] [--seed 0]
 """
 
 from __future__ import annotations
@@ -27,11 +27,7 @@ import httpx
 import hypothesis
 import psutil
 import schemathesis
-import support_path  # noqa: F401
 import torch
-from support.damage import damaged
-from support.served import ServedCloud
-from support.tiny import save_tiny_generator
 
 from ktl.errors import WireError
 from ktl.pairs import ImageVectorPairs
@@ -39,6 +35,9 @@ from ktl.protocol import JSON, SAFETENSORS
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
 from ktl.wire import SessionRequest, decode_pairs, encode_message, encode_pairs, encode_prototypes
+from tests.support.damage import damaged
+from tests.support.served import ServedCloud
+from tests.support.tiny import save_tiny_generator
 
 CLASSES = 4
 REQUEST = SessionRequest(

@@ -2,7 +2,7 @@
 
 A program of its own, so that what it measures is the server and not the program that loads it.
 
-Run: python benchmarks/service/health.py URL STOP_FILE   (until that file exists)
+Run: python -m benchmarks.service.health URL STOP_FILE   (until that file exists)
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Three phases: uploads at a steady pace while the generator is idle; 200 edges in one session whose rounds wait for all
 of them; 100 sessions of one edge each. Every edge has a token of its own and speaks the protocol as `ktl` does.
 
-Run: python benchmarks/cloud_load.py [--edges 200] [--sessions 100] [--rounds 2] [--pace 50] [--uploads 1000]
+Run: python -m benchmarks.service.load [--edges 200] [--sessions 100] [--rounds 2] [--pace 50] [--uploads 1000]
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from tempfile import TemporaryDirectory
 
 import httpx
 import numpy as np
-import support_path  # noqa: F401
 import torch
-from support.served import ServedCloud
 
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.tokens import Tokens
@@ -31,6 +29,7 @@ from ktl.protocol import JSON, SAFETENSORS
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
 from ktl.wire import SessionRequest, decode_pairs, encode_message, encode_prototypes
+from tests.support.served import ServedCloud
 
 CLASSES = 10
 REQUEST = SessionRequest(

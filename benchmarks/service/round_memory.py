@@ -2,7 +2,7 @@
 
 Each round is drawn in a process of its own; measured is its highest resident memory above that before the round.
 
-Run: python benchmarks/service/round_memory.py
+Run: python -m benchmarks.service.round_memory
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import support_path  # noqa: F401
-from edges import GREEDY, MODEST, prototypes
-from limited import memory_of
-
+from benchmarks.service.edges import GREEDY, MODEST, prototypes
+from benchmarks.service.limited import memory_of
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.cloud.round_bounds import round_bounds
 from ktl.generators import load_generator
@@ -42,7 +40,7 @@ def main() -> None:
     print("| round | pairs | measured MB | estimated MB |\n|---|---|---|---|")
     broken = False
     for name in ROUNDS:
-        command = [sys.executable, __file__, name]
+        command = [sys.executable, "-m", "benchmarks.service.round_memory", name]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         pairs, taken, estimated = map(int, done.stdout.split())
         print(f"| {name} | {pairs:,} | {taken / 1e6:.0f} | {estimated / 1e6:.0f} |", flush=True)

@@ -2,7 +2,7 @@
 
 The stored sessions are written as the service writes them, many in a transaction; the openings measured go over HTTP.
 
-Run: python benchmarks/service/sessions.py [--stored 100000] [--openings 400] [--postgres]
+Run: python -m benchmarks.service.sessions [--stored 100000] [--openings 400] [--postgres]
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import support_path  # noqa: F401
-from edges import MODEST, Edge, prototypes
 from sqlalchemy import insert, select
-from support.postgres import postgres
-from support.served import ServedCloud
 
+from benchmarks.service.edges import MODEST, Edge, prototypes
 from ktl.cloud.service.accounts import EVERYONE, usage
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.models import CloudSession, Round, Upload
 from ktl.cloud.service.tokens import Tokens
+from tests.support.postgres import postgres
+from tests.support.served import ServedCloud
 
 MAX_SLOWER = 1.5  # times
 OWNERS = 500

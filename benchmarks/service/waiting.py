@@ -3,7 +3,7 @@
 The edges are gateways' (one token speaks for fifty of them), each with a connection of its own, and ask again when
 the server says "not yet". Measured: the server's memory for each, and how long the uploads take to be acknowledged.
 
-Run: python benchmarks/service/waiting.py [--edges 10000] [--pace 50] [--seconds 60] [--wait 60]
+Run: python -m benchmarks.service.waiting [--edges 10000] [--pace 50] [--seconds 60] [--wait 60]
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import support_path  # noqa: F401
-from edges import MODEST, Edge, connected, prototypes, request_head
-from limited import memory_of
-from support.served import ServedCloud
 
+from benchmarks.service.edges import MODEST, Edge, connected, prototypes, request_head
+from benchmarks.service.limited import memory_of
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.tokens import Tokens
+from tests.support.served import ServedCloud
 
 OF_ONE_TOKEN = 50
 MAX_GROWTH = 100_000  # bytes an edge

@@ -1,21 +1,26 @@
 """What an image-vector pair costs on the wire and what is lost: images on contact sheets or not, vectors as int8.
 
-Run: python benchmarks/pair_bytes.py
+Run: python -m benchmarks.speed.pair_bytes run
+     python -m benchmarks.speed.pair_bytes table images pairs
 
-Prints two tables, of 1,024 images that the built-in generator draws: bytes and peak signal-to-noise ratio an image by
-how it is encoded, and pairs a megabyte with the errors of their vectors by the version of the payload.
+Of 1,024 images that the built-in generator draws: bytes and peak signal-to-noise ratio per image by how it is encoded,
+and pairs per megabyte with the errors of their vectors by the version of the payload.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line
+from benchmarks.lib.markdown import markdown
 from ktl import load_generator
 from ktl.data.transforms import fit_batch
 from ktl.generators.base import ImageGenerator, sample_latents
@@ -45,7 +50,7 @@ def drawn_images(generator: ImageGenerator) -> tuple[Tensor, Tensor]:
 
 
 def encoded(images: Tensor, per_file: int, image_format: str, quality: int) -> tuple[float, float]:
-    """Bytes an image, and the peak signal-to-noise ratio in decibels, of uint8 images (n, c, size, size)."""
+    """Bytes per image, and the peak signal-to-noise ratio in decibels, of uint8 images (n, c, size, size)."""
     size, total, squares = images.shape[2], 0, 0.0
     for part in images.permute(0, 2, 3, 1).numpy().reshape(-1, per_file, size, size, images.shape[1]):
         file = encode_sheet(part, image_format, quality)
@@ -61,48 +66,78 @@ def _pixels(file: bytes, channels: int) -> np.ndarray:
         return np.asarray(picture.convert("L" if channels == 1 else "RGB"), dtype=np.float64)
 
 
-def image_table(images: Tensor) -> Iterable[str]:
-    """A line each of WAYS."""
-    yield "| images a file | format | quality | " + " | ".join(f"{kind}: bytes | dB" for kind in KINDS) + " |"
-    yield "|---" * (3 + 2 * len(KINDS)) + "|"
-    fitted = [fit_batch(images, size, channels) for size, channels in KINDS.values()]
+def measure_images(size: int, channels: int) -> Row:
+    """Bytes and decibels (none if exact) of each of WAYS."""
+    torch.set_num_threads(1)
+    _, drawn = drawn_images(load_generator("builtin"))
+    images = fit_batch(drawn, size, channels)
+    found = []
     for per_file, image_format, quality in WAYS:
-        measured = [encoded(each, per_file, image_format, quality) for each in fitted]
-        cells = " | ".join(f"{size:.0f} | {'exact' if ratio == np.inf else f'{ratio:.1f}'}" for size, ratio in measured)
-        yield f"| {per_file} | {image_format} | {quality or ''} | {cells} |"
+        count, decibels = encoded(images, per_file, image_format, quality)
+        way = {"per_file": per_file, "format": image_format, "quality": quality}
+        found.append(way | {"bytes": count, "decibels": None if decibels == np.inf else decibels})
+    return {"ways": found}
 
 
-def pair_table(generator: ImageGenerator, latents: Tensor, images: Tensor) -> Iterable[str]:
-    """A line per kind of image, space and version."""
-    yield "| images | vectors | version | bytes a pair | pairs a MB | error of vectors, of a deviation |"
-    yield "|---" * 6 + "|"
-    for kind, (size, channels) in KINDS.items():
-        fitted = fit_batch(images, size, channels)
-        for name in ("latent", "encoder"):
-            vectors = space_of(generator, SPACES.choose(name)).vectors(latents, images)
-            for version in (1, 2):
-                request = SessionRequest(
-                    10, size, channels, 1000, MEGABYTE, "random", "webp", seed=0, pairs_version=version
-                )
-                pairs = ImageVectorPairs(fitted, vectors, torch.zeros(COUNT, dtype=torch.int64))
-                endless = (pairs[start : start + BATCH] for start in [*range(0, COUNT, BATCH)] * 16)
-                payload = encode_pairs(endless, request)
-                received = decode_pairs(payload, request, vectors.shape[1])
-                first = min(len(received), COUNT)
-                error = (received.vectors[:first] - vectors[:first]) / vectors.std(dim=0)
-                yield (
-                    f"| {kind} | {name} | {version} | {len(payload) / len(received):.0f} | {len(received):,} "
-                    f"| {error.square().mean().sqrt():.2%} |"
-                )
-
-
-def main() -> None:
+def measure_pairs(size: int, channels: int, space: str, version: int) -> Row:
+    """How many pairs a megabyte holds; the error of vectors, root mean square, as a share of their deviation."""
     torch.set_num_threads(1)
     generator = load_generator("builtin")
-    latents, images = drawn_images(generator)
-    for line in (*image_table(images), "", *pair_table(generator, latents, images)):
-        print(line)
+    latents, drawn = drawn_images(generator)
+    vectors = space_of(generator, SPACES.choose(space)).vectors(latents, drawn)
+    request = SessionRequest(10, size, channels, 1000, MEGABYTE, "random", "webp", seed=0, pairs_version=version)
+    pairs = ImageVectorPairs(fit_batch(drawn, size, channels), vectors, torch.zeros(COUNT, dtype=torch.int64))
+    endless = (pairs[start : start + BATCH] for start in [*range(0, COUNT, BATCH)] * 16)
+    payload = encode_pairs(endless, request)
+    received = decode_pairs(payload, request, vectors.shape[1])
+    first = min(len(received), COUNT)
+    error = (received.vectors[:first] - vectors[:first]) / vectors.std(dim=0)
+    return {"bytes": len(payload), "pairs": len(received), "error": float(error.square().mean().sqrt())}
 
+
+def cells(args: argparse.Namespace) -> list[Cell]:
+    """Each kind of image; each kind, space and version of the payload."""
+    found = [Cell({"measured": "images", "kind": kind}, measure_images, shape) for kind, shape in KINDS.items()]
+    for kind, shape in KINDS.items():
+        for space in ("latent", "encoder"):
+            for version in (1, 2):
+                key = {"measured": "pairs", "kind": kind, "space": space, "version_of_payload": version}
+                found.append(Cell(key, measure_pairs, (*shape, space, version)))
+    return found
+
+
+def image_table(rows: Sequence[Row]) -> str:
+    """A line each of WAYS, two columns per kind of image."""
+    of_kind = {row["kind"]: row["ways"] for row in rows if row["measured"] == "images"}
+    lines = []
+    for ways in zip(*of_kind.values(), strict=True):
+        line = [ways[0]["per_file"], ways[0]["format"], ways[0]["quality"] or ""]
+        for way in ways:
+            line += [f"{way['bytes']:.0f}", "exact" if way["decibels"] is None else f"{way['decibels']:.1f}"]
+        lines.append(line)
+    headings = [cell for kind in of_kind for cell in (f"{kind}: bytes", "dB")]
+    return markdown(["images per file", "format", "quality", *headings], lines)
+
+
+def pair_table(rows: Sequence[Row]) -> str:
+    """A line per kind of image, space and version."""
+    lines = []
+    for row in rows:
+        if row["measured"] == "pairs":
+            key = [row["kind"], row["space"], row["version_of_payload"]]
+            size = row["bytes"] / row["pairs"]
+            lines.append([*key, f"{size:.0f}", f"{row['pairs']:,}", f"{row['error']:.2%}"])
+    return markdown(PAIR_COLUMNS, lines)
+
+
+PAIR_COLUMNS = ["images", "vectors", "version", "bytes per pair", "pairs per MB", "error of vectors, of a deviation"]
+
+
+def options(runs: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+TABLES = {"images": image_table, "pairs": pair_table}
 
 if __name__ == "__main__":
-    main()
+    command_line("speed/pair_bytes", __doc__, options, cells, TABLES)

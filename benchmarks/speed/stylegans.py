@@ -1,6 +1,7 @@
 """Images per second of ktl's StyleGANs against a straightforward transcription of the same networks.
 
-    python benchmarks/generators.py
+Run: python -m benchmarks.speed.stylegans run [--families StyleGAN2] [--resolutions 64 256] [--compile]
+     python -m benchmarks.speed.stylegans table
 
 The transcription draws one image at a time in float32 the way the papers write a layer down: the style scales a copy of
 the weights, which is demodulated and convolved with; up-sampling sets zeros between pixels and then filters; each
@@ -15,12 +16,15 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line
+from benchmarks.lib.markdown import markdown
 from ktl.generators.networks.convolution import products_in
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config, SynthesisBlock
 from ktl.generators.networks.stylegan3 import AliasFreeLayer, StyleGAN3
@@ -145,33 +149,11 @@ def rate(draw: Callable[[], Tensor], clock: Callable[[], float]) -> float:
 
 
 @torch.no_grad()
-def main() -> None:
-    """Prints one row of a Markdown table for each family and resolution."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--alone", type=int, default=2, help="images that the transcription draws, one at a time")
-    parser.add_argument("--compile", action="store_true", help="also by torch.compile: minutes for each network")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: for a busy machine")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--resolutions", type=int, nargs="+", default=[64, 256])
-    parser.add_argument("--families", nargs="+", default=None)
-    options = parser.parse_args()
+def measure(family: str, resolution: int, options: argparse.Namespace) -> Row:
+    """Images per second of each way and repeat, in turn, and how far bfloat16 draws off."""
     torch.set_num_threads(options.threads)
-    columns = ["network", "transcription", "ktl", "ratio", "ktl, bfloat16 products", "ratio"]
-    columns += ["ktl, compiled", "ratio"] * options.compile + ["levels off", "load"]
-    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for resolution in options.resolutions:
-        with initialising(0, "benchmark"):
-            made = networks(resolution)
-        for family, (network, transcription) in made.items():
-            if not options.families or family in options.families:
-                figures = measured(network, transcription, options)
-                print(f"| {family} {resolution} | {' | '.join(figures)} |", flush=True)
-
-
-def measured(network: Network, transcription: Callable[..., Tensor], options: argparse.Namespace) -> list[str]:
-    """Images per second of each way, ratios to the first as median (least-most), and how far bfloat16 draws off."""
+    with initialising(0, "benchmark"):
+        network, transcription = networks(resolution)[family]
     generator = StyleGANGenerator(network, name="", licence="", fingerprint="")
     latents = torch.randn(options.batch, generator.latent_dim, generator=stream(0, "latents"))
 
@@ -179,29 +161,74 @@ def measured(network: Network, transcription: Callable[..., Tensor], options: ar
         with products_in(products):
             return generator.raw_images(latents)
 
-    ways: list[Callable[[], Tensor]] = [
-        lambda: torch.cat([transcription(network, w) for w in latents[: options.alone].split(1)]),
-        lambda: ktl(None),
-        lambda: ktl(torch.bfloat16),
-    ]
+    ways: dict[str, Callable[[], Tensor]] = {
+        "transcription": lambda: torch.cat([transcription(network, w) for w in latents[: options.alone].split(1)]),
+        "ktl": lambda: ktl(None),
+        "ktl, bfloat16 products": lambda: ktl(torch.bfloat16),
+    }
+    reference, exact, rounded = (draw() for draw in ways.values())
     if options.compile:
-        compiled = StyleGANGenerator(network, name="", licence="", fingerprint="")
-        compiled.hasten(compiled=True)
-        off = (compiled.images(latents).float() - generator.images(latents).float()).abs()
-        assert off.max() <= 1, "the compiled network draws other images"
-        ways.append(lambda: compiled.images(latents))
-    reference, exact, rounded = (draw() for draw in ways[:3])
+        ways["ktl, compiled"] = compiled(network, latents, generator.images(latents))
     spread = exact.std()
     assert (reference - exact[: options.alone]).abs().max() < 1e-4 * spread, "the transcription is of another network"
     off = (rounded - exact).abs() / spread * 64  # 8-bit levels of images whose pixels deviate by 64, as natural ones do
-    rows = [[rate(draw, CLOCKS[options.clock]) for draw in ways] for _ in range(options.repeats)]
-    figures = [f"{statistics.median(row[0] for row in rows):.1f}"]
-    for column in range(1, len(ways)):
-        ratios = [row[column] / row[0] for row in rows]
-        figures.append(f"{statistics.median(row[column] for row in rows):.1f}")
-        figures.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
-    return [*figures, f"{off.mean():.2f}, at most {off.max():.1f}", f"{os.getloadavg()[0]:.1f}"]
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(options.repeats):
+        for name, draw in ways.items():
+            rates[name].append(rate(draw, CLOCKS[options.clock]))
+    return {"rates": rates, "off": float(off.mean()), "most_off": float(off.max()), "load": os.getloadavg()[0]}
 
+
+def compiled(network: Network, latents: Tensor, expected: Tensor) -> Callable[[], Tensor]:
+    """The same network by torch.compile, once it was seen to draw the same images."""
+    generator = StyleGANGenerator(network, name="", licence="", fingerprint="")
+    generator.hasten(compiled=True)
+    off = (generator.images(latents).float() - expected.float()).abs()
+    assert off.max() <= 1, "the compiled network draws other images"
+    return lambda: generator.images(latents)
+
+
+def cells(args: argparse.Namespace) -> list[Cell]:
+    """Each family at each resolution."""
+    found = []
+    for resolution in args.resolutions:
+        for family in args.families:
+            key = {"family": family, "resolution": resolution, "clock": args.clock, "threads": args.threads}
+            found.append(Cell(key | {"compiled": args.compile}, measure, (family, resolution, args)))
+    return found
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line per network: medians, and ratios to the transcription as median (least-most) of the repeats."""
+    ways = list(dict.fromkeys(way for row in rows for way in row["rates"]))
+    lines = []
+    for row in rows:
+        line = [f"{row['family']} {row['resolution']}"]
+        for way in ways:
+            rates = row["rates"].get(way, [])
+            line.append(f"{statistics.median(rates):.1f}" if rates else "")
+            if way != "transcription":
+                ratios = [one / base for one, base in zip(rates, row["rates"]["transcription"], strict=bool(rates))]
+                line.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else "")
+        lines.append([*line, f"{row['off']:.2f}, at most {row['most_off']:.1f}", f"{row['load']:.1f}"])
+    headings = [cell for way in ways for cell in ([way] if way == "transcription" else [way, "ratio"])]
+    return markdown(["network", *headings, "levels off", "load"], lines)
+
+
+def options(runs: argparse.ArgumentParser) -> None:
+    """Of the command `run`."""
+    runs.add_argument("--batch", type=int, default=16)
+    runs.add_argument("--alone", type=int, default=2, help="images that the transcription draws, one at a time")
+    runs.add_argument("--compile", action="store_true", help="also by torch.compile: minutes for each network")
+    runs.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: for a busy machine")
+    runs.add_argument("--repeats", type=int, default=5)
+    runs.add_argument("--threads", type=int, default=2)
+    runs.add_argument("--resolutions", type=int, nargs="+", default=[64, 256])
+    runs.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
+
+
+FAMILIES = ("StyleGAN2", "StyleGAN3-T", "StyleGAN3-R", "StyleGAN-XL")
+TABLES = {"all": table}
 
 if __name__ == "__main__":
-    main()
+    command_line("speed/stylegans", __doc__, options, cells, TABLES)

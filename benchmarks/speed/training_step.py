@@ -1,6 +1,7 @@
-"""What one training step of 10 images costs, and how little of it is ktl's: the limit of benchmarks/federation.py.
+"""What one training step of 10 images costs, and how little of it is ktl's: the limit of benchmarks/speed/engine.py.
 
-Run: python benchmarks/training_step.py
+Run: python -m benchmarks.speed.training_step run
+     python -m benchmarks.speed.training_step table
 
 The 4-layer CNN on 32 x 32 images of 100 classes, published recipe, one thread. *ktl* is a step as a federation's client
 does it, *bare* the same loss, backward pass, gradient norm and SGD and nothing else, *layers* the forward and backward
@@ -9,9 +10,15 @@ passes of the two convolutions and the dense layer alone. Milliseconds, medians.
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line
+from benchmarks.lib.markdown import markdown
 from ktl.data.fewshot import FewShotTask
 from ktl.edge.export.measure import time_calls
 from ktl.etf import arcface_loss
@@ -87,13 +94,37 @@ def passes(module: nn.Module, given: torch.Tensor, inner: bool) -> float:
     return time_calls(both).p50
 
 
-def main() -> None:
+def measure(precision: str) -> Row:
+    """Milliseconds."""
     prepare_process(threads=1)
-    print("| precision | ktl | bare | layers |\n|---|---|---|---|")
-    for precision in ("float32", "bfloat16"):
-        dtype = training_dtype(precision, torch.device("cpu"))
-        print(f"| {precision} | {by_ktl(precision):.1f} | {bare(dtype):.1f} | {layers(dtype):.1f} |", flush=True)
+    dtype = training_dtype(precision, torch.device("cpu"))
+    return {"ktl": by_ktl(precision), "bare": bare(dtype), "layers": layers(dtype)}
 
+
+def cells(args: argparse.Namespace) -> list[Cell]:
+    """Both precisions, as often as asked."""
+    keys = [{"precision": p, "run": run} for run in range(args.runs) for p in ("float32", "bfloat16")]
+    return [Cell(key, measure, (key["precision"],)) for key in keys]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line per precision, every run's figure."""
+    lines = []
+    for precision in dict.fromkeys(row["precision"] for row in rows):
+        own = [row for row in rows if row["precision"] == precision]
+        lines.append([precision, *(", ".join(f"{row[name]:.1f}" for row in own) for name in COLUMNS[1:])])
+    return markdown(COLUMNS, lines)
+
+
+COLUMNS = ["precision", "ktl", "bare", "layers"]
+
+
+def options(runs: argparse.ArgumentParser) -> None:
+    """Of the command `run`."""
+    runs.add_argument("--runs", type=int, default=2)
+
+
+TABLES = {"all": table}
 
 if __name__ == "__main__":
-    main()
+    command_line("speed/training_step", __doc__, options, cells, TABLES)

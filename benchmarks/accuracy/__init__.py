@@ -1,0 +1,1 @@
+"""What the cloud's help, its generators and its encoders are worth to one edge."""

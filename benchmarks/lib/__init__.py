@@ -1,0 +1,1 @@
+"""What benchmarks share: cells, the commands, tables, and the documents that show them."""

@@ -1,0 +1,1 @@
+"""The cloud as a service: under load, faults, attacks and damaged requests."""

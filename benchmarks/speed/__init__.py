@@ -1,0 +1,1 @@
+"""Seconds of the engine and the generators, and bytes on the wire."""
