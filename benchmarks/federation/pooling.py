@@ -152,9 +152,8 @@ def by_size(headings: Mapping[str, str], rows: list[Row]) -> str:
             line.append("" if name == "nothing" else seed_gain(own, nothing, name, "nothing"))
         if any(line[1:]):
             lines.append(line)
-    return markdown(
-        ["edges that pool", *(cell for name in headings.values() for cell in (name, "more than nothing"))], lines
-    )
+    columns = [cell for heading in headings.values() for cell in (heading, "more than nothing")]
+    return markdown(["edges that pool", *columns], lines)
 
 
 SIZES = {"nothing": "nothing: each by its classifier", "own": "own: each its own statistics"}

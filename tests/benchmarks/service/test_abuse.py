@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 from support.served import ServedCloud
 
-SERVICE = Path(__file__).resolve().parents[2] / "benchmarks" / "service"
+from benchmarks.service import abuse, attacks
+from benchmarks.service.edges import Edge
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.tokens import Tokens
+
+ROOT = Path(__file__).resolve().parents[3]
 ATTACKS = {1: "large rounds", 3: "long polls that are dropped", 4: "silent sockets", 5: "many rounds", 6: "much stored"}
 
 
@@ -26,14 +31,6 @@ def served(tmp_path_factory: pytest.TempPathFactory, tiny_generator_file: Path) 
 def test_a_session_ends_beside_an_attacker(
     served: ServedCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.syspath_prepend(SERVICE)
-    import abuse
-    import attacks
-    from edges import Edge
-
-    from ktl.cloud.service.database import Database
-    from ktl.cloud.service.tokens import Tokens
-
     monkeypatch.setattr(attacks, "POLLS", 100)
     monkeypatch.setattr(attacks, "SOCKETS", 100)
     monkeypatch.setattr(attacks, "ROUNDS", 8)
@@ -52,5 +49,5 @@ def test_a_session_ends_beside_an_attacker(
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_nine_attacks_on_a_server_with_a_memory_limit() -> None:
-    done = subprocess.run([sys.executable, str(SERVICE / "abuse.py")], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "benchmarks.service.abuse"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

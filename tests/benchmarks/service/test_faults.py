@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from support.postgres import why_not
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "faults.py"
+ROOT = Path(__file__).resolve().parents[3]
 FULL = ("--rounds", "30", "--server-kills", "20", "--edge-kills", "5", "--cut", "0.2")
 
 with_postgresql = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
 def faults(*options: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.service.faults", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout, done.stderr
     seen: dict[str, Any] = json.loads(done.stdout)
     assert seen["broken"] == []

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from support.damage import damaged
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "fuzz.py"
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("cases", [200, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_damaged_requests_are_refused_and_no_memory_is_kept(cases: int) -> None:
-    done = subprocess.run([sys.executable, str(SCRIPT), "--cases", str(cases)], capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.service.fuzz", "--cases", str(cases)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout, done.stderr
     seen = json.loads(done.stdout)
     assert seen["broken"] == []

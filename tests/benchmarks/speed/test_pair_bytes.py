@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
-import pytest
 import torch
 
+from benchmarks.speed import pair_bytes
 from ktl.seeds import stream
 
-from .conftest import Names
 
-
-@pytest.fixture
-def benchmark_names(names_in: Names) -> SimpleNamespace:
-    return names_in("pair_bytes")
-
-
-def test_a_sheet_saves_the_headers_and_a_lossless_format_loses_nothing(benchmark_names: SimpleNamespace) -> None:
+def test_a_sheet_saves_the_headers_and_a_lossless_format_loses_nothing() -> None:
     images = torch.randint(0, 256, (128, 1, 4, 4), generator=stream(0, "images"), dtype=torch.uint8)
     images = images.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
-    alone, together = (benchmark_names.encoded(images, count, "png", 0) for count in (1, 128))
+    alone, together = (pair_bytes.encoded(images, count, "png", 0) for count in (1, 128))
     assert together[0] < 0.7 * alone[0]
     assert alone[1] == together[1] == math.inf
-    fine, coarse = (benchmark_names.encoded(images, 128, "webp", quality) for quality in (90, 20))
+    fine, coarse = (pair_bytes.encoded(images, 128, "webp", quality) for quality in (90, 20))
     assert fine[0] > coarse[0]
     assert fine[1] > coarse[1] > 10

@@ -1,0 +1,47 @@
+"""The documents' tables are those that the committed results give."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from benchmarks.lib.command_line import RESULTS, results_of
+from benchmarks.lib.documents import ROOT, pages, rendered
+
+PAGES = {str(page.relative_to(ROOT)): page for page in pages() if "<!-- table: " in page.read_text()}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_what_was_measured(page: str) -> None:
+    assert rendered(PAGES[page].read_text()) == PAGES[page].read_text(), "run: python -m benchmarks render"
+
+
+def test_every_result_is_shown_and_says_where_it_was_measured() -> None:
+    text = "".join(page.read_text() for page in PAGES.values())
+    files = sorted(RESULTS.glob("*.jsonl"))
+    assert files
+    for file in files:
+        benchmark = file.stem.replace("-", "/", 1)
+        assert f"<!-- table: {benchmark} " in text, file
+        assert import_module(f"benchmarks.{benchmark.replace('/', '.')}").TABLES
+        assert results_of(benchmark) == file
+        for row in map(json.loads, file.read_text().splitlines()):
+            assert {"machine", "date", "version"} <= row.keys(), file
+            assert {"processor", "cores"} == row["machine"].keys(), file
+
+
+def test_a_table_is_rendered_anew_between_its_markers() -> None:
+    page = "before\n<!-- table: accuracy/budgets all -->\n| old |\n<!-- end -->\nafter\n"
+    new = rendered(page)
+    assert new.startswith("before\n<!-- table: accuracy/budgets all -->\n\n| data | shots | arm |")
+    assert new.endswith(" |\n\n<!-- end -->\nafter\n")
+    assert rendered(new) == new
+    with pytest.raises(KeyError, match="none"):
+        rendered(page.replace(" all ", " none "))
+
+
+def test_results_are_small() -> None:
+    assert sum(file.stat().st_size for file in Path(RESULTS).iterdir()) < 2_000_000
