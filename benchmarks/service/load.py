@@ -15,9 +15,11 @@ import secrets
 import sys
 import time
 from collections import Counter
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import httpx
 import numpy as np
@@ -124,48 +126,52 @@ async def load(cloud: ServedCloud, args: argparse.Namespace, tokens: dict[str, s
     """The three phases; what broke."""
     print("| phase | seconds | requests by status | uploads | ack median ms | p99 ms | most ms |")
     print("|---|---|---|---|---|---|---|")
-    broken: list[str] = []
-    names = list(tokens)
-    async with httpx.AsyncClient(
-        base_url=cloud.url,
-        timeout=90,
-        trust_env=False,
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-    ) as http:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx.AsyncClient(base_url=cloud.url, timeout=90, trust_env=False, limits=limits) as http:
+        broken = await paced(Load(http), tokens, args.pace, args.uploads)
+        broken += await in_one_session(Load(http), tokens, args.edges, args.rounds)
+        return broken + await in_their_own(Load(http), tokens, args.sessions, args.rounds)
 
-        async def phase(name: str, load: Load, *parts: object) -> None:
-            began = time.perf_counter()
-            for ended in await asyncio.gather(*parts, return_exceptions=True):  # type: ignore[call-overload]
-                if isinstance(ended, BaseException):
-                    load.broken.append(f"{name}: {type(ended).__name__}: {ended}")
-            row(name, time.perf_counter() - began, load)
-            broken.extend(load.broken)
 
-        idle = Load(http)
-        sessions = [
-            await idle.open(tokens[name], quorum=1000) for name in names[:PACED_SESSIONS]
-        ]  # their rounds never begin
-        paced = (
-            later(i / args.pace, idle, tokens[names[i % PACED_SESSIONS]], sessions[i % PACED_SESSIONS], i)
-            for i in range(args.uploads)
-        )
-        await phase(f"idle generator, {args.pace:g} uploads per second", idle, *paced)
-        if np.percentile(idle.uploads, 99) > MAX_P99:
-            broken.append(f"uploads were acknowledged in {1000 * np.percentile(idle.uploads, 99):.0f} ms (p99)")
-
-        shared, own = Load(http), Load(http)
-        edges = names[: args.edges]
-        session = await shared.open(tokens[edges[0]], quorum=args.edges, member=edges[1:])
-        parts = [shared.take_part(tokens[name], session, name, args.rounds) for name in edges]
-        await phase(f"{args.edges} edges in one session", shared, *(bounded(part) for part in parts))
-
-        async def alone(name: str) -> None:
-            await own.take_part(tokens[name], await own.open(tokens[name]), name, args.rounds)
-
-        await phase(
-            f"{args.sessions} sessions of one edge", own, *(bounded(alone(name)) for name in names[: args.sessions])
-        )
+async def paced(load: Load, tokens: dict[str, str], pace: float, uploads: int) -> list[str]:
+    """Uploads at a steady pace, to sessions whose rounds never begin."""
+    names = list(tokens)[:PACED_SESSIONS]
+    sessions = [await load.open(tokens[name], quorum=1000) for name in names]
+    parts = []
+    for i in range(uploads):
+        turn = i % PACED_SESSIONS
+        parts.append(later(i / pace, load, tokens[names[turn]], sessions[turn], i))
+    broken = await phase(f"idle generator, {pace:g} uploads per second", load, parts)
+    if np.percentile(load.uploads, 99) > MAX_P99:
+        broken.append(f"uploads were acknowledged in {1000 * np.percentile(load.uploads, 99):.0f} ms (p99)")
     return broken
+
+
+async def in_one_session(load: Load, tokens: dict[str, str], count: int, rounds: int) -> list[str]:
+    """Edges whose rounds wait for all of them."""
+    names = list(tokens)[:count]
+    session = await load.open(tokens[names[0]], quorum=count, member=names[1:])
+    parts = [bounded(load.take_part(tokens[name], session, name, rounds)) for name in names]
+    return await phase(f"{count} edges in one session", load, parts)
+
+
+async def in_their_own(load: Load, tokens: dict[str, str], count: int, rounds: int) -> list[str]:
+    """Edges with a session each."""
+
+    async def alone(name: str) -> None:
+        await load.take_part(tokens[name], await load.open(tokens[name]), name, rounds)
+
+    return await phase(f"{count} sessions of one edge", load, [bounded(alone(name)) for name in list(tokens)[:count]])
+
+
+async def phase(name: str, load: Load, parts: Sequence[Coroutine[Any, Any, None]]) -> list[str]:
+    """Prints what all parts together took; what broke."""
+    began = time.perf_counter()
+    for ended in await asyncio.gather(*parts, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            load.broken.append(f"{name}: {type(ended).__name__}: {ended}")
+    row(name, time.perf_counter() - began, load)
+    return load.broken
 
 
 async def later(seconds: float, load: Load, token: str, session: str, number: int) -> None:
@@ -175,8 +181,8 @@ async def later(seconds: float, load: Load, token: str, session: str, number: in
     await load.upload(token, session, 1, f"paced-{number}", payload)  # no token is called so
 
 
-async def bounded(part: object) -> None:
-    await asyncio.wait_for(part, EDGE_SECONDS)  # type: ignore[arg-type]
+async def bounded(part: Coroutine[Any, Any, None]) -> None:
+    await asyncio.wait_for(part, EDGE_SECONDS)
 
 
 def row(name: str, seconds: float, load: Load) -> None:
