@@ -91,6 +91,8 @@ if TYPE_CHECKING:  # the same names for type checkers; `as` says that they are p
     from ktl.spaces import SPACES as SPACES
     from ktl.spaces.base import SharedSpace as SharedSpace
 
+__version__ = "0.2.0"
+
 _NAMES = {
     "ktl.alignment": "ALIGNMENTS",
     "ktl.alignment.base": "AlignedLatents Alignment",
