@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
+import typer
 import typer.main
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
@@ -46,7 +46,7 @@ def command_reference() -> str:
     from ktl_cli.main import app
 
     command = typer.main.get_command(app)
-    text: str = get_docs_for_click(obj=command, ctx=click.Context(command, info_name="ktl"), name="ktl")
+    text: str = get_docs_for_click(obj=command, ctx=typer.Context(command, info_name="ktl"), name="ktl")
     return re.sub(r"(`[^`]*`)|<", lambda found: found[1] or "&lt;", text)  # <name> outside of code would be a tag
 
 

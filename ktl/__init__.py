@@ -1,7 +1,7 @@
 """ktl: train tiny image classifiers on edge devices from a few labelled images, with a cloud's image generator.
 
 The public API: what programs call, and what packages of methods, objectives, alignments, generators, models and data
-sets build on (docs/extending.md). Each name is imported when it is first used, so that `import ktl` is quick.
+sets build on (docs/extending). Each name is imported when it is first used, so that `import ktl` is quick.
 """
 
 from __future__ import annotations

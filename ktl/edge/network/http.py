@@ -1,4 +1,4 @@
-"""A session of one or more edges with a cloud over HTTP: docs/protocol.md, from the edges' side."""
+"""A session of one or more edges with a cloud over HTTP: docs/reference/protocol.md, from the edges' side."""
 
 from __future__ import annotations
 

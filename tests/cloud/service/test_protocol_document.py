@@ -1,4 +1,4 @@
-"""docs/protocol.md: its curl session runs as it is written, and its routes are the server's."""
+"""docs/reference/protocol.md: its curl session runs as it is written, and its routes are the server's."""
 
 from __future__ import annotations
 
