@@ -1,4 +1,4 @@
-"""What MkDocs adds to the site beyond the pages of this folder: references made from the code, and the examples' files."""
+"""What MkDocs adds to the pages of this folder: references that are made from the code, and the examples' files."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def openapi() -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/empty.db"
-        document: dict[str, Any] = create_app(Settings(database=url), Database(url), load_generator("builtin")).openapi()
-        return document
+        app = create_app(Settings(database=url), Database(url), load_generator("builtin"))
+        return app.openapi()
 
 
 def http_reference(document: dict[str, Any]) -> str:

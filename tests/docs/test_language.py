@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from support.documents import NAMES, PAGES, ROOT, sentences_of
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_sentences_have_less_than_25_words_on_average(page: object) -> None:
-    lengths = [len(sentence.split()) for sentence in sentences_of(page)]  # type: ignore[arg-type]
+def test_sentences_have_less_than_25_words_on_average(page: Path) -> None:
+    lengths = [len(sentence.split()) for sentence in sentences_of(page)]
     assert sum(lengths) < 25 * max(len(lengths), 1)
 
 

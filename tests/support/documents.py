@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 MARK = re.compile(r"<!-- (?:commands )?(not run:|run by) (.+) -->")
-FENCE = re.compile(r"^(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^(?:<!-- ([^\n]+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def blocks_of(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     whole = MARK.match(text)
     return [
-        Block(found["language"], found["text"], mark(MARK.match(f"<!-- {found['mark']} -->") or whole))
+        Block(found["language"], found["text"], mark(MARK.match(f"<!-- {found[1]} -->") or whole))
         for found in FENCE.finditer(text)
     ]
 

@@ -1,0 +1,42 @@
+"""What somebody who knows nothing looks for is found within two clicks from the README, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from support.documents import NAMES, PAGES, ROOT
+
+# the question, the links that a reader clicks, and what the last page must then say
+PATHS = {
+    "my own photos": ("docs/how-to/your-images.md", "ktl edge train --data photos"),
+    "ten devices that learn together": ("docs/how-to/many-edges.md", "ktl federate --clients 10"),
+    "a method of my own": ("docs/extending/index.md", "docs/extending/methods.md", "class SharedBias(Method)"),
+    "what it was measured to do": ("docs/results/index.md", "20.54 ± 1.19"),
+    "how to run it in production": ("docs/how-to/run-the-cloud.md", "docs/how-to/operate-the-cloud.md", "systemd"),
+}
+MADE_FOR_THE_SITE = {"docs/reference/cli.md", "docs/reference/http.md"}  # by docs/hooks.py
+
+
+def links_of(page: Path) -> set[str]:
+    """The files of this repository that a page links to."""
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    files = [page.parent / target for target in targets if "://" not in target]
+    return {file.resolve().relative_to(ROOT).as_posix() for file in files}
+
+
+@pytest.mark.parametrize("question", PATHS)
+def test_two_clicks_from_the_readme_lead_to_it(question: str) -> None:
+    *clicks, words = PATHS[question]
+    assert len(clicks) <= 2
+    page = ROOT / "README.md"
+    for click in clicks:
+        assert click in links_of(page), f"{page} has no link to {click}"
+        page = ROOT / click
+    assert words in page.read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_lead_to_files(page: Path) -> None:
+    assert [link for link in links_of(page) - MADE_FOR_THE_SITE if not (ROOT / link).exists()] == []
