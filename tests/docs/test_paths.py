@@ -1,4 +1,4 @@
-"""What somebody who knows nothing looks for is found within two clicks from the README, and every link leads somewhere."""
+"""What a newcomer looks for is found within two clicks from the README, and every link leads to a file."""
 
 from __future__ import annotations
 
