@@ -17,7 +17,7 @@ DEVICES = ("cpu", "cuda", "mps")
 WarmStart = Annotated[
     Literal["auto", "edge", "cloud"],
     Meta(
-        description="Who trains the extractor on generated images before the shots. cloud: it is told the model's name. "
+        description="Who trains the extractor on generated images before the shots. cloud: is told the model's name. "
         "auto: the cloud, where a trained extractor ships with ktl."
     ),
 ]

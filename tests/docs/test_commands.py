@@ -12,18 +12,13 @@ import typer
 import typer.main
 from ktl_cli.main import app
 from PIL import Image
-from support.documents import NAMES, PAGES, ROOT, Block, blocks_of
+from support.documents import NAMES, PAGES, ROOT, Block, blocks_of, with_few_steps
 
 # appended to a page's command, where the last value counts: seconds in place of minutes
 FEW_STEPS = {
     ("edge", "train"): "--steps 4 --warmup-steps 2 --pairs-per-class 2 --threads 1",
     ("federate",): "--clients 2 --steps 2 --rounds 1 --workers 0 --set transfer.warmup_steps=2",
 }
-FEW_STEPS_IN_PYTHON = (
-    "RunConfig(data=",
-    "RunConfig(training=ktl.TrainingConfig(steps=4), cloud=ktl.CloudConfig(pairs_per_class=2), threads=1,"
-    " transfer=ktl.TRANSFERS.choose('image-vector', warmup_steps=2), data=",
-)
 RUNNABLE = ("sh", "python")
 COMMANDS = typer.main.get_command(app)
 
@@ -102,7 +97,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_a_page_says_works_in_its_order(page: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for block in filter(is_run, blocks_of(page)):
         if block.language == "python":
-            exec(compile("import ktl\n" + block.text.replace(*FEW_STEPS_IN_PYTHON), str(page), "exec"), {})
+            exec(compile(with_few_steps(block.text), str(page), "exec"), {})
             assert capsys.readouterr().out
         for words in ktl_commands(block) if block.language == "sh" else []:
             app([*words, *few_steps(words)], prog_name="ktl", standalone_mode=False)
