@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.documents import ROOT
 
 import ktl
 from ktl.cloud.service.refusals import STATUS
-
-from .test_paths import ROOT
 
 LOADED = re.compile(r"<(?:script|img|iframe|source|link)\b[^>]*\b(?:src|href)=[\"']?((?:https?:)?//[^\"' >]+)")
 
