@@ -21,9 +21,20 @@ MADE_FOR_THE_SITE = {"docs/reference/cli.md", "docs/reference/http.md"}  # by do
 
 def links_of(page: Path) -> set[str]:
     """The files of this repository that a page links to."""
-    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
-    files = [page.parent / target for target in targets if "://" not in target]
-    return {file.resolve().relative_to(ROOT).as_posix() for file in files}
+    return {file for file, _ in targets_of(page)}
+
+
+def targets_of(page: Path) -> list[tuple[str, str]]:
+    """The files of this repository that a page links to, each with a heading's anchor or an empty text."""
+    links = re.findall(r"\]\(([^)#\s]*)#?([^)]*)\)", page.read_text())
+    files = [((page.parent / target if target else page), anchor) for target, anchor in links if "://" not in target]
+    return [(file.resolve().relative_to(ROOT).as_posix(), anchor) for file, anchor in files]
+
+
+def anchors_of(page: Path) -> set[str]:
+    """What headings are called in links, on the site and where repositories are read."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("question", PATHS)
@@ -38,5 +49,7 @@ def test_two_clicks_from_the_readme_lead_to_it(question: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_links_lead_to_files(page: Path) -> None:
-    assert [link for link in links_of(page) - MADE_FOR_THE_SITE if not (ROOT / link).exists()] == []
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    links = [(ROOT / file, anchor) for file, anchor in targets_of(page) if file not in MADE_FOR_THE_SITE]
+    assert [str(file) for file, _ in links if not file.exists()] == []
+    assert [(str(file), anchor) for file, anchor in links if anchor and anchor not in anchors_of(file)] == []
