@@ -48,9 +48,9 @@ def mark(found: re.Match[str] | None) -> tuple[str, str] | None:
     return (found[1].rstrip(":"), found[2]) if found else None
 
 
-def python_blocks(*names: str) -> list[str]:
-    """The Python programs on pages, by their names under docs/."""
-    return [block.text for name in names for block in blocks_of(ROOT / "docs" / name) if block.language == "python"]
+def python_blocks(name: str) -> list[str]:
+    """The Python programs on a page of docs/."""
+    return [block.text for block in blocks_of(ROOT / "docs" / name) if block.language == "python"]
 
 
 def with_few_steps(program: str) -> str:
