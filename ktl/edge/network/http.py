@@ -1,4 +1,4 @@
-"""A session of one or more edges with a cloud over HTTP: docs/protocol.md, from the edges' side."""
+"""A session of one or more edges with a cloud over HTTP: docs/reference/protocol.md, from the edges' side."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class HttpCloud:
         return self._download(f"warm-starts/{model}", MAX_WARM_START_BYTES)
 
     def delete_session(self) -> None:
-        """The run needs no more of its session: the cloud forgets it, if it has not already. Asked once only."""
+        """Deletes the run's session on the cloud, if it still exists. Asked once only."""
         kept = SessionFile.load(self._file)
         if kept is None or kept.session is None:
             return
