@@ -72,8 +72,8 @@ def test_every_benchmark_has_the_options_that_it_is_given() -> None:
     for page in PAGES:
         for block in blocks_of(page):
             for words in block.commands if block.language == "sh" else []:
-                if script := next((word for word in words[:3] if word.endswith(".py") and "bundle" not in word), None):
-                    assert (ROOT / script).is_file() or (ROOT / "benchmarks" / script).is_file(), f"{page}: {script}"
+                if module := next((word for word in words[:5] if word.startswith("benchmarks.")), None):
+                    assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file(), f"{page}: {module}"
                     options = [word for word in words if word.startswith("--")]
                     assert [each for each in options if not any(f'"{each}"' in source for source in sources)] == []
 
