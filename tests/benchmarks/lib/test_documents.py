@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -41,6 +42,25 @@ def test_a_table_is_rendered_anew_between_its_markers() -> None:
     assert rendered(new) == new
     with pytest.raises(KeyError, match="none"):
         rendered(page.replace(" all ", " none "))
+
+
+def figures(text: str) -> list[tuple[float, float]]:
+    """Means with their intervals."""
+    return [(float(mean), float(width)) for mean, width in re.findall(r"([+-]?\d+\.\d+) ± (\d+\.\d+)", text)]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results/index.md"])
+def test_what_stands_on_a_first_page_stands_on_the_page_of_its_measurement(page: str) -> None:
+    others = [other.read_text() for other in (ROOT / "docs").rglob("*.md") if other != ROOT / page]
+    measured = [figure for text in others for figure in figures(text)]
+    shown = figures((ROOT / page).read_text())
+    assert shown
+    rounded = 0.0551 if page == "README.md" else 0.0  # it has one digit
+    assert [
+        (mean, width)
+        for mean, width in shown
+        if not any(abs(mean - m) <= rounded and abs(width - w) <= rounded for m, w in measured)
+    ] == []
 
 
 def test_results_are_small() -> None:
