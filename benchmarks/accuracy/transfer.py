@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.lib.cells import Cell, Row
 from benchmarks.lib.command_line import command_line
 from benchmarks.lib.markdown import markdown
-from benchmarks.lib.seed_means import differences, seed_mean
+from benchmarks.lib.seed_means import relative_gain, seed_gain, seed_mean
 from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_edge
 from ktl.learning.settings import RECIPES
 from ktl.loop.settings import CloudConfig
@@ -154,9 +154,8 @@ def table(rows: list[Row]) -> str:
         for arm in ARMS:
             cell = [row for row in rows if (row["task"], row["arm"]) == (task, arm) and row["seed"] in paired]
             if cell:
-                gains = differences(cell, local, "accuracy")
-                alone = sum(row["accuracy"] for row in cell) - sum(gains)
-                gained = ["", ""] if arm in LOCAL_ARMS else [seed_mean(gains, "+"), f"{sum(gains) / alone:+.0%}"]
+                base = [] if arm in LOCAL_ARMS else local
+                gained = [seed_gain(cell, base, "accuracy"), relative_gain(cell, base, "accuracy")]
                 accuracy = seed_mean([row["accuracy"] for row in cell])
                 lines.append([task, arm, len(cell), accuracy, *gained, *costs(cell)])
     return markdown(COLUMNS, lines)

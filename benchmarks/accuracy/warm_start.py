@@ -22,7 +22,7 @@ from benchmarks.accuracy.timed_cloud import TimedCloud
 from benchmarks.lib.cells import Cell, Row
 from benchmarks.lib.command_line import command_line, one_of
 from benchmarks.lib.markdown import markdown
-from benchmarks.lib.seed_means import differences, seed_mean
+from benchmarks.lib.seed_means import relative_gain, seed_gain, seed_mean
 from ktl import DataConfig, RunConfig, load_generator, train_edge
 from ktl.encoders import BUILTIN
 from ktl.objectives import TRANSFERS
@@ -103,8 +103,9 @@ def table(rows: Sequence[Row]) -> str:
         local = [row for row in of_shots if row["arm"] == "local"]
         for arm in dict.fromkeys(map(label_of, of_shots)):
             own = [row for row in of_shots if label_of(row) == arm]
-            gains = [] if arm == "local" else differences(own, local, "accuracy")
-            lines.append([shots, arm, len(own), *accuracy_and_gain(own, gains), *costs(own)])
+            base = [] if arm == "local" else local
+            gained = [seed_gain(own, base, "accuracy"), relative_gain(own, base, "accuracy")]
+            lines.append([shots, arm, len(own), seed_mean([row["accuracy"] for row in own]), *gained, *costs(own)])
     return markdown(COLUMNS, lines)
 
 
@@ -115,15 +116,6 @@ def label_of(row: Row) -> str:
     """An arm as the table names it."""
     images = [f"{row['images']:,} images"] if row.get("images") else []
     return ", ".join([row["arm"], *images, *row.get("remarks", [])])
-
-
-def accuracy_and_gain(own: Sequence[Row], gains: Sequence[float]) -> list[str]:
-    """Accuracy, the lead, and the lead as a share of what local training reaches on the same seeds."""
-    accuracies = [row["accuracy"] for row in own]
-    if not gains:
-        return [seed_mean(accuracies), "", ""]
-    relative = sum(gains) / (sum(accuracies) - sum(gains)) if len(gains) == len(own) else float("nan")
-    return [seed_mean(accuracies), seed_mean(gains, "+"), f"{relative:+.0%}"]
 
 
 def costs(own: Sequence[Row]) -> list[str]:

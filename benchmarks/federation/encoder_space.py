@@ -105,18 +105,19 @@ def table(rows: list[Row]) -> str:
     return markdown(["encoder", "edges classify by", "seeds", "accuracy %", "more than alone", "by seed"], lines)
 
 
-WAYS = {"cosine": "cosine to the pooled means alone", "pooled model": "as FedKTL classifies"}
+WAYS = ("cosine", "pooled model")
 
 
 def by_size(encoder: str, rows: list[Row]) -> str:
     """A column per number of edges that pool in the space of one encoder."""
     own = [row for row in rows if row["encoder"] == encoder]
-    lines = [["alone: each by its classifier", seed_mean([row["alone"] for row in own]), *[""] * len(GROUPS)]]
-    for way in ("pooled model", "cosine"):
-        lines.append([WAYS[way], *(seed_mean([row[f"{way}, {size}"] for row in own]) for size in SIZES)])
-        if way == "pooled model":
-            gains = (seed_gain(own, own, f"{way}, {size}", "alone") for size in SIZES)
-            lines.append(["more than alone, paired", *gains])
+    accuracies = {way: [seed_mean([row[f"{way}, {size}"] for row in own]) for size in SIZES] for way in WAYS}
+    lines = [
+        ["alone: each by its classifier", seed_mean([row["alone"] for row in own]), *[""] * len(GROUPS)],
+        ["as FedKTL classifies", *accuracies["pooled model"]],
+        ["more than alone, paired", *(seed_gain(own, own, f"pooled model, {size}", "alone") for size in SIZES)],
+        ["cosine to the pooled means alone", *accuracies["cosine"]],
+    ]
     return markdown(["edges that pool", *map(str, SIZES)], lines)
 
 

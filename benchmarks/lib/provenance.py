@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ktl import __version__
 from ktl.machine import cores
 
 CPU_FACTS = Path("/proc/cpuinfo")  # Linux only
@@ -18,7 +18,7 @@ def provenance() -> dict[str, Any]:
     return {
         "machine": {"processor": processor(), "cores": len(cores())},
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "version": version("ktl"),
+        "version": __version__,
     }
 
 

@@ -58,7 +58,7 @@ def encoded(images: Tensor, per_file: int, image_format: str, quality: int) -> t
         exact = encode_sheet(part, "png", 0)
         squares += float(((_pixels(file, part.shape[-1]) - _pixels(exact, part.shape[-1])) ** 2).mean())
     mean = squares * per_file / len(images)
-    return total / len(images), 10 * np.log10(255**2 / mean) if mean else np.inf
+    return total / len(images), float(10 * np.log10(255**2 / mean)) if mean else np.inf
 
 
 def _pixels(file: bytes, channels: int) -> np.ndarray:
