@@ -63,5 +63,15 @@ def test_what_stands_on_a_first_page_stands_on_the_page_of_its_measurement(page:
     ] == []
 
 
+def test_the_readme_names_every_program() -> None:
+    named = set(re.findall(r"`([a-z]+\.\w+)[` ]", (ROOT / "benchmarks" / "README.md").read_text()))
+    programs = {
+        f"{file.parent.name}.{file.stem}"
+        for file in (ROOT / "benchmarks").glob("*/*.py")
+        if 'if __name__ == "__main__":' in file.read_text()
+    }
+    assert programs - named == set()
+
+
 def test_results_are_small() -> None:
     assert sum(file.stat().st_size for file in Path(RESULTS).iterdir()) < 2_000_000
