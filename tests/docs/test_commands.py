@@ -100,7 +100,7 @@ def test_what_a_page_says_works_in_its_order(page: Path, folder: Path, capsys: p
             exec(compile(with_few_steps(block.text), str(page), "exec"), {})
             assert capsys.readouterr().out
         for words in ktl_commands(block) if block.language == "sh" else []:
-            app([*words, *few_steps(words)], prog_name="ktl", standalone_mode=False)
+            assert not app([*words, *few_steps(words)], prog_name="ktl", standalone_mode=False)  # the exit code
 
 
 def few_steps(words: list[str]) -> list[str]:
