@@ -12,7 +12,7 @@ import typer
 import typer.main
 from ktl_cli.main import app
 from PIL import Image
-from support.documents import NAMES, PAGES, ROOT, Block, blocks_of, with_few_steps
+from support.documents import NAMES, PAGES, ROOT, Block, blocks_of
 
 # appended to a page's command, where the last value counts: seconds in place of minutes
 FEW_STEPS = {
@@ -100,8 +100,17 @@ def test_what_a_page_says_works_in_its_order(page: Path, folder: Path, capsys: p
             exec(compile(with_few_steps(block.text), str(page), "exec"), {})
             assert capsys.readouterr().out
         for words in ktl_commands(block) if block.language == "sh" else []:
-            app([*words, *few_steps(words)], prog_name="ktl", standalone_mode=False)
+            assert not app([*words, *few_steps(words)], prog_name="ktl", standalone_mode=False)  # the exit code
 
 
 def few_steps(words: list[str]) -> list[str]:
     return next((steps.split() for command, steps in FEW_STEPS.items() if words[: len(command)] == [*command]), [])
+
+
+def with_few_steps(program: str) -> str:
+    """A program that trains with RunConfig(data=...), in seconds."""
+    few = (
+        "training=ktl.TrainingConfig(steps=4), cloud=ktl.CloudConfig(pairs_per_class=2), threads=1,"
+        " transfer=ktl.TRANSFERS.choose('image-vector', warmup_steps=2)"
+    )
+    return "import ktl\n" + program.replace("RunConfig(data=", f"RunConfig({few}, data=")

@@ -53,15 +53,6 @@ def python_blocks(name: str) -> list[str]:
     return [block.text for block in blocks_of(ROOT / "docs" / name) if block.language == "python"]
 
 
-def with_few_steps(program: str) -> str:
-    """A program that trains with RunConfig(data=...), in seconds."""
-    few = (
-        "training=ktl.TrainingConfig(steps=4), cloud=ktl.CloudConfig(pairs_per_class=2), threads=1,"
-        " transfer=ktl.TRANSFERS.choose('image-vector', warmup_steps=2)"
-    )
-    return "import ktl\n" + program.replace("RunConfig(data=", f"RunConfig({few}, data=")
-
-
 def prose_of(page: Path) -> str:
     """A page's running text: no code, tables, headings, pictures or comments; of a link its words."""
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
