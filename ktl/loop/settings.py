@@ -37,6 +37,7 @@ class CloudConfig(Settings):
         Annotated[int, Meta(ge=2, le=10**8, description="That a cloud in this process trains a warm start on.")] | None
     ) = None  # the warm start that is ready; where there is none, 100,000 images
     url: str | None = None  # of a cloud elsewhere, whose generator it is then; in this process if None
+    session: str | None = None  # there, of several edges, by its name; one of this run's own if None
 
     def __post_init__(self) -> None:
         super().__post_init__()
