@@ -24,6 +24,7 @@ from ktl.data.photos import is_helper
 from ktl.errors import DataError, UsageError
 from ktl.files import write_atomically, write_json
 
+CLASSES = "classes.txt"  # their names, one a line: what `ktl cloud session create` takes
 MAX_CLIENTS = 10_000
 MAX_CLASSES = 1000
 
@@ -49,6 +50,8 @@ def save_partition(data: FederatedData, folder: Path, *, public: bool = False) -
             write_atomically(folder / part / f"{client}.npz", file.getvalue())
     facts = {"num_clients": len(data.clients), "num_classes": len(data.class_names), "class_names": data.class_names}
     write_json(folder / "config.json", facts)
+    names = "".join(f"{name}\n" for name in data.class_names)
+    write_atomically(folder / CLASSES, names.encode())
 
 
 def load_partition(folder: Path) -> FederatedData:

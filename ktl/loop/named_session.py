@@ -1,4 +1,4 @@
-"""A session that somebody created for several edges, as each of them sees it."""
+"""A session that is created for several edges: what is asked for it, and how each of them sees it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from ktl.errors import CloudError
+from ktl.loop.exchange import session_request
+from ktl.loop.settings import CloudConfig, SessionTerms
 from ktl.wire import SessionReply, SessionRequest, decode_message
+
+
+def request_for(terms: SessionTerms, classes: int) -> SessionRequest:
+    """What a session of so many classes is opened with."""
+    return session_request(
+        CloudConfig(alignment=terms.alignment, pairs_per_class=terms.pairs_per_class),
+        classes=classes,
+        channels=1 if terms.grey else 3,
+        image_size=terms.image_size,
+        download_bytes=terms.download_budget,
+        seed=terms.seed,
+        warm_starts=[name.strip() for name in terms.warm_starts.split(",") if name.strip()],
+    )
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,22 @@ class CloudConfig(Settings):
             object.__setattr__(self, "space", SPACES.resolve(self.space))
 
 
+@dataclass(frozen=True)
+class SessionTerms(Settings):
+    """What all edges of a session keep to."""
+
+    rounds: Annotated[int, Meta(ge=1, le=MAX_ROUNDS, description="Times that all learn and pool.")] = 5
+    image_size: Annotated[int, Meta(ge=4, le=1024, description="Pixels, square, of all images.")] = 64
+    grey: Annotated[bool, Meta(description="All images are grey, not in colour.")] = False
+    download_budget: Annotated[int, Meta(ge=MIN_DOWNLOAD, description="Bytes per round and edge.")] = 143_000
+    alignment: Annotated[str, Meta(description="pooled: pairs are drawn around what the edges have pooled.")] = "pooled"
+    pairs_per_class: Annotated[int, Meta(ge=1, le=1000, description="Most per round.")] | None = None
+    warm_starts: Annotated[
+        str, Meta(description="Models that may begin with the cloud's extractor, with commas between.")
+    ] = ""
+    seed: Annotated[int, Meta(ge=0, lt=2**31, description="Of every random choice.")] = 0
+
+
 def check_budget(budget: int, rounds: int) -> None:
     """Raises UsageError for a download budget that leaves a round too few bytes for its opening and a few pairs."""
     if budget < MIN_DOWNLOAD * rounds:
