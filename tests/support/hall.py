@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 from support.served import Command, ServedCloud
 
-from ktl.data.partition_files import load_partition
 from ktl.data.settings import DataConfig
 from ktl.edge.joining import joined
 from ktl.edge.network.joined import JoinedSession

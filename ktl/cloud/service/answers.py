@@ -48,6 +48,11 @@ class RoundState(BaseModel):
     seconds: Seconds | None
     pooling: PoolingState | None = Field(description="Once class statistics of the round have come.")
 
+    @property
+    def late(self) -> list[str]:
+        """Late with their prototypes or their class statistics."""
+        return sorted({*self.edges_late, *(self.pooling.edges_late if self.pooling else [])})
+
 
 class WarmStartState(BaseModel):
     """How far a warm start is that is being made."""
