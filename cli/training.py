@@ -128,7 +128,7 @@ class Training:
         if not had_ended:
             _keep_valid_latents(self.config, self.folder, cloud)
             if not keep_session:
-                _delete_session(cloud)
+                delete_session(cloud)
         return comparison
 
     def _offline(self, error: CloudUnreachable, local: Observer) -> RunResult:
@@ -151,7 +151,7 @@ def _boards(folder: Path, wanted: bool) -> tuple[list[Tracker], list[Tracker]]:
     return [TensorBoardTracker(folder / "tensorboard" / "ktl")], [TensorBoardTracker(folder / "tensorboard" / "local")]
 
 
-def _delete_session(cloud: CloudConnection) -> None:
+def delete_session(cloud: CloudConnection) -> None:
     """A cloud elsewhere would keep what it holds of the run for days."""
     from ktl.edge.network.http import HttpCloud
 

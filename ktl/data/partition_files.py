@@ -56,8 +56,7 @@ def save_partition(data: FederatedData, folder: Path, *, public: bool = False) -
 
 def load_partition(folder: Path) -> FederatedData:
     """Reads a partition's folder. Raises DataError for a missing, damaged or unsafe file, naming it."""
-    found = (file for file in (folder / "train").glob("*.npz") if not is_helper(file.name, folder=False))
-    files = sorted(found, key=lambda file: file.stem.zfill(8))
+    files = partition_files(folder)
     if not files or len(files) > MAX_CLIENTS:
         raise DataError(
             f"{folder} has {len(files)} files train/*.npz: a partition has one per client, from train/0.npz"
@@ -79,6 +78,12 @@ def load_partition(folder: Path) -> FederatedData:
     pool = torch.cat([x.reshape(-1, *shape) for x in images])
     every_label = torch.cat(labels)
     return FederatedData(_names(folder, int(every_label.max()) + 1), pool, every_label, clients)
+
+
+def partition_files(folder: Path) -> list[Path]:
+    """What each client trains on, in the order of their numbers."""
+    found = (file for file in (folder / "train").glob("*.npz") if not is_helper(file.name, folder=False))
+    return sorted(found, key=lambda file: file.stem.zfill(8))
 
 
 def _names(folder: Path, classes: int) -> list[str]:

@@ -63,8 +63,6 @@ def train_edge(
     """
     if (config.transfer is None) == (connection is not None):
         raise UsageError("a run needs a cloud connection, unless its transfer is None: then it must have none")
-    if connection is not None and (config.cloud.session is not None) != isinstance(connection, SharedConnection):
-        raise UsageError("a run needs a connection to a session of several edges where it names one, and only there")
     folder = RunFolder(out, resume_by=f"ktl edge train --resume {out}")
     if folder.begun:
         config = settled_as(config, load_config(out, RunConfig))
@@ -87,6 +85,8 @@ def train_edge(
 
 
 def _edge_run(config: RunConfig, task: FewShotTask, out: Path, connection: CloudConnection | None) -> EdgeRun:
+    if config.shared != isinstance(connection, SharedConnection):
+        raise UsageError("a run needs a connection to a session of several edges where it names one, and only there")
     if isinstance(connection, SharedConnection):
         return SessionRun(config, task, out, connection)
     return EdgeRun(config, task, out, connection)

@@ -25,6 +25,8 @@ class SessionRun(EdgeRun):
     def __init__(self, config: RunConfig, task: FewShotTask, out: Path, connection: SharedConnection) -> None:
         super().__init__(config, task, out, connection)
         self.shared = connection
+        if self.exchange is not None:
+            self.exchange.opening = 0, len(self.exchange.reply)  # others sent the request
 
     def make_method(self, problem: Problem) -> Method:
         """FedKTL as in `ktl federate`."""

@@ -2,69 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
-from support.hall import Hall
-from support.served import Command, ServedCloud
+from support.hall import DEVICES, Hall
 
 from ktl.checkpoint import load_checkpoint
-from ktl.data import load_dataset
-from ktl.data.partition import share_out
-from ktl.data.partition_files import save_partition
-from ktl.data.settings import PartitionConfig
+from ktl.data.partition_files import load_partition
+from ktl.edge.network.joined import JoinedSession
+from ktl.errors import Interrupted, UsageError
+from ktl.federation.problem import federated_problem
 from ktl.federation.run import federate
-from ktl.federation.settings import FederationConfig
-from ktl.learning.settings import RECIPES
-from ktl.loop.settings import CloudConfig
-from ktl.objectives import TRANSFERS
-
-DEVICES = [f"cam-{number}" for number in range(1, 6)]
-IMAGES = ("--image-size", 16, "--pairs-per-class", 8, "--seed", 3)
+from ktl.files import Row
+from ktl.prototypes import bare_prototypes
+from ktl.wire import encode_message, encode_prototypes
 
 
-@pytest.fixture(scope="module")
-def hall(tiny_generator_file: Path, small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
-    folder = tmp_path_factory.mktemp("hall")
-    parts = PartitionConfig("dirichlet", clients=len(DEVICES), beta=1.0)
-    save_partition(share_out(load_dataset(str(small_bundle)), parts, 0), folder / "parts")
-    server = ServedCloud(folder, tiny_generator_file)
-    made = ["cloud", "token", "create", *DEVICES, "--into", folder / "tokens", "--database", server.database]
-    assert Command(made, folder / "tokens.log").wait(60) == 0
-    yield Hall(server, folder / "tokens", folder / "parts")
-    assert server.stop() == 0
+class PowerCut(Exception):
+    """Nothing is saved when it comes."""
 
 
-@pytest.fixture
-def federation(hall: Hall, tiny_generator_file: Path) -> FederationConfig:
-    """What the devices do, in one process."""
-    return FederationConfig(
-        source=str(hall.parts),
-        rounds=2,
-        training=replace(RECIPES["tuned"], steps=6),
-        transfer=TRANSFERS.choose("image-vector", warmup_steps=4, warmup_batch=16, joint_batch=8),
-        cloud=CloudConfig(str(tiny_generator_file), "pooled", pairs_per_class=8),
-        seed=3,
-    )
-
-
-def test_five_devices_end_with_the_bits_of_a_federation_in_one_process(
-    hall: Hall, federation: FederationConfig, tmp_path: Path
+def test_five_devices_end_with_the_bits_of_one_process_though_the_service_is_killed_meanwhile(
+    hall: Hall, tmp_path: Path
 ) -> None:
-    hall.create(tmp_path / "create.log", "hall", "--edges", ",".join(DEVICES), "--rounds", 2, *IMAGES)
+    hall.create(tmp_path / "create.log", "hall", "--edges", ",".join(DEVICES), "--rounds", 2)
+
+    def restart_service(row: Row) -> None:
+        if row["round"] == 1:
+            hall.server.kill()
+            hall.server.start()
+
     with ThreadPoolExecutor(len(DEVICES)) as pool:
-        started = {name: pool.submit(hall.device, name, federation, tmp_path / name) for name in DEVICES}
-        rows = {name: future.result() for name, future in started.items()}
-    here = federate(federation, tmp_path / "here", workers=0)
-    for client, name in enumerate(DEVICES):
-        assert [row["test_accuracy"] for row in rows[name]] == [row["by_client"][str(client)] for row in here.rows]
-        assert [(row["edges"], row["late"], row["missed"]) for row in rows[name]] == [(DEVICES, [], None)] * 2
+        started = [
+            pool.submit(hall.device, "hall", name, tmp_path / name, restart_service if name == DEVICES[0] else _unheard)
+            for name in DEVICES
+        ]
+        devices = [future.result() for future in started]
+    here = federate(hall.federation, tmp_path / "here", workers=0)
+    for client, (name, rows) in enumerate(zip(DEVICES, devices, strict=True)):
+        assert [row["test_accuracy"] for row in rows] == [row["by_client"][str(client)] for row in here.rows]
+        assert [(row["edges"], row["late"], row["missed"]) for row in rows] == [(DEVICES, [], None)] * 2
         there, _ = load_checkpoint(tmp_path / name / "checkpoint.safetensors")
         kept, _ = load_checkpoint(tmp_path / "here" / "clients" / f"client-{client}.2.safetensors")
         assert there.keys() == kept.keys()
         assert [key for key in kept if not torch.equal(there[key], kept[key])] == []
-    assert sum(row["bytes_up"] for row in here.rows) == sum(row["bytes_up"] for own in rows.values() for row in own)
+    assert sum(row["bytes_up"] for row in here.rows) == sum(row["bytes_up"] for rows in devices for row in rows)
+
+
+def _unheard(row: Row) -> None:
+    pass
+
+
+def test_a_device_that_goes_in_mid_round_is_named_late_and_ends_with_as_many_rounds(hall: Hall, tmp_path: Path) -> None:
+    names, out = DEVICES[:3], tmp_path / "cam-3"
+    hall.create(tmp_path / "create.log", "cut", "--edges", ",".join(names), "--rounds", 3, "--deadline", "2s")
+
+    def cut(round_number: int) -> None:
+        if round_number == 2:
+            raise PowerCut
+
+    with ThreadPoolExecutor(3) as pool:
+        others = [pool.submit(hall.device, "cut", name, tmp_path / name) for name in names[:2]]
+        with pytest.raises(PowerCut):
+            hall.device("cut", "cam-3", out, on_step=cut)
+        for rows in (future.result() for future in others):
+            assert [row["edges"] for row in rows] == [names, names[:2], names[:2]]
+            assert [row["late"] for row in rows] == [[], ["cam-3"], ["cam-3"]]
+    rows = hall.device("cut", "cam-3", out)
+    assert [row["missed"] for row in rows] == [None, "away: the session had gone on to round 3", None]
+    assert [row["late"] for row in rows] == [[], ["cam-3"], ["cam-3"]]
+    assert rows[1]["shot_loss"] is None
+    assert rows[2]["shot_loss"] is not None
+
+
+def test_a_device_that_comes_late_goes_on_with_the_present_round(hall: Hall, tmp_path: Path) -> None:
+    names = DEVICES[:3]
+    hall.create(tmp_path / "create.log", "late", "--edges", ",".join(names), "--rounds", 3, "--quorum", 2)
+    two_done, third_there = Event(), Event()
+
+    def wait(row: Row) -> None:
+        if row["round"] == 2:
+            two_done.set()
+            assert third_there.wait(60)
+
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(hall.device, "late", "cam-1", tmp_path / "cam-1", wait)
+        other: Future[list[Row]] = pool.submit(hall.device, "late", "cam-2", tmp_path / "cam-2")
+        assert two_done.wait(60)
+        rows = hall.device("late", "cam-3", tmp_path / "cam-3", on_step=lambda round_number: third_there.set())
+    assert [row["missed"] for row in rows] == ["away: the session had gone on to round 2", None, None]
+    assert rows[1]["late"] == ["cam-3"]
+    assert len(other.result()) == 3
+
+
+def test_waiting_is_told_and_can_be_stopped(hall: Hall, tmp_path: Path) -> None:
+    hall.create(tmp_path / "create.log", "wait", "--edges", ",".join(DEVICES[:3]), "--deadline", "1h", "--rounds", 4)
+    data = load_partition(hall.parts)
+    request = encode_message(federated_problem(hall.federation, data).request)
+    told: list[str] = []
+    device = JoinedSession(hall.access("cam-2"), "wait", tmp_path, on_wait=told.append, should_stop=lambda: bool(told))
+    device.open(request, [])
+    assert device.absent(0) is None
+    upload = encode_prototypes(bare_prototypes(data.task(1).shot_labels))
+    with pytest.raises(Interrupted, match="go on with: ktl edge train --resume"):
+        device.exchange({0: upload})
+    assert told[0].startswith("round 1 of 4: waits for 2 more, 1 edges are in (cam-2); goes on without the others at ")
+
+
+def test_a_session_for_other_images_or_devices_is_refused(hall: Hall, tmp_path: Path) -> None:
+    hall.create(tmp_path / "create.log", "other", "--edges", "cam-1", "--image-size", 32)
+    request = encode_message(federated_problem(hall.federation, load_partition(hall.parts)).request)
+    with pytest.raises(UsageError, match=r"image_size of the session 'other' is 32, and of this edge 16"):
+        JoinedSession(hall.access("cam-1"), "other", tmp_path / "1").open(request, [])
+    with pytest.raises(UsageError, match="has no session 'other' for this token"):
+        JoinedSession(hall.access("cam-2"), "other", tmp_path / "2").open(request, [])

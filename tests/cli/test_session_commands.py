@@ -1,0 +1,138 @@
+"""`ktl cloud session`, and `ktl edge train --session` of a device that has photographs of some classes only."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.hall import Hall
+
+from ktl.data.npz import load_bundle
+
+Ktl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def at(hall: Hall) -> Callable[[str], list[str]]:
+    """Where the cloud is, and the token of a name."""
+    return lambda name: ["--cloud", hall.server.url, "--token-file", str(hall.tokens / f"{name}.token")]
+
+
+@pytest.fixture(scope="module")
+def photos(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two of three classes as folders of pictures."""
+    folder, dataset = tmp_path_factory.mktemp("device") / "photos", load_bundle(small_bundle, None)
+    for label, name in enumerate(dataset.class_names[1:], start=1):
+        (folder / name).mkdir(parents=True)
+        for number in np.flatnonzero(dataset.train.labels == label):
+            Image.fromarray(np.asarray(dataset.train.images[[number]])[0]).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_a_session_from_creation_to_deletion(
+    ktl: Ktl, hall: Hall, at: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    classes = hall.parts / "classes.txt"
+    made = ktl(
+        "cloud", "session", "create", "--name", "line-1", "--edges", "cam-1,cam-2", "--classes", classes, *at("cam-4")
+    )
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith("created: line-1 (")
+    listed = [json.loads(line) for line in ktl("cloud", "session", "list", "--json", *at("cam-2")).stdout.splitlines()]
+    (own,) = [each for each in listed if each["name"] == "line-1"]
+    assert (own["members"], own["quorum"], own["rounds"], own["deadline"]) == (["cam-1", "cam-2"], 2, 5, 3600.0)
+    assert (own["owner"], own["request"]["image_size"], own["request"]["channels"]) == ("cam-4", 64, 3)
+    assert not {"blue", "green", "red"} & set(json.dumps(own).split('"'))
+    table = ktl("cloud", "session", "list", *at("cam-1")).stdout
+    assert "line-1" in table
+    assert "0 of 5" in table
+    again = ktl(
+        "cloud", "session", "create", "--name", "line-1", "--edges", "cam-1", "--classes", classes, *at("cam-4")
+    )
+    assert (again.returncode, "has a session called 'line-1'" in again.stderr) == (1, True)
+    assert ktl("cloud", "session", "delete", "line-1", *at("cam-1")).returncode == 1  # not its own
+    assert ktl("cloud", "session", "delete", "line-1", *at("cam-4")).stdout == f"deleted: line-1 ({own['id']})\n"
+    gone = ktl("cloud", "session", "show", "line-1", *at("cam-4"))
+    assert (gone.returncode, "has no session 'line-1' for this token" in gone.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--edges", " , "], "--edges names no device"),
+        (["--edges", "cam-1", "--quorum", "2"], "--quorum is 2, and --edges has 1"),
+        (["--edges", "cam-1", "--deadline", "soon"], "--deadline is 'soon'"),
+        (["--edges", "cam-1", "--download-budget", "100"], "download_budget is 100"),
+        (["--edges", "cam-1", "--alignment", "perfect"], "unknown alignment 'perfect'"),
+        (["--edges", "nobody"], "there is no token of this name"),
+    ],
+)
+def test_a_session_that_cannot_be_is_refused(
+    ktl: Ktl, hall: Hall, at: Callable[[str], list[str]], options: list[str], reason: str
+) -> None:
+    made = ktl(
+        "cloud", "session", "create", "--name", "odd", "--classes", hall.parts / "classes.txt", *options, *at("admin")
+    )
+    assert made.returncode in (1, 2)
+    assert reason in made.stderr
+
+
+def test_a_device_with_some_of_the_classes_learns_reports_and_exports(
+    ktl: Ktl, hall: Hall, at: Callable[[str], list[str]], photos: Path, tmp_path: Path
+) -> None:
+    hall.create(tmp_path / "create.log", "photos", "--edges", "cam-1", "--rounds", 1)
+    run, classes = tmp_path / "run", hall.parts / "classes.txt"
+    train = ["edge", "train", "--data", photos, "--session", "photos", "--steps", 8, "--warmup-steps", 4, *at("cam-1")]
+    alone = ktl(*train, "--out", run)
+    assert alone.returncode == 2
+    assert "this data's classes (green, red) are not the 3 of the session 'photos'" in alone.stderr
+    done = ktl(*train, "--out", run, "--classes", classes, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["session"] == {"rounds": 1, "edges": ["cam-1"], "late": {}}
+    assert json.loads((run / "labels.json").read_text()) == ["blue", "green", "red"]
+    settings = json.loads((run / "config.json").read_text())
+    assert (settings["seed"], settings["rounds"], settings["cloud"]["alignment"]["name"]) == (3, 1, "pooled")
+    assert "With other devices: session photos" in (run / "report.html").read_text()
+    tested = json.loads(ktl("edge", "evaluate", run, "--json").stdout)
+    assert (tested["accuracy"], tested["class_accuracy"]["blue"]) == (told["test_accuracy"], None)
+    assert ktl("edge", "predict", run, photos / "red" / "29.png").returncode == 0
+    exported = ktl("export", run, "--out", tmp_path / "bundle")
+    assert exported.returncode == 0, exported.stderr
+    assert "by what all devices of a session know" in (tmp_path / "bundle" / "card.md").read_text()
+    shown = ktl("cloud", "session", "show", "photos", *at("cam-1")).stdout
+    assert "1 of 1" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--rounds", "3"], "--rounds and --session exclude each other"),
+        (["--set", "cloud.alignment.spread=0.5"], "--spread and --session exclude each other"),
+        (["--folds", "5"], "--folds and --session exclude each other"),
+        (["--local-only"], "--session hall is on a cloud elsewhere"),
+        (["--client", "0", "--shots", "3"], "--client and --shots exclude each other"),
+        (["--warm-start", "cloud"], "the session 'hall' has no warm start of cnn4"),
+        (["--client", "9"], "--client is 9"),
+    ],
+)
+def test_options_that_do_not_go_with_a_session_are_refused(
+    ktl: Ktl, hall: Hall, at: Callable[[str], list[str]], options: list[str], reason: str, tmp_path: Path
+) -> None:
+    if "warm start" in reason:
+        hall.create(tmp_path / "create.log", "hall", "--edges", "cam-1")
+        options = ["--client", "0", *options]
+    given = ktl(
+        "edge", "train", "--data", hall.parts, "--session", "hall", *options, *at("cam-1"), "--out", tmp_path / "r"
+    )
+    assert (given.returncode, reason in given.stderr) == (2, True), given.stderr
+
+
+def test_classes_are_for_a_session(ktl: Ktl, hall: Hall) -> None:
+    given = ktl("edge", "train", "--classes", hall.parts / "classes.txt", "--local-only")
+    assert (given.returncode, "--classes is for a session" in given.stderr) == (2, True)
