@@ -15,12 +15,20 @@ from support.hall import Hall
 from ktl.data.npz import load_bundle
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
+At = Callable[[str], list[str]]
 
 
 @pytest.fixture
-def at(hall: Hall) -> Callable[[str], list[str]]:
+def at(hall: Hall) -> At:
     """Where the cloud is, and the token of a name."""
     return lambda name: ["--cloud", hall.server.url, "--token-file", str(hall.tokens / f"{name}.token")]
+
+
+@pytest.fixture(scope="module")
+def line(hall: Hall, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a session that nobody has begun."""
+    hall.create(tmp_path_factory.mktemp("line") / "create.log", "line", "--edges", "cam-1")
+    return "line"
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +42,10 @@ def photos(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def test_a_session_from_creation_to_deletion(
-    ktl: Ktl, hall: Hall, at: Callable[[str], list[str]], tmp_path: Path
-) -> None:
+def test_a_session_from_creation_to_deletion(ktl: Ktl, hall: Hall, at: At, tmp_path: Path) -> None:
     classes = hall.parts / "classes.txt"
-    made = ktl(
-        "cloud", "session", "create", "--name", "line-1", "--edges", "cam-1,cam-2", "--classes", classes, *at("cam-4")
-    )
+    create = ["cloud", "session", "create", "--name", "line-1", "--classes", classes, *at("cam-4")]
+    made = ktl(*create, "--edges", "cam-1,cam-2")
     assert made.returncode == 0, made.stderr
     assert made.stdout.startswith("created: line-1 (")
     listed = [json.loads(line) for line in ktl("cloud", "session", "list", "--json", *at("cam-2")).stdout.splitlines()]
@@ -51,9 +56,7 @@ def test_a_session_from_creation_to_deletion(
     table = ktl("cloud", "session", "list", *at("cam-1")).stdout
     assert "line-1" in table
     assert "0 of 5" in table
-    again = ktl(
-        "cloud", "session", "create", "--name", "line-1", "--edges", "cam-1", "--classes", classes, *at("cam-4")
-    )
+    again = ktl(*create, "--edges", "cam-1")
     assert (again.returncode, "has a session called 'line-1'" in again.stderr) == (1, True)
     assert ktl("cloud", "session", "delete", "line-1", *at("cam-1")).returncode == 1  # not its own
     assert ktl("cloud", "session", "delete", "line-1", *at("cam-4")).stdout == f"deleted: line-1 ({own['id']})\n"
@@ -72,18 +75,15 @@ def test_a_session_from_creation_to_deletion(
         (["--edges", "nobody"], "there is no token of this name"),
     ],
 )
-def test_a_session_that_cannot_be_is_refused(
-    ktl: Ktl, hall: Hall, at: Callable[[str], list[str]], options: list[str], reason: str
-) -> None:
-    made = ktl(
-        "cloud", "session", "create", "--name", "odd", "--classes", hall.parts / "classes.txt", *options, *at("admin")
-    )
+def test_a_session_that_cannot_be_is_refused(ktl: Ktl, hall: Hall, at: At, options: list[str], reason: str) -> None:
+    create = ["cloud", "session", "create", "--name", "odd", "--classes", hall.parts / "classes.txt"]
+    made = ktl(*create, *options, *at("admin"))
     assert made.returncode in (1, 2)
     assert reason in made.stderr
 
 
 def test_a_device_with_some_of_the_classes_learns_reports_and_exports(
-    ktl: Ktl, hall: Hall, at: Callable[[str], list[str]], photos: Path, tmp_path: Path
+    ktl: Ktl, hall: Hall, at: At, photos: Path, tmp_path: Path
 ) -> None:
     hall.create(tmp_path / "create.log", "photos", "--edges", "cam-1", "--rounds", 1)
     run, classes = tmp_path / "run", hall.parts / "classes.txt"
@@ -115,21 +115,17 @@ def test_a_device_with_some_of_the_classes_learns_reports_and_exports(
         (["--rounds", "3"], "--rounds and --session exclude each other"),
         (["--set", "cloud.alignment.spread=0.5"], "--spread and --session exclude each other"),
         (["--folds", "5"], "--folds and --session exclude each other"),
-        (["--local-only"], "--session hall is on a cloud elsewhere"),
+        (["--local-only"], "--session line is on a cloud elsewhere"),
         (["--client", "0", "--shots", "3"], "--client and --shots exclude each other"),
-        (["--warm-start", "cloud"], "the session 'hall' has no warm start of cnn4"),
+        (["--client", "0", "--warm-start", "cloud"], "the session 'line' has no warm start of cnn4"),
         (["--client", "9"], "--client is 9"),
     ],
 )
 def test_options_that_do_not_go_with_a_session_are_refused(
-    ktl: Ktl, hall: Hall, at: Callable[[str], list[str]], options: list[str], reason: str, tmp_path: Path
+    ktl: Ktl, hall: Hall, at: At, options: list[str], reason: str, line: str, tmp_path: Path
 ) -> None:
-    if "warm start" in reason:
-        hall.create(tmp_path / "create.log", "hall", "--edges", "cam-1")
-        options = ["--client", "0", *options]
-    given = ktl(
-        "edge", "train", "--data", hall.parts, "--session", "hall", *options, *at("cam-1"), "--out", tmp_path / "r"
-    )
+    train = ["edge", "train", "--data", hall.parts, "--session", line, "--out", tmp_path / "run"]
+    given = ktl(*train, *options, *at("cam-1"))
     assert (given.returncode, reason in given.stderr) == (2, True), given.stderr
 
 
