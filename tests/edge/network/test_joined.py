@@ -57,14 +57,19 @@ def _unheard(row: Row) -> None:
 
 
 def test_a_device_that_goes_in_mid_round_is_named_late_and_ends_with_as_many_rounds(hall: Hall, tmp_path: Path) -> None:
-    names, out, others_in = DEVICES[:3], tmp_path / "cam-3", Event()
+    names, out, others_in, first_done = DEVICES[:3], tmp_path / "cam-3", Event(), Event()
     hall.create(tmp_path / "create.log", "cut", "--edges", ",".join(names), "--rounds", 3, "--quorum", 2)
 
     def tell(round_number: int) -> None:
         if round_number == 2:
             others_in.set()
 
-    def wait(row: Row) -> None:
+    def wait_for_third(row: Row) -> None:
+        with given_up(TURN):
+            assert first_done.wait(120)
+
+    def wait_for_others(row: Row) -> None:
+        first_done.set()
         with given_up(TURN):
             assert others_in.wait(120)
 
@@ -73,9 +78,9 @@ def test_a_device_that_goes_in_mid_round_is_named_late_and_ends_with_as_many_rou
             raise PowerCut
 
     with ThreadPoolExecutor(2) as pool:
-        others = [pool.submit(hall.device, "cut", name, tmp_path / name, on_step=tell) for name in names[:2]]
+        others = [pool.submit(hall.device, "cut", name, tmp_path / name, wait_for_third, tell) for name in names[:2]]
         with pytest.raises(PowerCut):
-            hall.device("cut", "cam-3", out, wait, cut)
+            hall.device("cut", "cam-3", out, wait_for_others, cut)
         for rows in (future.result() for future in others):
             assert [(row["edges"], row["late"]) for row in rows[1:]] == [(names[:2], ["cam-3"])] * 2
     rows = hall.device("cut", "cam-3", out)
