@@ -132,3 +132,19 @@ def test_options_that_do_not_go_with_a_session_are_refused(
 def test_classes_are_for_a_session(ktl: Ktl, hall: Hall) -> None:
     given = ktl("edge", "train", "--classes", hall.parts / "classes.txt", "--local-only")
     assert (given.returncode, "--classes is for a session" in given.stderr) == (2, True)
+
+
+def test_this_machines_clients_learn_by_a_cloud_elsewhere(
+    ktl: Ktl, hall: Hall, at: At, tiny_generator_file: Path, tmp_path: Path
+) -> None:
+    small = "--method fedktl --rounds 1 --steps 4 --workers 0 --set transfer.warmup_steps=4 --json"
+    federate = ["federate", "--data", hall.parts, *small.split(), "--set", "cloud.pairs_per_class=8"]
+    here = ktl(*federate, "--generator", tiny_generator_file, "--out", tmp_path / "here")
+    there = ktl(*federate, *at("cam-5"), "--out", tmp_path / "there")
+    assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr
+    results = [json.loads(done.stdout)["fedktl"] for done in (here, there)]
+    one, other = ({name: each[name] for name in ("last", "bytes_up", "bytes_down")} for each in results)
+    assert one == other
+    assert ktl("cloud", "session", "list", "--json", *at("cam-5")).stdout == ""  # it was deleted
+    refused = ktl(*federate, "--join-ratio", "0.5", *at("cam-5"), "--out", tmp_path / "refused")
+    assert (refused.returncode, "with --cloud every client takes part" in refused.stderr) == (2, True)

@@ -122,9 +122,10 @@ def _in_words(state: Mapping[str, Any], rounds: str) -> str:
     where = f"round {state['round']}{rounds}"
     if state.get("state", "collecting") != "collecting":
         return f"{where}: the cloud draws its pairs"
-    what = "edges are in" if "state" in state else "edges have trained"
-    parts = [f"{where}: waits for {state['edges_missing']} more, {len(state['edges_in'])} {what}"]
-    if state["edges_in"]:
+    there = len(state["edges_in"])
+    what = "are in" if "state" in state else "have trained"
+    parts = [f"{where}: {there} of {there + state['edges_missing']} devices {what}"]
+    if there:
         parts.append(f" ({_named(state['edges_in'])})")
     if state["closes_at"]:
         closes = datetime.fromisoformat(state["closes_at"].replace("Z", "+00:00")).astimezone()

@@ -121,7 +121,7 @@ def test_waiting_is_told_and_can_be_stopped(hall: Hall, tmp_path: Path) -> None:
     upload = encode_prototypes(bare_prototypes(data.task(1).shot_labels))
     with pytest.raises(Interrupted, match="go on with: ktl edge train --resume"):
         device.exchange({0: upload})
-    assert told[0].startswith("round 1 of 4: waits for 2 more, 1 edges are in (cam-2); goes on without the others at ")
+    assert told[0].startswith("round 1 of 4: 1 of 3 devices are in (cam-2); goes on without the others at ")
 
 
 def test_a_session_for_other_images_or_devices_is_refused(hall: Hall, tmp_path: Path) -> None:
