@@ -26,7 +26,14 @@ from ktl.errors import UsageError
 Kind = TypeVar("Kind", bound="Settings")
 
 PLAIN = (int, float, str, bool)
-WORDS = {bool: "true or false", str: "text", Path: "a path", int | str: "a number or text", Union: "a name"}
+WORDS = {
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+    int | str: "a number or text",
+    tuple[str, ...]: "a list of texts",
+    Union: "a name",
+}
 _annotations = cache(partial(get_type_hints, include_extras=True))  # a command asks for a hundred options' help
 CONSTRAINTS = ("gt", "ge", "lt", "le", "description")  # of a Meta, as far as settings use it
 
@@ -215,7 +222,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
     kind, _, optional = _parts(hint)
     if value is None and optional:
         return
-    if kind in PLAIN or get_origin(kind) is Literal:
+    if kind in PLAIN or get_origin(kind) in (Literal, tuple):
         try:
             msgspec.convert(value, hint)
             fits = _is_finite(value)

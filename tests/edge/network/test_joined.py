@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
@@ -101,13 +101,12 @@ def test_a_device_that_comes_late_goes_on_with_the_present_round(hall: Hall, tmp
                 assert third_there.wait(120)
 
     with ThreadPoolExecutor(2) as pool:
-        pool.submit(hall.device, "late", "cam-1", tmp_path / "cam-1", wait)
-        other: Future[list[Row]] = pool.submit(hall.device, "late", "cam-2", tmp_path / "cam-2")
+        others = [pool.submit(hall.device, "late", name, tmp_path / name, wait) for name in names[:2]]
         assert two_done.wait(120)
         rows = hall.device("late", "cam-3", tmp_path / "cam-3", on_step=lambda round_number: third_there.set())
     assert [row["missed"] for row in rows] == ["away: the session had gone on to round 2", None, None]
     assert rows[1]["late"] == ["cam-3"]
-    assert len(other.result()) == 3
+    assert [len(other.result()) for other in others] == [3, 3]
 
 
 def test_waiting_is_told_and_can_be_stopped(hall: Hall, tmp_path: Path) -> None:
