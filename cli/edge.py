@@ -135,7 +135,7 @@ def train(
     """
     reach = partial(_elsewhere, token_file=token_file, ca_file=ca_file, patience=patience, insecure=insecure)
     if resume is not None:
-        config, folder = _resumed(resume), resume
+        config, folder = _resumed(resume, folds), resume
         if _show_ended(config, folder, folds, as_json=as_json):
             return
         task, timekeeper = _moved_task(config, folder, values.get("data.source")), None
@@ -179,13 +179,19 @@ def _elsewhere(
     return access(config.cloud.url, token_file, ca_file, patience, insecure)
 
 
-def _resumed(run: Path) -> RunConfig:
+def _resumed(run: Path, folds: int | None) -> RunConfig:
     """The settings of a run that can be gone on with: else it is refused before a cloud is made ready or asked for."""
     from ktl.loop.folder import RunFolder, load_config
 
     config = load_config(run, RunConfig)
     RunFolder(run).check(config, resume=True)
+    _check_folds(config, folds)
     return config
+
+
+def _check_folds(config: RunConfig, folds: int | None) -> None:
+    if folds is not None and config.shared:
+        raise UsageError("--folds and --session exclude each other: other devices would have to train as often")
 
 
 def _run_name(config: RunConfig) -> str:
@@ -197,8 +203,6 @@ def _run_name(config: RunConfig) -> str:
 
 def _config(recipe: str, values: dict[str, Any], local_only: bool, folds: int | None) -> RunConfig:
     """The run that the options ask for: a recipe, and what else is set."""
-    if folds is not None and values.get("cloud.session") is not None:
-        raise UsageError("--folds and --session exclude each other: other devices would have to train as often")
     check_choice("recipe", recipe, list(RECIPES))
     if values["cloud.url"] is not None and "cloud.generator" in values:
         raise UsageError("--generator and --cloud exclude each other: a cloud elsewhere has a generator of its own")
@@ -206,6 +210,7 @@ def _config(recipe: str, values: dict[str, Any], local_only: bool, folds: int | 
         raise UsageError("--warm-start cloud and --local-only exclude each other: a warm start comes from a cloud")
     config = with_values(RunConfig(training=RECIPES[recipe]), values)
     check_device(config.device)
+    _check_folds(config, folds)
     return replace(config, transfer=None) if local_only else config
 
 
