@@ -127,7 +127,7 @@ def show(
     for each in rounds:
         pooling = each["pooling"] or {"edges_in": [], "edges_late": []}
         late = sorted({*each["edges_late"], *pooling["edges_late"]})
-        lists = [", ".join(names) for names in (each["edges_in"], pooling["edges_in"], late)]
+        lists = [", ".join(names) or "none" for names in (each["edges_in"], pooling["edges_in"], late)]
         table.add_row(_of_rounds(each["round"], found), each["state"], *lists)
     output.print(table)
 
