@@ -80,22 +80,22 @@ class JoinedSession(HttpRounds):
     def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
         """The round's prototypes up, pairs down, also for an edge that is late with them."""
         self._round = self._number - 1
-        pairs = super().exchange(uploads)
-        self.on_wait("")
-        return pairs
+        return super().exchange(uploads)
 
     def pool(self, uploads: Mapping[int, bytes]) -> bytes:
         """The round's class statistics up, those of all edges that were not late down."""
         self._round = self._number
-        pooled = super().pool(uploads)
-        self.on_wait("")
-        return pooled
+        return super().pool(uploads)
 
     def standing(self, round_index: int) -> Standing:
         """Who took part in a round that has ended."""
         state = self.transport.table(f"{self._path}/rounds/{round_index + 1}")
         pooling = state["pooling"] or {"edges_in": state["edges_in"], "edges_late": []}
         return Standing(pooling["edges_in"], sorted({*state["edges_late"], *pooling["edges_late"]}))
+
+    def ready(self) -> None:
+        """Says that it waits no longer."""
+        self.on_wait("")
 
     def waiting(self, state: dict[str, Any]) -> None:
         """Says what it waits for. Raises Interrupted."""

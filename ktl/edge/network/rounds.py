@@ -55,6 +55,9 @@ class HttpRounds:
     def waiting(self, state: dict[str, Any]) -> None:
         """Called with each answer that something is not ready, about every `poll_seconds`."""
 
+    def ready(self) -> None:
+        """Called when something has come, whether it was waited for or not."""
+
     def _upload(self, round_number: int, kind: str, uploads: Mapping[int, bytes]) -> None:
         if sorted(uploads) != list(range(self.clients)):
             raise UsageError(
@@ -86,6 +89,7 @@ class HttpRounds:
         payload: bytes | None = None
         while payload is None:
             payload = self.transport.retried(download.attempt)
+        self.ready()
         return payload
 
 
