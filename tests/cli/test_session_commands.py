@@ -82,7 +82,7 @@ def test_a_session_that_cannot_be_is_refused(ktl: Ktl, hall: Hall, at: At, optio
     assert reason in made.stderr
 
 
-def test_a_device_with_some_of_the_classes_learns_reports_and_exports(
+def test_a_device_with_some_of_the_classes_learns_and_reports(
     ktl: Ktl, hall: Hall, at: At, photos: Path, tmp_path: Path
 ) -> None:
     hall.create(tmp_path / "create.log", "photos", "--edges", "cam-1", "--rounds", 1)
@@ -101,10 +101,6 @@ def test_a_device_with_some_of_the_classes_learns_reports_and_exports(
     assert "With other devices: session photos" in (run / "report.html").read_text()
     tested = json.loads(ktl("edge", "evaluate", run, "--json").stdout)
     assert (tested["accuracy"], tested["class_accuracy"]["blue"]) == (told["test_accuracy"], None)
-    assert ktl("edge", "predict", run, photos / "red" / "29.png").returncode == 0
-    exported = ktl("export", run, "--out", tmp_path / "bundle")
-    assert exported.returncode == 0, exported.stderr
-    assert "by what all devices of a session know" in (tmp_path / "bundle" / "card.md").read_text()
     shown = ktl("cloud", "session", "show", "photos", *at("cam-1")).stdout
     assert "1 of 1" in shown
 
@@ -145,6 +141,7 @@ def test_this_machines_clients_learn_by_a_cloud_elsewhere(
     results = [json.loads(done.stdout)["fedktl"] for done in (here, there)]
     one, other = ({name: each[name] for name in ("last", "bytes_up", "bytes_down")} for each in results)
     assert one == other
-    assert ktl("cloud", "session", "list", "--json", *at("cam-5")).stdout == ""  # it was deleted
+    left = [json.loads(line) for line in ktl("cloud", "session", "list", "--json", *at("cam-5")).stdout.splitlines()]
+    assert [session for session in left if session["owner"] == "cam-5"] == []
     refused = ktl(*federate, "--join-ratio", "0.5", *at("cam-5"), "--out", tmp_path / "refused")
     assert (refused.returncode, "with --cloud every client takes part" in refused.stderr) == (2, True)
