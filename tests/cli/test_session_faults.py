@@ -42,6 +42,6 @@ def test_the_run_ends_with_as_many_rounds_and_the_reports_name_the_late_one(hall
     assert all([row["late"] for row in own] == [[], ["cam-3"], ["cam-3"]] for own in rows.values())
     assert "late: cam-3 in round 2, 3" in others[0].output()
     assert "<td>cam-1, cam-2</td><td>cam-3</td>" in (tmp_path / "cam-1" / "report.html").read_text()
-    exported = Command(["export", tmp_path / "cam-3", "--out", tmp_path / "bundle"], tmp_path / "export.log")
+    exported = Command(["export", tmp_path / "cam-3", "--int8", "--out", tmp_path / "bundle"], tmp_path / "export.log")
     assert exported.wait(SECONDS) == 0, exported.output()
     assert "by what all devices of a session know" in (tmp_path / "bundle" / "card.md").read_text()
