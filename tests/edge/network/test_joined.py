@@ -56,9 +56,17 @@ def _unheard(row: Row) -> None:
     pass
 
 
-def test_a_device_that_goes_in_mid_round_is_named_late_and_ends_with_as_many_rounds(hall: Hall, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("save_every", "missed"), [(1e9, "away: the session had gone on to round 3"), (0.0, None)], ids=["round", "step"]
+)
+def test_a_device_that_goes_in_mid_round_is_named_late_and_ends_with_as_many_rounds(
+    hall: Hall, save_every: float, missed: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round of which a step is saved is gone on with, though late; else it is left out."""
+    monkeypatch.setattr("ktl.edge.edge_run.CHECKPOINT_SECONDS", save_every)
+    name, steps_of_second = "cut" if missed else "cut-saved", list[int]()
     names, out, others_in, first_done = DEVICES[:3], tmp_path / "cam-3", Event(), Event()
-    hall.create(tmp_path / "create.log", "cut", "--edges", ",".join(names), "--rounds", 3, "--quorum", 2)
+    hall.create(tmp_path / "create.log", name, "--edges", ",".join(names), "--rounds", 3, "--quorum", 2)
 
     def tell(round_number: int) -> None:
         if round_number == 2:
@@ -74,19 +82,20 @@ def test_a_device_that_goes_in_mid_round_is_named_late_and_ends_with_as_many_rou
             assert others_in.wait(120)
 
     def cut(round_number: int) -> None:
-        if round_number == 2:
+        steps_of_second.extend([round_number] if round_number == 2 else [])
+        if len(steps_of_second) == 2:
             raise PowerCut
 
     with ThreadPoolExecutor(2) as pool:
-        others = [pool.submit(hall.device, "cut", name, tmp_path / name, wait_for_third, tell) for name in names[:2]]
+        others = [pool.submit(hall.device, name, each, tmp_path / each, wait_for_third, tell) for each in names[:2]]
         with pytest.raises(PowerCut):
-            hall.device("cut", "cam-3", out, wait_for_others, cut)
+            hall.device(name, "cam-3", out, wait_for_others, cut)
         for rows in (future.result() for future in others):
             assert [(row["edges"], row["late"]) for row in rows[1:]] == [(names[:2], ["cam-3"])] * 2
-    rows = hall.device("cut", "cam-3", out)
-    assert [row["missed"] for row in rows] == [None, "away: the session had gone on to round 3", None]
+    rows = hall.device(name, "cam-3", out)
+    assert [row["missed"] for row in rows] == [None, missed, None]
     assert [row["late"] for row in rows[1:]] == [["cam-3"]] * 2
-    assert [row["shot_loss"] is None for row in rows] == [False, True, False]
+    assert [row["shot_loss"] is None for row in rows] == [False, missed is not None, False]
 
 
 def test_a_device_that_comes_late_goes_on_with_the_present_round(hall: Hall, tmp_path: Path) -> None:
