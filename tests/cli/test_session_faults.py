@@ -11,7 +11,7 @@ from support.waiting import eventually
 
 from ktl.files import read_rows
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 SECONDS = 300
 
