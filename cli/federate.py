@@ -140,6 +140,8 @@ def _elsewhere(
     config: FederationConfig, given: dict[str, Any], token_file: Path | None, ca_file: Path | None, insecure: bool
 ) -> Access | None:
     """How to reach the cloud, if it is not in this process. Raises UsageError for what cannot be done with it."""
+    if config.cloud.session is not None:
+        raise UsageError("cloud.session is for `ktl edge train`: a federation opens a session of its own")
     url = config.cloud.url
     if url is None:
         return None
