@@ -17,8 +17,8 @@ from ktl.cloud.pooling import pool_payloads
 from ktl.federation.problem import federated_data, federated_problem
 from ktl.federation.processes import federated_edges, make_method
 from ktl.federation.settings import FederationConfig
-from ktl.federation.trained_client import KeptSession
 from ktl.loop.exchange import CloudExchange
+from ktl.loop.kept_session import KeptSession
 from ktl.methods.base import features_of
 from ktl.methods.fedktl import mapped_images
 from ktl.shared_space.pooled_model import PooledModel

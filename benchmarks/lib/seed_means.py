@@ -9,7 +9,7 @@ from ktl.intervals import mean_interval
 
 
 def seed_mean(values: Sequence[float], sign: str = "") -> str:
-    """Mean and half-width of its 95% interval; the mean alone of one value; `sign` "+" for a difference."""
+    """Mean and half-width of its 95% interval; of one value the value, of none nothing; `sign` "+" for a difference."""
     if not values:
         return ""
     mean, width = mean_interval(list(values))

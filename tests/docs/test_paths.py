@@ -11,7 +11,7 @@ from support.documents import NAMES, PAGES, ROOT
 # the question, the links that a reader clicks, and what the last page must then say
 PATHS = {
     "my own photos": ("docs/how-to/your-images.md", "ktl edge train --data photos"),
-    "ten devices that learn together": ("docs/how-to/many-edges.md", "ktl federate --clients 10"),
+    "ten devices that learn together": ("docs/how-to/many-devices.md", "ktl cloud session create"),
     "a method of my own": ("docs/extending/index.md", "docs/extending/methods.md", "class SharedBias(Method)"),
     "what it was measured to do": ("docs/results/index.md", "20.54 ± 1.19"),
     "how to run it in production": ("docs/how-to/run-the-cloud.md", "docs/how-to/operate-the-cloud.md", "systemd"),
