@@ -123,7 +123,7 @@ def options(runs: argparse.ArgumentParser) -> None:
     runs.add_argument("--ways", type=int, nargs="+", default=[5, 10, 20])
     runs.add_argument("--shots", type=int, nargs="+", default=[2, 5, 10, 20])
     runs.add_argument("--seeds", type=int, default=3)
-    runs.add_argument("--arms", nargs="*", type=one_of(ARMS), metavar="ARM", help="of ARMS; all if none")
+    runs.add_argument("--arms", nargs="+", type=one_of(ARMS), metavar="ARM", help="of ARMS; all if none")
     runs.add_argument("--encoder", nargs="*", default=["builtin"])
 
 

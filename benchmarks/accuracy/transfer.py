@@ -18,7 +18,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from benchmarks.lib.cells import Cell, Row
-from benchmarks.lib.command_line import command_line
+from benchmarks.lib.command_line import command_line, one_of
 from benchmarks.lib.markdown import markdown
 from benchmarks.lib.seed_means import relative_gain, seed_gain, seed_mean
 from ktl import DataConfig, EmbeddedCloud, RunConfig, load_generator, train_edge
@@ -176,7 +176,7 @@ def options(runs: argparse.ArgumentParser) -> None:
     runs.add_argument("--threads", type=int, default=2)
     runs.add_argument("--first-seed", type=int, default=0)
     runs.add_argument("--seeds", type=int, help="the suite's if not given")
-    runs.add_argument("--arms", nargs="*", choices=ARMS, metavar="ARM", help="of the table; the suite's if none")
+    runs.add_argument("--arms", nargs="+", type=one_of(ARMS), metavar="ARM", help="the suite's if none")
 
 
 TABLES = {"all": table}

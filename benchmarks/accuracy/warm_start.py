@@ -129,7 +129,7 @@ def options(runs: argparse.ArgumentParser) -> None:
     runs.add_argument("--images", type=int, help="those that are ready, if none")
     runs.add_argument("--shots", type=int, nargs="+", default=[2])
     runs.add_argument("--seeds", type=int, default=1)
-    runs.add_argument("--arms", nargs="*", type=one_of(ARMS), metavar="ARM", help="of ARMS; all if none")
+    runs.add_argument("--arms", nargs="+", type=one_of(ARMS), metavar="ARM", help="of ARMS; all if none")
     runs.add_argument("--encoder", default=BUILTIN)
 
 
