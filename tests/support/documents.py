@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,10 +30,11 @@ class Block:
 
     @property
     def commands(self) -> list[list[str]]:
-        """Of a shell block: each command as words, without comments and what it is redirected to."""
-        lines = self.text.replace("\\\n", " ").splitlines()
+        """Of a shell block: each command as words, without comments, redirections and a last ampersand."""
+        text = re.sub(r"\$\(\(.*?\)\)", "1", self.text.replace("\\\n", " "))  # whatever is calculated
+        lines = text.splitlines()
         words = [shlex.split(part, comments=True) for line in lines for part in re.split(r" && | \| ", line)]
-        return [each[: each.index(">")] if ">" in each else each for each in words if each]
+        return [list(takewhile(lambda word: word not in ("&", ">"), each)) for each in words if each]
 
 
 def blocks_of(page: Path) -> list[Block]:
