@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from benchmarks.lib.cells import read
 from benchmarks.lib.command_line import RESULTS, results_of
 from benchmarks.lib.documents import ROOT, pages, rendered
 
@@ -29,9 +29,19 @@ def test_every_result_is_shown_and_says_where_it_was_measured() -> None:
         assert f"<!-- table: {benchmark} " in text, file
         assert import_module(f"benchmarks.{benchmark.replace('/', '.')}").TABLES
         assert results_of(benchmark) == file
-        for row in map(json.loads, file.read_text().splitlines()):
+        for row in read(file):
             assert {"machine", "date", "version"} <= row.keys(), file
             assert {"processor", "cores"} == row["machine"].keys(), file
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.jsonl")), ids=lambda file: str(file.stem))
+def test_no_cell_counts_twice(file: Path) -> None:
+    """What was measured twice would narrow an interval; what is no float tells a cell from others."""
+    cells = [
+        repr({name: value for name, value in row.items() if not isinstance(value, float) and name != "date"})
+        for row in read(file)
+    ]
+    assert len(set(cells)) == len(cells)
 
 
 def test_a_table_is_rendered_anew_between_its_markers() -> None:
