@@ -45,7 +45,6 @@ _TABLE_9 = {
 PUBLISHED: dict[int, dict[tuple[str, str], float]] = {
     1: {(column, m): v for m, values in _TABLE_1.items() for column, v in zip(COLUMNS_1, values, strict=True)},
     2: {(column, "fedktl"): value for column, value in (GROUPS_2 | CLIENTS_2).items()},
-    5: {(column, m): v for m, both in TRAFFIC.items() for column, v in zip(("up", "down"), both, strict=True)},
     6: {
         (f"{name}, lambda {weight}", "fedktl"): value
         for name, values in GENERATORS_6.items()

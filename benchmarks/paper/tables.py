@@ -43,21 +43,20 @@ def measure(config: FederationConfig | RunConfig, folder: Path, workers: int | N
     return {"value": row["best"]} | row
 
 
-def measure_traffic(method: str, column: str) -> Row:
-    """A cell of table 5: millions of numbers."""
+def measure_traffic(method: str) -> Row:
+    """A line of table 5: millions of numbers up and down."""
     with TemporaryDirectory() as folder:
         generator = Path(folder) / "wide.safetensors"
         traffic.wide_generator(generator)
         up, down = traffic.measure(method, traffic.blank_data(), generator)
-    return {"value": up if column == "up" else down}
+    return {"up": up, "down": down}
 
 
 def cells(args: argparse.Namespace) -> list[Cell]:
     """All cells of a table whose files are there, seed by seed."""
     table = args.table
     if table == 5:
-        keys = [{"table": 5, "size": "full", "column": c, "method": m, "seed": 0} for c, m in PUBLISHED[5]]
-        return [Cell(key, measure_traffic, (key["method"], key["column"])) for key in keys]
+        return [Cell({"table": 5, "method": method}, measure_traffic, (method,)) for method in TRAFFIC]
     runs = []
     for column in COLUMNS[table]:
         try:
@@ -80,7 +79,7 @@ def cells(args: argparse.Namespace) -> list[Cell]:
 
 def compared(table: int, size: str, rows: Sequence[Row]) -> str:
     """One line for each published figure, and for each of ours that has none."""
-    rows = [row for row in rows if (row["table"], row["size"]) == (table, size)]
+    rows = [row for row in rows if row["table"] == table and row["size"] == size]
     measured = [(row["column"], row["method"]) for row in rows]
     lines = []
     for column in dict.fromkeys(column for column, _ in [*PUBLISHED[table], *measured]):
@@ -101,17 +100,17 @@ COMPARED = ["column", "method", "published accuracy %", "ours", "difference", "s
 
 def carried(rows: Sequence[Row]) -> str:
     """Table 5: millions of numbers up and down."""
-    ours = {(row["column"], row["method"]): row["value"] for row in rows if row["table"] == 5}
+    ours = {row["method"]: row for row in rows if row["table"] == 5}
     lines = []
     for method, (up, down) in TRAFFIC.items():
-        own = [f"{ours[column, method]:.2f}" if (column, method) in ours else "not run" for column in ("up", "down")]
+        own = [f"{ours[method][way]:.2f}" if method in ours else "not run" for way in ("up", "down")]
         lines.append([method, own[0], f"{up:.2f}", own[1], f"{down:.2f}"])
     return markdown(["method", "up", "published", "down", "published"], lines)
 
 
 def options(runs: argparse.ArgumentParser) -> None:
     """Of the command `run`."""
-    runs.add_argument("table", type=int, choices=PUBLISHED)
+    runs.add_argument("table", type=int, choices=[*COLUMNS, 5])
     runs.add_argument("--size", choices=SIZES, default="reduced")
     federation_options(runs)
     runs.add_argument("--methods", nargs="*", metavar="METHOD", help="of the table, by name; all if none")
@@ -120,9 +119,7 @@ def options(runs: argparse.ArgumentParser) -> None:
     runs.add_argument("--generators", type=Path, help="folder with those of tables 6 and 8")
 
 
-TABLES = {"5": carried} | {
-    f"{table} {size}": partial(compared, table, size) for table in PUBLISHED if table != 5 for size in SIZES
-}
+TABLES = {"5": carried} | {f"{table} {size}": partial(compared, table, size) for table in COLUMNS for size in SIZES}
 
 if __name__ == "__main__":
     command_line("paper/tables", __doc__, options, cells, TABLES)
