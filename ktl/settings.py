@@ -26,15 +26,8 @@ from ktl.errors import UsageError
 Kind = TypeVar("Kind", bound="Settings")
 
 PLAIN = (int, float, str, bool)
-WORDS = {
-    bool: "true or false",
-    str: "text",
-    Path: "a path",
-    int | str: "a number or text",
-    tuple[str, ...]: "a list of texts",
-    Union: "a name",
-}
-_annotations = cache(partial(get_type_hints, include_extras=True))  # a command asks for a hundred options' help
+WORDS = {bool: "true or false", str: "text", Path: "a path", int | str: "a number or text", Union: "a name"}
+WORDS[tuple[str, ...]] = "a list of texts"
 CONSTRAINTS = ("gt", "ge", "lt", "le", "description")  # of a Meta, as far as settings use it
 
 
