@@ -26,8 +26,8 @@ from ktl.errors import UsageError
 Kind = TypeVar("Kind", bound="Settings")
 
 PLAIN = (int, float, str, bool)
-WORDS = {bool: "true or false", str: "text", Path: "a path", int | str: "a number or text", Union: "a name"}
-WORDS[tuple[str, ...]] = "a list of texts"
+WORDS: dict[Any, str] = {bool: "true or false", str: "text", Path: "a path", int | str: "a number or text"}
+WORDS |= {Union: "a name", tuple[str, ...]: "a list of texts"}
 _annotations = cache(partial(get_type_hints, include_extras=True))  # a command asks for a hundred options' help
 CONSTRAINTS = ("gt", "ge", "lt", "le", "description")  # of a Meta, as far as settings use it
 
