@@ -1,0 +1,73 @@
+"""Flower's ClientApp: what a node does for each kind of message. `app` is a device's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from ktl.errors import KtlError
+from ktl.flower.node import Node
+from ktl.flower.records import Answer, Hello, Order, Setup, packed, unpacked
+from ktl.flower.sites import Site, device_of
+from ktl.methods.message import message_bytes, read_message
+
+
+def client_app(site_of: Callable[[Context], Site]) -> ClientApp:
+    """The app of nodes whose clients come from `site_of` their context."""
+    app = ClientApp()
+
+    def answers(act: Callable[[Node, Order], Answer]) -> Callable[[Message, Context], Message]:
+        def handle(message: Message, context: Context) -> Message:
+            try:
+                order = unpacked(message.content, Order)
+                answer = act(site_of(context).node(order.run, order.client, order.version), order)
+            except KtlError as error:
+                answer = Answer(error=str(error))
+            return Message(packed(answer), reply_to=message)
+
+        return handle
+
+    app.query("ask")(answers(_ask))
+    app.train("learn")(answers(_learn))
+    app.evaluate("test")(answers(_test))
+    return app
+
+
+def _ask(node: Node, order: Order) -> Answer:
+    asked = node.ask(order.round)
+    return Answer(error=asked) if isinstance(asked, str) else Answer(message=message_bytes(asked))
+
+
+def _learn(node: Node, order: Order) -> Answer:
+    outcome = node.learn(order.round, read_message(order.message))
+    report = message_bytes(outcome.report)
+    return Answer(outcome.error, report, outcome.right, outcome.tested, dict(outcome.losses))
+
+
+def _test(node: Node, order: Order) -> Answer:
+    right, tested = node.test(read_message(order.message))
+    return Answer(right=right, tested=tested)
+
+
+app = client_app(lambda context: device_of(context.node_config))
+
+
+@app.query("hello")
+def hello(message: Message, context: Context) -> Message:
+    """Says who the device is."""
+    try:
+        return Message(packed(device_of(context.node_config).introduce(unpacked(message.content, Hello))), reply_to=message)
+    except KtlError as error:
+        return Message(packed(Answer(error=str(error))), reply_to=message)
+
+
+@app.query("prepare")
+def prepare(message: Message, context: Context) -> Message:
+    """Keeps what a run is about."""
+    try:
+        device_of(context.node_config).prepare(unpacked(message.content, Setup))
+        return Message(packed(Answer()), reply_to=message)
+    except KtlError as error:
+        return Message(packed(Answer(error=str(error))), reply_to=message)
