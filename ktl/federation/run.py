@@ -73,9 +73,10 @@ def federate(
     """Runs a federation into the folder `out`: config.json, metrics.jsonl, checkpoint.safetensors, clients/, wire/.
 
     None stands for: `data` shared out from `config`, a `connection` to a cloud in this process, `workers` processes by
-    core (0: this process). An `engine` has the clients elsewhere: then a checkpoint follows each round. With `resume` the numbers are the same to the bit as if the run had never stopped; another
-    configuration is refused, but for where the same data is, and a run that has ended is read, not written. Raises
-    UsageError, CloudError, DataError also for data that is no longer as it was, or Interrupted after `should_stop`.
+    core (0: this process). An `engine` has the clients elsewhere: then a checkpoint follows each round. With `resume`
+    the numbers are the same to the bit as if the run had never stopped; another configuration is refused, but for where
+    the same data is, and a run that has ended is read, not written. Raises UsageError, CloudError, DataError also for
+    data that is no longer as it was, or Interrupted after `should_stop`.
     """
     folder = RunFolder(out, resume_by="--resume with the same options")
     source = config.source

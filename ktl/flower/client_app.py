@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from ktl.errors import KtlError
 from ktl.flower.node import Node
 from ktl.flower.records import Answer, Hello, Order, Setup, packed, unpacked
-from ktl.flower.sites import Site, device_of
+from ktl.flower.sites import Device, Site, device_of
 from ktl.methods.message import message_bytes, read_message
 
 
@@ -54,20 +55,28 @@ def _test(node: Node, order: Order) -> Answer:
 app = client_app(lambda context: device_of(context.node_config))
 
 
+def _says(act: Callable[[Device, Message], bytes]) -> Callable[[Message, Context], Message]:
+    """A handler of what a device does before it is any run's client."""
+
+    def handle(message: Message, context: Context) -> Message:
+        try:
+            answer = Answer(message=act(device_of(context.node_config), message))
+        except KtlError as error:
+            answer = Answer(error=str(error))
+        return Message(packed(answer), reply_to=message)
+
+    return handle
+
+
 @app.query("hello")
-def hello(message: Message, context: Context) -> Message:
-    """Says who the device is."""
-    try:
-        return Message(packed(device_of(context.node_config).introduce(unpacked(message.content, Hello))), reply_to=message)
-    except KtlError as error:
-        return Message(packed(Answer(error=str(error))), reply_to=message)
+@_says
+def hello(device: Device, message: Message) -> bytes:
+    """Who the device is."""
+    return msgspec.msgpack.encode(device.introduce(unpacked(message.content, Hello)))
 
 
 @app.query("prepare")
-def prepare(message: Message, context: Context) -> Message:
-    """Keeps what a run is about."""
-    try:
-        device_of(context.node_config).prepare(unpacked(message.content, Setup))
-        return Message(packed(Answer()), reply_to=message)
-    except KtlError as error:
-        return Message(packed(Answer(error=str(error))), reply_to=message)
+@_says
+def prepare(device: Device, message: Message) -> bytes:
+    """Keeps what a run is about; the run's name."""
+    return device.prepare(unpacked(message.content, Setup)).encode()

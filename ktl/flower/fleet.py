@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Message as FlowerMessage
-from flwr.app import RecordDict
-from flwr.serverapp import Grid
 from torch import Tensor
 
 from ktl.errors import WireError
-from ktl.flower.records import ASK, LEARN, TEST, Answer, Order, packed, unpacked
+from ktl.flower.post import Post
+from ktl.flower.records import ASK, LEARN, TEST, Answer, Order, packed
 from ktl.flower.reports import check_reports
 from ktl.loop.clients import Outcome, Watch
 from ktl.loop.edges import client_file
 from ktl.methods.base import Method
 from ktl.methods.message import Message, message_bytes, read_message
+
+ABSENT = "its node is not connected"
 
 
 class Fleet:
@@ -27,28 +27,26 @@ class Fleet:
 
     def __init__(
         self,
-        grid: Grid,
+        post: Post,
         nodes: Callable[[], Mapping[int, int]],
         method: Method,
         run: str,
         clients: Sequence[int],
-        timeout: float | None,
     ) -> None:
-        """`nodes`: the node of each client that is connected now; `timeout`: seconds that one has for its answer."""
-        self._grid = grid
+        """`nodes`: the node of each client that is connected now; `run`: its name at the nodes."""
+        self._post = post
         self._nodes = nodes
         self._method = method
         self._run = run
-        self._timeout = timeout
         self.versions = dict.fromkeys(clients, 0)
 
     def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]:
-        """What each client sends before it trains, or why it cannot. Of methods that ask nothing no message goes out."""
+        """What each client sends before it trains, or why it cannot; nothing is sent where the method asks nothing."""
         if type(self._method).ask is Method.ask:
             connected = self._nodes()
             return {client: Message() if client in connected else ABSENT for client in clients}
         asked: dict[int, Message | str] = {}
-        for client, answer in self._answers(ASK, clients, round_index).items():
+        for client, answer in self._answers(ASK, clients, round_index, Message()).items():
             asked[client] = answer if isinstance(answer, str) else _message_in(answer)
         return asked
 
@@ -91,49 +89,14 @@ class Fleet:
         return False
 
     def _answers(
-        self, kind: str, clients: Sequence[int], round_index: int, message: Message = Message()
+        self, kind: str, clients: Sequence[int], round_index: int, message: Message
     ) -> dict[int, Answer | str]:
         """What each client answers, in the order of their numbers, or why it does not."""
         body, nodes = message_bytes(message), self._nodes()
         orders = {c: Order(self._run, c, self.versions[c], round_index, body) for c in clients if c in nodes}
         contents = {client: (nodes[client], packed(order)) for client, order in orders.items()}
-        replies = exchanged(self._grid, kind, contents, self._timeout, str(round_index + 1))
-        return {client: _answer(replies.get(client, ABSENT)) for client in sorted(clients)}
-
-
-ABSENT = "its node is not connected"
-
-
-def exchanged(
-    grid: Grid, kind: str, contents: Mapping[int, tuple[int, RecordDict]], timeout: float | None, group: str
-) -> dict[int, RecordDict | str]:
-    """Sends each content to its node, and waits for the answers: by the same keys, or why there is none."""
-    sent = {
-        key: FlowerMessage(content, dst_node_id=node, message_type=kind, group_id=group)
-        for key, (node, content) in contents.items()
-    }
-    received = grid.send_and_receive(list(sent.values()), timeout=timeout) if sent else []
-    by_message = {reply.metadata.reply_to_message_id: reply for reply in received}
-    answers: dict[int, RecordDict | str] = {}
-    for key, message in sent.items():
-        reply = by_message.get(message.metadata.message_id)
-        if reply is None:
-            answers[key] = f"late: no answer within {timeout:g} seconds"
-        elif reply.has_error():
-            answers[key] = f"its node failed: {' '.join(str(reply.error.reason).split())[-160:]}"
-        else:
-            answers[key] = reply.content
-    return answers
-
-
-def _answer(content: RecordDict | str) -> Answer | str:
-    if isinstance(content, str):
-        return content
-    try:
-        answer = unpacked(content, Answer)
-    except WireError as error:
-        return str(error)
-    return answer if answer.error is None else " ".join(answer.error.split())[:200]
+        answers = self._post.answers(kind, contents, group=str(round_index + 1))
+        return {client: answers.get(client, ABSENT) for client in sorted(clients)}
 
 
 def _message_in(answer: Answer) -> Message | str:

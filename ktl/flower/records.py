@@ -80,7 +80,8 @@ def packed(table: object) -> RecordDict:
 
 def unpacked(content: RecordDict, kind: type[Table]) -> Table:
     """Reads what `packed` made. Raises WireError, in one line, for anything else."""
-    body = content.config_records.get(NAME, {}).get(BODY)
+    record = content.config_records.get(NAME)
+    body = None if record is None else record.get(BODY)
     if not isinstance(body, bytes):
         raise WireError(f"the message holds {sorted(content)[:5]}: expected {NAME} with {BODY}; is it from ktl?")
     try:

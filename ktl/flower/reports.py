@@ -45,7 +45,7 @@ def _odd_classes(report: Message, total: int) -> str | None:
     named = report["classes"]
     if named.dtype != torch.int64 or named.ndim != 1 or len(named.unique()) != len(named):
         return "its report does not name each class once"
-    if len(named) and not (0 <= int(named.min()) and int(named.max()) < total):
+    if ((named < 0) | (named >= total)).any():
         return f"its report names classes {int(named.min())} to {int(named.max())} of {total}"
     odd = [name for name, tensor in report.tensors.items() if len(tensor) != len(named)]
     return f"{odd[0]} of its report has other rows than its classes" if odd else None

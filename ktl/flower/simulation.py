@@ -7,25 +7,27 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read when flwr is imported
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # of the processes that do the work: by default others go first
 
-import ray  # noqa: E402, F401 - before threads start: it extends the path that modules are found on
-from flwr.app import Context  # noqa: E402
-from flwr.serverapp import Grid, ServerApp  # noqa: E402
-from flwr.simulation import run_simulation  # noqa: E402
+import ray  # noqa: F401 - before threads start: it extends the path that modules are found on
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from flwr.simulation import run_simulation
 
-from ktl.federation.processes import WarmStarts, make_method  # noqa: E402
-from ktl.federation.run import FederationResult, OnRound, federate  # noqa: E402
-from ktl.federation.settings import FederationConfig  # noqa: E402
-from ktl.flower.client_app import client_app  # noqa: E402
-from ktl.flower.fleet import Fleet  # noqa: E402
-from ktl.flower.sites import SharedRun  # noqa: E402
-from ktl.loop.clients import Clients  # noqa: E402
-from ktl.machine import cores  # noqa: E402
-from ktl.methods.base import Problem  # noqa: E402
+from ktl.federation.processes import WarmStarts, make_method
+from ktl.federation.run import FederationResult, OnRound, federate
+from ktl.federation.settings import FederationConfig
+from ktl.flower.client_app import client_app
+from ktl.flower.fleet import Fleet
+from ktl.flower.post import Post
+from ktl.flower.sites import SharedRun
+from ktl.loop.clients import Clients
+from ktl.machine import cores
+from ktl.methods.base import Problem
 
 RUN = "0" * 16  # nodes of one machine play one run
 
@@ -44,6 +46,7 @@ def simulate(
     The numbers are those of `federate` to the bit, and the run folder is the same. Raises what `federate` raises.
     """
     results: list[FederationResult] = []
+    ended = Event()
     server = ServerApp()
 
     @server.main()
@@ -54,21 +57,22 @@ def simulate(
         ) -> Iterator[Clients]:
             node_ids = sorted(grid.get_node_ids())  # any node may play any client: what they learn lies in `out`
             nodes = {client: node_ids[client] for client in active}
-            yield Fleet(grid, lambda: nodes, make_method(config, problem), RUN, active, timeout=None)
+            yield Fleet(Post(grid, None, ended.is_set), lambda: nodes, make_method(config, problem), RUN, active)
 
-        results.append(
-            federate(config, out, engine=engine, resume=resume, on_round=on_round, should_stop=should_stop)
-        )
+        results.append(federate(config, out, engine=engine, resume=resume, on_round=on_round, should_stop=should_stop))
 
     site = SharedRun(out.absolute(), config.source)
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    run_simulation(
-        server,
-        client_app(lambda context: site),
-        num_supernodes=config.partition.clients,
-        backend_config={
-            "init_args": {"num_cpus": workers or len(cores()), "logging_level": "error", "log_to_driver": False},
-            "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-        },
-    )
+    try:
+        run_simulation(
+            server,
+            client_app(lambda context: site),
+            num_supernodes=config.partition.clients,
+            backend_config={
+                "init_args": {"num_cpus": workers or len(cores()), "logging_level": "error", "log_to_driver": False},
+                "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+            },
+        )
+    finally:
+        ended.set()
     return results[0]

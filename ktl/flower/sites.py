@@ -30,7 +30,6 @@ from ktl.loop.folder import load_config
 from ktl.methods import METHODS
 from ktl.methods.base import Problem
 from ktl.objectives import TRANSFERS
-from ktl.registry import chosen
 from ktl.settings import as_table, from_table
 
 SETUP_FILE = "setup.msgpack"

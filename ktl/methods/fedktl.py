@@ -113,12 +113,16 @@ class FedKTL(Method):
     def report(self, learner: EdgeLearner) -> Message:
         if not self.closes_rounds or learner.pairs is None:
             return Message()
+        return Message(payloads={"statistics": encode_statistics(self.statistics(learner))})
+
+    def statistics(self, learner: EdgeLearner) -> ClassStatistics:
+        """Of the images of an edge that has trained: what it adds to those of others."""
         mapped = self._mapped[learner] = mapped_images(learner)
         statistics = replace(mapped.statistics, architecture=architecture_of(learner.config.model))
         if self.settings.epsilon is not None:
             # the cloud knows the run's seed, and could take off what is drawn from it
             statistics = noised(statistics, self.settings.epsilon, torch.Generator().manual_seed(randbits(63)))
-        return Message(payloads={"statistics": encode_statistics(statistics)})
+        return statistics
 
     @property
     def closes_rounds(self) -> bool:
