@@ -25,6 +25,7 @@ from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
 from .console import check_choice, check_device, errors, output, unused_folder
 from .evaluate import evaluate
 from .folds import fold_summary, show_folds, validated
+from .join import join
 from .predict import predict
 from .progress import keep_time
 from .report import write_report_apart
@@ -248,4 +249,5 @@ def _show(
 
 
 app.command()(evaluate)
+app.command(context_settings={"allow_extra_args": True})(join)
 app.command()(predict)

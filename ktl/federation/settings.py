@@ -44,6 +44,9 @@ class FederationConfig(Settings):
     download_budget: Annotated[
         int, Meta(ge=MIN_DOWNLOAD, description="Bytes per round and client, in place of the cloud's.")
     ] = 143_000  # a tenth of the published scheme's
+    secure_aggregation: Annotated[
+        bool, Meta(description="Let the cloud learn sums of class statistics alone: FedKTL over Flower.")
+    ] = False
     seed: Annotated[int, Meta(ge=0, lt=2**31, description="Of every random choice.")] = 0
     device: str = "cpu"
     precision: Annotated[
