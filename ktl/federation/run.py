@@ -14,7 +14,7 @@ import torch
 from ktl.cloud.embedded import embedded_cloud
 from ktl.data.manifest import read_manifest
 from ktl.data.partition import FederatedData
-from ktl.errors import CheckpointError, DataError
+from ktl.errors import CheckpointError, DataError, UsageError
 from ktl.federation.drawings import keep_drawings
 from ktl.federation.problem import data_of, federated_problem
 from ktl.federation.processes import Processes, WarmStarts, federated_edges, make_method
@@ -82,6 +82,8 @@ def federate(
     source = config.source
     if resume and read_manifest(out) is not None:  # it says whether the data is the same, wherever that lies
         config = replace(config, source=load_config(out, FederationConfig).source)
+    if config.secure_aggregation and engine is None:
+        raise UsageError("secure_aggregation is Flower's: give --engine flower, or leave it out")
     folder.check(config, resume=resume)
     if folder.begun and is_finished(out, config):
         return read_result(out)
@@ -91,7 +93,8 @@ def federate(
     place = engine or partial(_local_clients, data, workers)
     save_every = CHECKPOINT_SECONDS if engine is None else 0.0
     result, exchange = _trained(config, folder, problem, place, connection, save_every, on_round, should_stop)
-    keep_drawings(folder.path, data, exchange)
+    if not config.secure_aggregation:  # then nobody knows what one client could be drawn as
+        keep_drawings(folder.path, data, exchange)
     return result
 
 
@@ -267,7 +270,7 @@ def _traffic(method: Method, finished: Round) -> Row:
     done, closing = len(finished.outcomes), finished.closing or Message()
     upward = [each for each in [*sent.values(), *finished.reports.values()] if each]
     return {
-        "bytes_up": sum(each.size for each in upward),
+        "bytes_up": sum(each.size for each in upward) + sum(o.bytes_beside for o in finished.outcomes.values()),
         "bytes_down": len(sent) * message.size + done * closing.size,
         "bytes_broadcast": (message.size if sent else 0) + closing.size,  # as a broadcast carries them
         "numbers_up": sum(method.numbers_up(each) for each in upward),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from ktl.data.settings import HowToFit, PartitionConfig, SkipDamaged
+from ktl.errors import UsageError
 from ktl.learning.settings import EdgeConfig, TrainingConfig, check_device
 from ktl.loop.settings import MIN_DOWNLOAD, CloudConfig
 from ktl.methods import METHODS
@@ -59,6 +60,13 @@ class FederationConfig(Settings):
         METHODS.load(chosen(self.method).name).classifier_named(self.classifier)  # raises where it has none
         object.__setattr__(self, "transfer", TRANSFERS.resolve(self.transfer))
         model_group(self.models)
+        if self.secure_aggregation:
+            if chosen(self.method).name != "fedktl":
+                raise UsageError(
+                    f"secure_aggregation adds up what fedktl pools: {chosen(self.method).name} pools nothing"
+                )
+            # a sum does not say who is in it, so that of an earlier round cannot be taken out or counted again
+            object.__setattr__(self, "cloud", replace(self.cloud, memory=1))
         check_device(self.device)
 
     @property

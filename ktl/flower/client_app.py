@@ -11,7 +11,9 @@ from flwr.clientapp import ClientApp
 from ktl.errors import KtlError
 from ktl.flower.node import Node
 from ktl.flower.records import Answer, Hello, Order, Setup, packed, unpacked
+from ktl.flower.secure_sums import summand_app
 from ktl.flower.sites import Device, Site, device_of
+from ktl.flower.summands import Vector
 from ktl.methods.message import message_bytes, read_message
 
 
@@ -33,6 +35,7 @@ def client_app(site_of: Callable[[Context], Site]) -> ClientApp:
     app.query("ask")(answers(_ask))
     app.train("learn")(answers(_learn))
     app.evaluate("test")(answers(_test))
+    app.train()(summand_app(lambda context, order: _summand(site_of(context), order)))  # Flower's own kind of message
     return app
 
 
@@ -50,6 +53,10 @@ def _learn(node: Node, order: Order) -> Answer:
 def _test(node: Node, order: Order) -> Answer:
     right, tested = node.test(read_message(order.message))
     return Answer(right=right, tested=tested)
+
+
+def _summand(site: Site, order: Order) -> Vector:
+    return site.node(order.run, order.client, order.version).summand()
 
 
 app = client_app(lambda context: device_of(context.node_config))

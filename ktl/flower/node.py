@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from ktl.class_statistics import ClassStatistics
 from ktl.data.fewshot import FewShotTask
 from ktl.errors import CheckpointError
 from ktl.federation.processes import WarmStarts, federated_edges
 from ktl.federation.settings import FederationConfig
 from ktl.files import replace_atomically
+from ktl.flower.summands import Vector, vector_of
 from ktl.learning.process import prepare_process
 from ktl.loop.clients import Outcome
 from ktl.loop.edges import client_file
@@ -43,6 +44,7 @@ class Node:
         prepare_process(1)
         self.folder = folder
         self.client = client
+        self.secure = config.secure_aggregation
         self.edges = federated_edges(config, problem, {client: task}, warm_starts)
         if version > 0:
             file = client_file(folder, client, version)
@@ -62,17 +64,17 @@ class Node:
             if self.edges.method.uses_pairs:
                 self._keep(round_index, message)
             self.edges.save(self.folder)
-        return outcome
+        return replace(outcome, report=Message()) if self.secure else outcome
 
     def test(self, message: Message) -> tuple[int, int]:
         """Test images classified right, and in all."""
         return self.edges.test([self.client], message)[self.client]
 
-    def statistics(self) -> ClassStatistics:
-        """Of the client's images, in a FedKTL that pools: what it adds to a sum."""
+    def summand(self) -> Vector:
+        """What the client adds to a secure sum: statistics of its images, in a FedKTL that pools."""
         method = self.edges.method
         assert isinstance(method, FedKTL)
-        return method.statistics(self.edges.learners[self.client])
+        return vector_of(method.statistics(self.edges.learners[self.client]), method.problem.classes)
 
     def _keep(self, round_index: int, message: Message) -> None:
         """A round's pairs, which the client learns from in later rounds too."""

@@ -13,13 +13,13 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from ktl.errors import UsageError
-from ktl.federation.processes import WarmStarts, make_method
+from ktl.federation.processes import WarmStarts
 from ktl.federation.run import federate_elsewhere, is_finished
 from ktl.federation.settings import FederationConfig
 from ktl.files import Row
-from ktl.flower.fleet import Fleet
 from ktl.flower.post import Post
 from ktl.flower.roster import Roster
+from ktl.flower.secure_fleet import fleet_of
 from ktl.loop.clients import Clients
 from ktl.methods.base import Problem
 from ktl.settings import value_of, with_values
@@ -57,7 +57,7 @@ def main(grid: Grid, context: Context) -> None:
         config: FederationConfig, problem: Problem, active: Sequence[int], warm_starts: WarmStarts
     ) -> Iterator[Clients]:
         run = roster.begin(warm_starts)
-        yield Fleet(post, roster.nodes, make_method(config, problem), run, active)
+        yield fleet_of(config, problem, post, roster.nodes, run, active)
 
     result = federate_elsewhere(config, out, problem, engine, on_round=_log_round)
     log.info("the run in %s has ended; best mean accuracy %.2f%%", out, 100 * result.best)

@@ -18,12 +18,12 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
-from ktl.federation.processes import WarmStarts, make_method
+from ktl.federation.processes import WarmStarts
 from ktl.federation.run import FederationResult, OnRound, federate
 from ktl.federation.settings import FederationConfig
 from ktl.flower.client_app import client_app
-from ktl.flower.fleet import Fleet
 from ktl.flower.post import Post
+from ktl.flower.secure_fleet import fleet_of
 from ktl.flower.sites import SharedRun
 from ktl.loop.clients import Clients
 from ktl.machine import cores
@@ -57,7 +57,7 @@ def simulate(
         ) -> Iterator[Clients]:
             node_ids = sorted(grid.get_node_ids())  # any node may play any client: what they learn lies in `out`
             nodes = {client: node_ids[client] for client in active}
-            yield Fleet(Post(grid, None, ended.is_set), lambda: nodes, make_method(config, problem), RUN, active)
+            yield fleet_of(config, problem, Post(grid, None, ended.is_set), lambda: nodes, RUN, active)
 
         results.append(federate(config, out, engine=engine, resume=resume, on_round=on_round, should_stop=should_stop))
 

@@ -129,7 +129,7 @@ class FedKTL(Method):
         return self.pool == "all"
 
     def close(self, round_index: int, message: Message, reports: Mapping[int, Message]) -> Message:
-        uploads = {client: report.payloads["statistics"] for client, report in reports.items()}
+        uploads = {client: report.payloads["statistics"] for client, report in reports.items() if report}
         if not uploads:
             return Message()
         return Message(payloads={"statistics": self._session().pooled(round_index, uploads)})

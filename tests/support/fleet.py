@@ -14,7 +14,6 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-
 from support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
