@@ -39,8 +39,10 @@ class Post:
             key: Message(content, dst_node_id=node, message_type=kind, group_id=group)
             for key, (node, content) in contents.items()
         }
-        ids = dict(zip(sent, self.grid.push_messages(list(sent.values())), strict=True)) if sent else {}
-        replies = self._replies({id for id in ids.values() if id})
+        if sent:
+            self.grid.push_messages(list(sent.values()))
+        ids = {key: message.metadata.message_id for key, message in sent.items()}  # since they were pushed
+        replies = self._replies({*ids.values()})
         late = f"late: no answer within {self.timeout:g} seconds" if self.timeout is not None else "it got no message"
         return {key: _answer(replies[ids[key]]) if ids[key] in replies else late for key in sent}
 
