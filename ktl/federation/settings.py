@@ -63,7 +63,7 @@ class FederationConfig(Settings):
         if self.secure_aggregation:
             if chosen(self.method).name != "fedktl":
                 raise UsageError(
-                    f"secure_aggregation adds up what fedktl pools: {chosen(self.method).name} pools nothing"
+                    f"secure_aggregation is fedktl's: {chosen(self.method).name} pools no sums, leave it out"
                 )
             # a sum does not say who is in it, so that of an earlier round cannot be taken out or counted again
             object.__setattr__(self, "cloud", replace(self.cloud, memory=1))

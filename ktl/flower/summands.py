@@ -27,7 +27,7 @@ def statistics_in(vector: Vector, classes: int, dimension: int, architecture: by
     Raises WireError for another length, and DataError for what cannot be a sum of class statistics.
     """
     if vector.shape != (summand_length(classes, dimension),):
-        raise WireError(f"a sum of {vector.shape} numbers: expected {summand_length(classes, dimension)}")
+        raise WireError(f"a sum of {vector.size} numbers: expected {summand_length(classes, dimension)}")
     values = torch.from_numpy(vector)
     sums, counts, half = values.split([classes * dimension, classes, dimension * (dimension + 1) // 2])
     rows, columns = torch.triu_indices(dimension, dimension)

@@ -86,7 +86,6 @@ def test_a_device_that_is_away_is_left_out_until_it_is_back_as_another_node(
     assert any(node == 99 and message.metadata.message_type == "train.learn" for node, message, _ in grid.exchanged)
 
 
-
 def test_a_server_that_is_killed_goes_on_after_its_last_finished_round(
     three: FederationConfig, apart: FederatedData, tmp_path: Path
 ) -> None:
