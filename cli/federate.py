@@ -31,10 +31,14 @@ from .report import write_report_apart
 from .settings import Assignments, Option, assigned, with_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from threading import Event
 
     from ktl.federation.run import FederationResult
 
+    Start = Callable[..., FederationResult]  # a settings object and a folder, and the options of `federate`
+
+ENGINES = ["processes", "flower"]
 ROUNDS = 5
 STEPS = 200  # per client, over all rounds
 
@@ -45,6 +49,7 @@ Seeds = Annotated[int, typer.Option(min=1, help="Runs of each method, with seeds
 Workers = Annotated[
     int | None, typer.Option(min=0, help="Client processes; 0 trains in this one.", show_default="one per core")
 ]
+Engine = Annotated[str, typer.Option(help=f"{' | '.join(ENGINES)}: Flower's simulation, on Ray.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the runs.", show_default="runs/federation-...")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the runs in --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
@@ -73,6 +78,7 @@ OPTIONS = {
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
     "space": Option("cloud.space", help=" | ".join(SPACES.builtin()), default="by the latents' size"),
     "warm_start": Option("warm_start"),
+    "secure_aggregation": Option("secure_aggregation"),
     "seed": Option("seed"),
     "device": Option("device", help="cpu | cuda"),
 }
@@ -87,6 +93,7 @@ def federate(
     assignments: Assignments = None,
     seeds: Seeds = 1,
     workers: Workers = None,
+    engine: Engine = ENGINES[0],
     out: Out = None,
     resume: Resume = False,
     as_json: AsJson = False,
@@ -102,7 +109,9 @@ def federate(
     first = next(iter(configs.values()))
     folder = out or unused_folder(f"federation-{data_name(first.source)}-{first.partition.clients}-seed{first.seed}")
     with stop_on_signal() as stop:
-        results = {name: _runs(config, name, folder, seeds, workers, resume, stop) for name, config in configs.items()}
+        results = {
+            name: _runs(each, name, folder, seeds, workers, engine, resume, stop) for name, each in configs.items()
+        }
     report = write_report_apart(folder)
     if as_json:
         print(json.dumps({"runs": str(folder)} | {name: _summary(runs) for name, runs in results.items()}))
@@ -150,12 +159,32 @@ def _config(base: FederationConfig, method: str, values: dict[str, Any], own: li
     return with_values(config, of_method)
 
 
+def _engine(name: str) -> Start:
+    """What runs a federation. Raises UsageError where it is not installed."""
+    check_choice("engine", name, ENGINES)
+    if name == "processes":
+        from ktl.federation.run import federate as start
+
+        return start
+    try:
+        from ktl.flower.simulation import simulate
+    except ImportError as error:
+        raise UsageError(f"--engine {name} needs Flower: pip install 'ktl[flower]'") from error
+    return simulate
+
+
 def _runs(
-    config: FederationConfig, name: str, folder: Path, seeds: int, workers: int | None, resume: bool, stop: Event
+    config: FederationConfig,
+    name: str,
+    folder: Path,
+    seeds: int,
+    workers: int | None,
+    engine: str,
+    resume: bool,
+    stop: Event,
 ) -> list[FederationResult]:
     """One method with each seed."""
-    from ktl.federation.run import federate as run
-
+    start = _engine(engine)
     results = []
     for seed in range(config.seed, config.seed + seeds):
         seeded, rows = replace(config, seed=seed), list[Any]()
@@ -177,7 +206,7 @@ def _runs(
                     errors.print(f"{name}, round {row['round']}: client {client} left out: {reason}")
 
             place = folder / (place_of(name) if seeds == 1 else f"{place_of(name)}-seed{seed}")
-            results.append(run(seeded, place, workers=workers, resume=resume, on_round=show, should_stop=stop.is_set))
+            results.append(start(seeded, place, workers=workers, resume=resume, on_round=show, should_stop=stop.is_set))
     return results
 
 

@@ -61,10 +61,8 @@ class FederationConfig(Settings):
         object.__setattr__(self, "transfer", TRANSFERS.resolve(self.transfer))
         model_group(self.models)
         if self.secure_aggregation:
-            if chosen(self.method).name != "fedktl":
-                raise UsageError(
-                    f"secure_aggregation is fedktl's: {chosen(self.method).name} pools no sums, leave it out"
-                )
+            if (method := chosen(self.method).name) != "fedktl":
+                raise UsageError(f"secure_aggregation adds up what fedktl pools, not {method}: give --method fedktl")
             # a sum does not say who is in it, so that of an earlier round cannot be taken out or counted again
             object.__setattr__(self, "cloud", replace(self.cloud, memory=1))
         check_device(self.device)

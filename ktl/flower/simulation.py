@@ -26,6 +26,7 @@ from ktl.flower.post import Post
 from ktl.flower.secure_fleet import fleet_of
 from ktl.flower.sites import SharedRun
 from ktl.loop.clients import Clients
+from ktl.loop.connection import CloudConnection
 from ktl.machine import cores
 from ktl.methods.base import Problem
 
@@ -36,6 +37,7 @@ def simulate(
     config: FederationConfig,
     out: Path,
     *,
+    connection: CloudConnection | None = None,
     workers: int | None = None,
     resume: bool = False,
     on_round: OnRound = lambda row, accuracies: None,
@@ -59,7 +61,17 @@ def simulate(
             nodes = {client: node_ids[client] for client in active}
             yield fleet_of(config, problem, Post(grid, None, ended.is_set), lambda: nodes, RUN, active)
 
-        results.append(federate(config, out, engine=engine, resume=resume, on_round=on_round, should_stop=should_stop))
+        results.append(
+            federate(
+                config,
+                out,
+                connection=connection,
+                engine=engine,
+                resume=resume,
+                on_round=on_round,
+                should_stop=should_stop,
+            )
+        )
 
     site = SharedRun(out.absolute(), config.source)
     logging.getLogger("flwr").setLevel(logging.ERROR)

@@ -84,7 +84,7 @@ def test_what_cannot_be_added_up_securely_is_refused(
     five: FederationConfig, apart: FederatedData, tmp_path: Path
 ) -> None:
     secure = replace(five, secure_aggregation=True)
-    with pytest.raises(UsageError, match="local pools no sums"):
+    with pytest.raises(UsageError, match="not local: give --method fedktl"):
         replace(secure, method="local")
     with pytest.raises(UsageError, match="give --engine flower"):
         federate(secure, tmp_path / "here", data=apart)
