@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read when flwr is imported
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -19,59 +22,31 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
 from ktl.federation.processes import WarmStarts
-from ktl.federation.run import FederationResult, OnRound, federate
+from ktl.federation.run import FederationResult, federate
 from ktl.federation.settings import FederationConfig
 from ktl.flower.client_app import client_app
 from ktl.flower.post import Post
 from ktl.flower.secure_fleet import fleet_of
 from ktl.flower.sites import SharedRun
 from ktl.loop.clients import Clients
-from ktl.loop.connection import CloudConnection
 from ktl.machine import cores
 from ktl.methods.base import Problem
 
 RUN = "0" * 16  # nodes of one machine play one run
 
 
-def simulate(
-    config: FederationConfig,
-    out: Path,
-    *,
-    connection: CloudConnection | None = None,
-    workers: int | None = None,
-    resume: bool = False,
-    on_round: OnRound = lambda row, accuracies: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> FederationResult:
+def simulate(config: FederationConfig, out: Path, *, workers: int | None = None, **options: Any) -> FederationResult:
     """As `federate`, with clients on Flower's virtual nodes in `workers` processes of Ray, by default one per core.
 
-    The numbers are those of `federate` to the bit, and the run folder is the same. Raises what `federate` raises.
+    The numbers are those of `federate` to the bit, and so is the run's folder; a checkpoint follows each round.
+    `options` are those of `federate`, but for `data`, which each process reads by itself. Raises what that raises.
     """
     results: list[FederationResult] = []
-    ended = Event()
-    server = ServerApp()
+    server, ended = ServerApp(), Event()
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
-        @contextmanager
-        def engine(
-            config: FederationConfig, problem: Problem, active: Sequence[int], warm_starts: WarmStarts
-        ) -> Iterator[Clients]:
-            node_ids = sorted(grid.get_node_ids())  # any node may play any client: what they learn lies in `out`
-            nodes = {client: node_ids[client] for client in active}
-            yield fleet_of(config, problem, Post(grid, None, ended.is_set), lambda: nodes, RUN, active)
-
-        results.append(
-            federate(
-                config,
-                out,
-                connection=connection,
-                engine=engine,
-                resume=resume,
-                on_round=on_round,
-                should_stop=should_stop,
-            )
-        )
+        results.append(federate(config, out, engine=partial(_virtual_nodes, grid, ended), **options))
 
     site = SharedRun(out.absolute(), config.source)
     logging.getLogger("flwr").setLevel(logging.ERROR)
@@ -79,7 +54,7 @@ def simulate(
         run_simulation(
             server,
             client_app(lambda context: site),
-            num_supernodes=config.partition.clients,
+            num_supernodes=_clients_in(config),
             backend_config={
                 "init_args": {"num_cpus": workers or len(cores()), "logging_level": "error", "log_to_driver": False},
                 "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
@@ -88,3 +63,25 @@ def simulate(
     finally:
         ended.set()
     return results[0]
+
+
+@contextmanager
+def _virtual_nodes(
+    grid: Grid,
+    ended: Event,
+    config: FederationConfig,
+    problem: Problem,
+    active: Sequence[int],
+    warm_starts: WarmStarts,
+) -> Iterator[Clients]:
+    """Any node may play any client: what they learn lies in the run's folder."""
+    while len(node_ids := sorted(grid.get_node_ids())) < _clients_in(config):
+        time.sleep(0.1)  # Flower is about to make them
+    nodes = {client: node_ids[client] for client in active}
+    yield fleet_of(config, problem, Post(grid, None, ended.is_set), lambda: nodes, RUN, active)
+
+
+def _clients_in(config: FederationConfig) -> int:
+    """A saved partition's folder has as many as it has files."""
+    saved = Path(config.source) / "train"
+    return len([*saved.glob("*.npz")]) if (saved / "0.npz").is_file() else config.partition.clients
