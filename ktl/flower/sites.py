@@ -29,10 +29,12 @@ from ktl.loop.exchange import warm_start_file
 from ktl.loop.folder import load_config
 from ktl.methods import METHODS
 from ktl.methods.base import Problem
+from ktl.models import MODELS, model_group
 from ktl.objectives import TRANSFERS
 from ktl.settings import as_table, from_table
 
 SETUP_FILE = "setup.msgpack"
+TORCHVISION = "torchvision.models:"  # whose models are named as what is imported by a path, but are installed
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,9 @@ def _settings(text: str) -> FederationConfig:
         METHODS.check_installed(table["method"]["name"])
         TRANSFERS.check_installed(table["transfer"]["name"])
         ALIGNMENTS.check_installed(table["cloud"]["alignment"]["name"])
+        for model in model_group(table["models"]):
+            if not model.startswith(TORCHVISION):
+                MODELS.check_installed(model)
         return from_table(FederationConfig, table)
     except (ValueError, LookupError, TypeError, RecursionError, UsageError) as error:
         raise WireError(f"the run's settings cannot be read ({error}); is the same ktl at both ends?") from error

@@ -39,6 +39,7 @@ class Deployment:
         path = os.pathsep.join([str(BIN), os.environ["PATH"]])
         self.environment = os.environ | {"FLWR_HOME": str(flower), "FLWR_TELEMETRY_ENABLED": "0", "PATH": path}
         self._running: list[subprocess.Popen[bytes]] = []
+        self.nodes: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *command: object) -> subprocess.Popen[bytes]:
         """A program of its own process group, whose output goes to a file by this name."""
@@ -75,11 +76,12 @@ class Deployment:
         """`ktl edge join` for one device; a second time for the same one with the same key."""
         key = self.home / f"node-{client}.key"
         key = key if key.exists() else self.node_key(client)
-        return self.start(
+        self.nodes[client] = self.start(
             f"node-{client}", BIN / "ktl", "edge", "join", "--superlink",
             f"127.0.0.1:{self.port}", "--client", client, "--data", data, "--folder", self.home / f"device-{client}",
             "--ca-file", self.certificate, "--key-file", key, "--", "--port", free_port(),
         )  # fmt: skip
+        return self.nodes[client]
 
     def flwr(self, *words: object) -> str:
         """What a `flwr` command prints. Raises AssertionError with its output if it fails."""
