@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -26,6 +27,7 @@ Kind = TypeVar("Kind", bound="Settings")
 
 PLAIN = (int, float, str, bool)
 WORDS = {bool: "true or false", str: "text", Path: "a path", int | str: "a number or text", Union: "a name"}
+_annotations = cache(partial(get_type_hints, include_extras=True))  # a command asks for a hundred options' help
 CONSTRAINTS = ("gt", "ge", "lt", "le", "description")  # of a Meta, as far as settings use it
 
 
@@ -286,12 +288,9 @@ def value_of(text: str) -> Any:
 
 def _hints(kind: type[Settings]) -> dict[str, Any]:
     """The annotations of a class's fields; one that only changes a default keeps the bounds of its base's field."""
-    lineage = [get_type_hints(each, include_extras=True) for each in kind.__mro__ if issubclass(each, Settings)]
-    hints = {}
-    for entry in fields(kind):
-        own = [annotations[entry.name] for annotations in lineage if entry.name in annotations]
-        hints[entry.name] = next((hint for hint in own if _parts(hint)[1] is not None), own[0])
-    return hints
+    lineage = [_annotations(each) for each in kind.__mro__ if is_dataclass(each)]
+    found = {each.name: [known[each.name] for known in lineage if each.name in known] for each in fields(kind)}
+    return {name: next((hint for hint in own if _parts(hint)[1] is not None), own[0]) for name, own in found.items()}
 
 
 def _default(entry: Any) -> Any:

@@ -24,15 +24,19 @@ DELTA = 1e-5
 SHARES = {"sums": 0.7, "counts": 0.1, "moment": 0.2}  # of the squared length by which one image moves them all
 
 
-def noised(statistics: ClassStatistics, epsilon: float, rng: torch.Generator, delta: float = DELTA) -> ClassStatistics:
-    """`statistics` with noise for `epsilon` > 0 and 0 < `delta` < 1, made valid again; the same classes.
+def noised(
+    statistics: ClassStatistics, epsilon: float, rng: torch.Generator, *, delta: float = DELTA, releases: int = 1
+) -> ClassStatistics:
+    """`statistics` with noise, made valid again; the same classes.
+
+    Of the same images statistics can go out `releases` times: all together have `epsilon` > 0 and 0 < `delta` < 1.
 
     Counts are rounded, at least 1. Means are at most 1 long. The moment is the nearest to the noisy one that has no
     negative eigenvalue and the counts' sum as its trace. None of this looks at the images again, so it costs nothing.
     Who knows the seed of `rng` can take the noise off: against a cloud, seed it by what the cloud does not know.
     Raises UsageError for another epsilon or delta.
     """
-    deviation = noise_deviation(epsilon, delta)
+    deviation = noise_deviation(epsilon, delta, releases)
     of_sums, of_counts, of_moment = (deviation / math.sqrt(share) for share in SHARES.values())
     counts = statistics.counts.double() + of_counts * _normal(statistics.counts.shape, rng)
     counts = counts.round().clamp_min(1.0)
@@ -44,8 +48,10 @@ def noised(statistics: ClassStatistics, epsilon: float, rng: torch.Generator, de
     return replace(statistics, sums=sums.float(), counts=counts.long(), moment=moment.float())
 
 
-def noise_deviation(epsilon: float, delta: float = DELTA) -> float:
-    """The least standard deviation of noise on numbers that one image moves by a length of 1.
+def noise_deviation(epsilon: float, delta: float = DELTA, releases: int = 1) -> float:
+    """The least standard deviation of noise on numbers that one image moves by a length of 1, in each of the releases.
+
+    k releases leak together what one with 1/sqrt(k) of their deviation does: their mean says all that they say.
 
     The analytic Gaussian mechanism of Balle and Wang, "Improving the Gaussian Mechanism for Differential Privacy"
     (ICML 2018), theorem 8, by bisection. Raises UsageError unless 0 < epsilon < infinity and 0 < delta < 1.
@@ -58,7 +64,7 @@ def noise_deviation(epsilon: float, delta: float = DELTA) -> float:
     while high / low > 1 + 1e-12:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if _leak(middle, epsilon) <= delta else (middle, high)
-    return high
+    return high * math.sqrt(releases)
 
 
 def _leak(deviation: float, epsilon: float) -> float:

@@ -39,6 +39,15 @@ def test_the_deviation_is_the_known_one_and_below_the_classical_bound() -> None:
     assert noise_deviation(1e-9) == pytest.approx(1 / (1e-5 * math.sqrt(2 * math.pi)), rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("epsilon", "delta", "releases", "deviation"),
+    [(8.0, 1e-5, 5, 1.34215), (1.0, 1e-5, 5, 8.34195), (1.0, 1e-6, 20, 18.89334)],
+)
+def test_several_releases_share_the_epsilon(epsilon: float, delta: float, releases: int, deviation: float) -> None:
+    """The accountant of dp-accounting 0.6 (PLD, steps of 1e-3) finds these epsilons for these deviations, to 1e-10."""
+    assert noise_deviation(epsilon, delta, releases) == pytest.approx(deviation, abs=1e-5)
+
+
 def test_one_image_moves_all_numbers_by_no_more_than_the_noise_is_made_for() -> None:
     """Each divided by its noise's share: 1, as an image's vector and its outer product have length 1."""
     one = class_statistics(torch.tensor([[0.6, 0.0, -0.8]]), torch.tensor([0]))
@@ -118,4 +127,4 @@ def test_an_epsilon_that_means_nothing_is_refused(epsilon: float) -> None:
 @pytest.mark.parametrize("delta", [0.0, 1.0])
 def test_a_delta_that_means_nothing_is_refused(delta: float) -> None:
     with pytest.raises(UsageError, match=r"delta is .*: give a number between 0 and 1"):
-        noised(small(), 1.0, stream(0, "noise"), delta)
+        noised(small(), 1.0, stream(0, "noise"), delta=delta)

@@ -28,8 +28,8 @@ from tempfile import TemporaryDirectory
 
 import support_path  # noqa: F401
 import torch
-from nginx import Nginx
 from sqlalchemy import func, select
+from support.nginx import nginx
 from support.postgres import postgres
 from support.served import PRELOADED, ServedCloud
 from support.tiny import save_tiny_generator
@@ -80,12 +80,7 @@ class Fleet:
             home.mkdir(parents=True)
             self.servers.append(ServedCloud(home, generator, *options, database=database))
         self.token = next(server.tokens["edge"] for server in self.servers if server.tokens)
-        self.proxy = Nginx(folder / "nginx", [server.url for server in self.servers])
-
-    def stop(self) -> list[int]:
-        """Exit codes."""
-        self.proxy.stop()
-        return [server.stop() for server in self.servers]
+        self.url = ""  # of nginx, once it runs
 
     def done(self) -> Counter[tuple[str, int]]:
         """How often the servers' logs say of each round that it was kept."""
@@ -99,10 +94,13 @@ def fleet(generator: Path | str, count: int, *options: object) -> Iterator[tuple
     """On an empty database; nothing is left of it when the block ends."""
     with TemporaryDirectory() as folder, postgres() as url:
         servers = Fleet(Path(folder), generator, url, count, *options)
+        (home := Path(folder) / "nginx").mkdir()
         try:
-            yield servers, Database(url)
+            with nginx(home, *(each.url for each in servers.servers), limited=False, connections=4096) as servers.url:
+                yield servers, Database(url)
         finally:
-            servers.stop()
+            for server in servers.servers:
+                server.stop()
 
 
 def uploads(variant: int, round_: int, classes: int = CLASSES) -> dict[int, bytes]:
@@ -129,7 +127,7 @@ def run_session(servers: Fleet, number: int, expected: list[list[bytes]]) -> str
     """One client's run; what went wrong with it, or nothing."""
     variant = number % VARIANTS
     run = servers.folder / f"run-{number}-{time.monotonic_ns()}"
-    cloud = HttpCloud(Access(url=servers.proxy.url, token=servers.token, patience=PATIENCE), run, clients=2)
+    cloud = HttpCloud(Access(url=servers.url, token=servers.token, patience=PATIENCE), run, clients=2)
     try:
         cloud.open(encode_message(replace(REQUEST, seed=variant)), [])
         for round_, pairs in enumerate(expected[variant], 1):
@@ -244,7 +242,7 @@ def run_large(servers: Fleet, count: int, name: str) -> None:
 
     def one(number: int) -> None:
         run = servers.folder / f"{name}-{number}"
-        cloud = HttpCloud(Access(url=servers.proxy.url, token=servers.token, patience=PATIENCE), run, clients=2)
+        cloud = HttpCloud(Access(url=servers.url, token=servers.token, patience=PATIENCE), run, clients=2)
         cloud.open(encode_message(replace(LARGE, seed=number)), [])
         cloud.exchange(uploads(number, 1, LARGE.num_classes))
 

@@ -31,7 +31,7 @@ from ktl.settings import Meta, Settings
 from ktl.shared_space.pooled_model import PooledModel
 from ktl.shared_space.space_map import SpaceMap, fit_space_map
 from ktl.shared_space.translation import in_terms_of
-from ktl.statistics_noise import noised
+from ktl.statistics_noise import DELTA, noised
 from ktl.wire import (
     SessionReply,
     decode_message,
@@ -56,8 +56,10 @@ class PoolingSettings(Settings):
         | None
     ) = None
     epsilon: (
-        Annotated[float, Meta(gt=0, description="Of noise on the statistics; less is more noise. None without.")] | None
+        Annotated[float, Meta(gt=0, description="Of noise on all rounds' statistics together; less is more noise.")]
+        | None
     ) = None
+    delta: Annotated[float, Meta(gt=0, lt=1, description="The chance at which epsilon may not hold.")] = DELTA
 
 
 class FedKTL(Method):
@@ -119,9 +121,10 @@ class FedKTL(Method):
         """Of the images of an edge that has trained: what it adds to those of others."""
         mapped = self._mapped[learner] = mapped_images(learner)
         statistics = replace(mapped.statistics, architecture=architecture_of(learner.config.model))
-        if self.settings.epsilon is not None:
+        if (epsilon := self.settings.epsilon) is not None:
             # the cloud knows the run's seed, and could take off what is drawn from it
-            statistics = noised(statistics, self.settings.epsilon, torch.Generator().manual_seed(randbits(63)))
+            rng, delta = torch.Generator().manual_seed(randbits(63)), self.settings.delta
+            statistics = noised(statistics, epsilon, rng, delta=delta, releases=self.problem.rounds)
         return statistics
 
     @property

@@ -24,10 +24,23 @@ from ktl_cli.main import main
 if __name__ == "__main__":  # client processes import it again
     sys.exit(main())
 """
+QUICK_ONES = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from ktl_cli.main import main
+for command in json.loads(sys.argv[1]):
+    sys.argv = ["ktl", *command]
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        try:
+            main()
+        except SystemExit as ended:
+            print(json.dumps([ended.code, out.getvalue(), err.getvalue()]), file=sys.__stdout__)
+"""
 SMALL = ["--data", "colour-shapes", "--image-size", "16", "--steps", "4"]
 EDGE = [*SMALL, "--warmup-steps", "4", "--pairs-per-class", "8", "--threads", "1"]
 
 Ktl = Callable[..., "subprocess.CompletedProcess[str]"]
+Answer = tuple[int, str, str]
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +74,19 @@ def ktl(environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> K
     return run
 
 
+@pytest.fixture
+def quick_ones(environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Answer]]:
+    """Exit code, output and errors of several commands in one process, as starting one takes seconds."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def run(commands: list[list[str]]) -> list[Answer]:
+        command = [environment / "bin" / "python", "-c", QUICK_ONES, json.dumps(commands)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+    return run
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.stem))
 def test_a_file_fits_thirty_lines(module: Path) -> None:
     assert len(module.read_text().splitlines()) <= 30
@@ -76,30 +102,25 @@ def test_the_docs_show_the_files_as_they_are() -> None:
     assert registered.count(" = ") == 9
 
 
-@pytest.mark.parametrize(
-    ("listing", "name", "words", "setting"),
-    [
-        (
-            "methods",
-            "shared-bias",
-            "Each client's bias goes",
-            "share = 0.5 a number of at least 0 and at most 1: How far",
-        ),
-        ("methods", "proximal-bias", "As shared-bias, and each", "share = 0.5 a number of at least 0"),
-        ("transfers", "cosine", "The cosine distance", "margin = 0.0 a number of at least 0 and below 2: Cosine"),
-        ("alignments", "nearest-noise", "The same draws", "draws = 10 a whole number of at least 1 and at most 100"),
-        ("spaces", "brightness-grid", "How bright each cell", "cells = 4 a whole number of at least 2 and at most 32"),
-        ("encoders", "colour-histogram", "How many pixels have", None),
-        ("generators", "blobs", "Four soft blobs", "radius = 0.6 a number above 0 and at most 2: Of a blob"),
-        ("models", "depthwise", "Depthwise separable convolutions", None),
-        ("datasets", "colour-shapes", "Discs, squares and crosses", None),
-    ],
-)
-def test_listings_show_it_with_its_settings(ktl: Ktl, listing: str, name: str, words: str, setting: str | None) -> None:
-    lines = [" ".join(line.split()) for line in ktl(listing).stdout.splitlines()]
-    [row] = [index for index, line in enumerate(lines) if line.startswith(f"{name} {words}")]
-    if setting is not None:
-        assert [line for line in lines[row + 1 : row + 10] if line.startswith(setting)]
+LISTED = [
+    ("methods", "shared-bias", "Each client's bias goes", "share = 0.5 a number of at least 0 and at most 1: How far"),
+    ("methods", "proximal-bias", "As shared-bias, and each", "share = 0.5 a number of at least 0"),
+    ("transfers", "cosine", "The cosine distance", "margin = 0.0 a number of at least 0 and below 2: Cosine"),
+    ("alignments", "nearest-noise", "The same draws", "draws = 10 a whole number of at least 1 and at most 100"),
+    ("spaces", "brightness-grid", "How bright each cell", "cells = 4 a whole number of at least 2 and at most 32"),
+    ("encoders", "colour-histogram", "How many pixels have", None),
+    ("generators", "blobs", "Four soft blobs", "radius = 0.6 a number above 0 and at most 2: Of a blob"),
+    ("models", "depthwise", "Depthwise separable convolutions", None),
+    ("datasets", "colour-shapes", "Discs, squares and crosses", None),
+]
+
+
+def test_listings_show_it_with_its_settings(quick_ones: Callable[..., list[Answer]]) -> None:
+    answers = quick_ones([[listing] for listing, *_ in LISTED])
+    for (_, name, words, setting), (_, out, _) in zip(LISTED, answers, strict=True):
+        lines = [" ".join(line.split()) for line in out.splitlines()]
+        [row] = [index for index, line in enumerate(lines) if line.startswith(f"{name} {words}")]
+        assert setting is None or [line for line in lines[row + 1 : row + 10] if line.startswith(setting)]
 
 
 def test_an_edge_trains_with_it_by_name(ktl: Ktl, tmp_path: Path) -> None:
@@ -159,31 +180,20 @@ def test_it_needs_no_package(ktl: Ktl, tmp_path: Path) -> None:
     assert config["transfer"]["settings"]["margin"] == 0.2
 
 
-@pytest.mark.parametrize(
-    ("command", "setting", "refusal"),
-    [
-        (
-            ["edge", "train", "--transfer", "cosine"],
-            "transfer.margin=3",
-            "margin is 3: give a number of at least 0 and",
-        ),
-        (
-            ["federate", "--method", "local,shared-bias"],
-            "method.share=2",
-            "share is 2: give a number of at least 0 and",
-        ),
-        (
-            ["federate", "--method", "local,shared-bias"],
-            "method.sahre=1",
-            "no setting method.sahre of local, shared-bias",
-        ),
-    ],
-)
-def test_a_wrong_setting_is_refused(ktl: Ktl, tmp_path: Path, command: list[str], setting: str, refusal: str) -> None:
-    ended = ktl(*command, "--data", "colour-shapes", "--set", setting, "--out", "run")
-    assert ended.returncode == 2
-    assert refusal in ended.stderr
-    assert not (tmp_path / "run").exists()
+REFUSED = [
+    ("edge train --transfer cosine", "transfer.margin=3", "margin is 3: give a number of at least 0 and"),
+    ("federate --method local,shared-bias", "method.share=2", "share is 2: give a number of at least 0 and"),
+    ("federate --method local,shared-bias", "method.sahre=1", "no setting method.sahre of local, shared-bias"),
+]
+
+
+def test_a_wrong_setting_is_refused(quick_ones: Callable[..., list[Answer]], tmp_path: Path) -> None:
+    options = ["--data", "colour-shapes", "--out", "run", "--set"]
+    answers = quick_ones([[*command.split(), *options, setting] for command, setting, _ in REFUSED])
+    for (_, _, refusal), (code, _, err) in zip(REFUSED, answers, strict=True):
+        assert code == 2
+        assert refusal in err
+        assert not (tmp_path / "run").exists()
 
 
 def test_choices_are_made_in_python_as_the_docs_say(environment: Path) -> None:

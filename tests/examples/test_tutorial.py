@@ -54,9 +54,8 @@ def tiny_imagenet_photographs(folder: Path) -> None:
     assert len(taken) == CLASSES
 
 
-@pytest.mark.parametrize(
-    "photographs", [embedded_photographs, pytest.param(tiny_imagenet_photographs, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("photographs", [embedded_photographs, tiny_imagenet_photographs])
 def test_the_tutorial_works_as_it_is_written(photographs: Callable[[Path], None], tmp_path: Path) -> None:
     photographs(tmp_path / "photos")
     text = (ROOT / "docs" / "tutorial.md").read_text()

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ktl.data.depth import described
 from ktl.edge.export.quantise import Quantisation
-from ktl.edge.onnx.model_file import OPSET
+from ktl.edge.onnx.graph import OPSET
 from ktl.edge.record import Record, read_record
 from ktl.files import read_rows
 from ktl.formatting import in_percent, in_shots

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
-import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +12,9 @@ from torch import Tensor, nn
 from ktl.data.reading import Ranges
 from ktl.data.settings import Fit
 from ktl.data.transforms import to_network
+from ktl.edge.onnx.graph import HEAD, traced
 from ktl.edge.onnx.preprocessing import with_preprocessing
 from ktl.files import replace_atomically
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
-OPSET = 18
-HEAD = "head/"  # begins the names of nodes outside of extractors, which quantisation may have to leave exact
-SCOPES = "pkg.torch.onnx.name_scopes"  # of torch's exporter: the modules that a node comes from
 
 
 @dataclass(frozen=True)
@@ -44,10 +35,12 @@ class PictureClassifier(nn.Module):
     The softmax of the model's logits, divided by the temperature.
     """
 
+    temperature: Tensor
+
     def __init__(self, model: nn.Module, temperature: float = 1.0) -> None:
         super().__init__()
         self.model = model
-        self.temperature = temperature
+        self.register_buffer("temperature", torch.tensor(temperature))
 
     def forward(self, images: Tensor) -> Tensor:
         probabilities: Tensor = (self.model(to_network(images)) / self.temperature).softmax(dim=1)
@@ -61,7 +54,8 @@ def export_onnx(classifier: PictureClassifier, facts: ModelFacts, path: Path) ->
     """
     from onnx import helper, save
 
-    model = with_preprocessing(_core(classifier, facts), facts.image_size, facts.channels, facts.fit)
+    graph = traced(classifier, facts.channels, facts.image_size)
+    model = with_preprocessing(graph, facts.image_size, facts.channels, facts.fit)
     model.ir_version = helper.find_min_ir_version_for(model.opset_import)  # torch writes the newest
     entry = model.metadata_props.add()
     entry.key, entry.value = "ktl", json.dumps(asdict(facts))
@@ -73,28 +67,3 @@ def head_nodes(path: Path) -> list[str]:
     from onnx import load
 
     return [node.name for node in load(path).graph.node if node.name.startswith(HEAD)]
-
-
-def _core(classifier: PictureClassifier, facts: ModelFacts) -> ModelProto:
-    """The classifier alone, as torch exports it: input `pixels`."""
-    example = torch.zeros(2, facts.channels, facts.image_size, facts.image_size, dtype=torch.uint8)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            classifier.cpu().eval(),
-            (example,),
-            input_names=["pixels"],
-            output_names=["probabilities"],
-            dynamic_shapes={"images": {0: torch.export.Dim("n", min=1)}},
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None  # it is, with dynamo
-    model: ModelProto = program.model_proto
-    for node in model.graph.node:
-        if not any(entry.key == SCOPES and "extractor" in entry.value for entry in node.metadata_props):
-            node.name = f"{HEAD}{node.name}"
-        del node.metadata_props[:]  # where in the source it came from: a tenth of a small model
-    return model
