@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from ktl.loop.clients import Outcome, Watch
 from ktl.methods.base import Method, Problem
 from ktl.methods.message import Message
 from ktl.models import client_model
+from ktl.statistics_noise import SHARES, noise_deviation
 from ktl.wire import SessionReply, decode_message, encode_statistics
 
 NUMBER_BYTES = 8  # of a masked number, as it travels
@@ -96,8 +98,7 @@ class SecureFleet(Fleet):
         }
         dimension = decode_message(message.payloads["reply"], SessionReply).latent_dim
         sent = NUMBER_BYTES * summand_length(problem.classes, dimension)
-        largest = float(problem.counts.sum(dim=1).max())  # a unit vector for each image
-        total = secure_sum(self._post.grid, orders, largest, self._post.timeout)
+        total = secure_sum(self._post.grid, orders, _largest(self._method), self._post.timeout)
         if total is None:
             return None, sent
         try:
@@ -106,3 +107,15 @@ class SecureFleet(Fleet):
             log.warning("the secure sum of %s cannot be used: %s", model, error)
             return None, sent
         return encode_statistics(statistics), sent
+
+
+def _largest(method: Method) -> float:
+    """No number in a client's statistics is larger: it has a unit vector for each image, and the moment's trace is
+    their number. With noise that number is as large as the classes' noisy counts, of which one in 10**9 is larger.
+    """
+    problem, settings = method.problem, method.settings
+    images = float(problem.counts.sum(dim=1).max())
+    if settings.epsilon is None:
+        return images
+    deviation = noise_deviation(settings.epsilon, settings.delta, problem.rounds) / math.sqrt(SHARES["counts"])
+    return images + problem.classes * (1 + 6 * deviation)

@@ -97,8 +97,8 @@ def test_what_cannot_be_added_up_securely_is_refused(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_on_ten_thousand_images_it_is_as_accurate_as_the_plain_run(tmp_path: Path) -> None:
-    """Fashion-MNIST, five clients with two images of each class, also where one of them leaves while sums are taken."""
+def test_on_fashion_mnist_it_is_as_accurate_as_the_plain_run(tmp_path: Path) -> None:
+    """1,400 images, five clients with two images of each class, also where one of them leaves while sums are taken."""
     transfer = federated_transfer()
     config = FederationConfig(
         method="fedktl",
