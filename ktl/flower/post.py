@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 from ktl.errors import KtlError, WireError
 from ktl.flower.records import Answer, unpacked
 
-POLL = 0.1  # seconds between two looks for answers
+POLL = 0.1  # seconds between two looks for answers, and as many more for every hundred that are missing
 
 Key = TypeVar("Key")
 
@@ -56,7 +56,7 @@ class Post:
                 replies[reply.metadata.reply_to_message_id] = reply
             missing = missing - replies.keys()
             if missing:
-                time.sleep(POLL)
+                time.sleep(POLL * (1 + len(missing) / 100))  # a look goes through all of them
         return replies
 
 
