@@ -96,6 +96,8 @@ class SecureFleet(Fleet):
             for client in members
             if client in nodes
         }
+        if len(orders) < FEWEST:
+            return None, 0
         dimension = decode_message(message.payloads["reply"], SessionReply).latent_dim
         sent = NUMBER_BYTES * summand_length(problem.classes, dimension)
         total = secure_sum(self._post.grid, orders, _largest(self._method), self._post.timeout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from ktl.alignment import ALIGNMENTS
@@ -90,9 +92,8 @@ class Device:
                 raise UsageError(f"client is {self.client}: the run has clients 0 to {len(setup.counts) - 1}")
             if data.counts("train")[0].tolist() != setup.counts[self.client]:
                 raise DataError(f"the images in {self.data} changed while the run began: start it again")
-            folder.mkdir(parents=True, exist_ok=True)
-            if not (folder / "data").exists():
-                save_partition(data, folder / "data")
+            shutil.rmtree(folder / "data", ignore_errors=True)  # of a device that was killed here
+            save_partition(data, folder / "data")
             write_atomically(folder / SETUP_FILE, content)
         return name
 
@@ -145,7 +146,7 @@ def _settings(text: str) -> FederationConfig:
 def own_data(source: str, config: FederationConfig) -> FederatedData:
     """All images of a device: of a data set, or of the only client in a saved partition's folder. Raises DataError."""
     folder = Path(source)
-    if (folder / "train").is_dir() and (folder / "train" / "0.npz").is_file():
+    if (folder / "train" / "0.npz").is_file():
         data = load_partition(folder)
         if len(data.clients) != 1:
             raise DataError(f"{source} has {len(data.clients)} clients: a device has one, train/0.npz and test/0.npz")
@@ -153,18 +154,19 @@ def own_data(source: str, config: FederationConfig) -> FederatedData:
     dataset = load_dataset(
         source, config.image_size, skip_damaged=config.skip_damaged, fit=config.fit, hold_out=by_content
     )
-    ranges = ranges_of(dataset.train.images, torch.arange(len(dataset.train.labels)).numpy())
-    parts, start = [], 0
-    images, labels = [], []
-    for split in (dataset.train, dataset.test):
-        every = torch.arange(len(split.labels))
-        images.append(torch.from_numpy(read_by(split.images, ranges)[every.numpy()]))
-        labels.append(torch.from_numpy(split.labels))
-        parts.append(every + start)
-        start += len(every)
-    pool = torch.cat(images).permute(0, 3, 1, 2).contiguous()
+    splits = [dataset.train, dataset.test]
+    ranges = ranges_of(dataset.train.images, np.arange(len(dataset.train.labels)))
+    images = np.concatenate([read_by(split.images, ranges)[np.arange(len(split.labels))] for split in splits])
+    labels = torch.from_numpy(np.concatenate([split.labels for split in splits]))
+    index, cut = torch.arange(len(labels)), len(dataset.train.labels)
     return FederatedData(
-        dataset.class_names, pool, torch.cat(labels), [ClientIndex(*parts)], ranges, dataset.fit, dataset.files
+        dataset.class_names,
+        torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+        labels,
+        [ClientIndex(index[:cut], index[cut:])],
+        ranges,
+        dataset.fit,
+        dataset.files,
     )
 
 

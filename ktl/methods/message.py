@@ -78,7 +78,7 @@ def read_message(payload: bytes) -> Message:
     """
     if len(payload) > MAX_MESSAGE_BYTES:
         raise WireError(f"a message of {len(payload)} bytes: at most {MAX_MESSAGE_BYTES} are read")
-    metadata = read_header(payload, "message", MAX_HEADER_BYTES).get("__metadata__")
+    metadata = read_header(payload, "tensors of a message", MAX_HEADER_BYTES).get("__metadata__")
     kind, _, version = str(metadata.get("ktl") if isinstance(metadata, dict) else None).partition("/")
     if kind != "message":
         raise WireError("the payload does not say that it holds a message; is it from ktl?")

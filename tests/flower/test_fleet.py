@@ -12,16 +12,21 @@ import torch
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 pytest.importorskip("flwr", reason="needs the extra ktl[flower]")
 
-from flwr.app import Message
+from flwr.app import Context, Message, RecordDict
 from support.small_fleet import FIRST, grid_of, run_over, states, without_seconds
 
 from ktl.data import load_dataset
 from ktl.data.partition import FederatedData, share_out
 from ktl.data.settings import PartitionConfig
-from ktl.errors import UsageError
+from ktl.errors import KtlError, UsageError
 from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig
+from ktl.flower.client_app import app
+from ktl.flower.post import Post
+from ktl.flower.records import LEARN, Answer, packed
 from ktl.methods import METHODS
+from ktl.methods.message import Message as KtlMessage
+from ktl.methods.message import message_bytes
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +134,46 @@ def test_clients_that_do_not_come_are_counted(three: FederationConfig, apart: Fe
     grid.connected.discard(FIRST)
     with pytest.raises(UsageError, match="2 of 3 clients came within 0 s"):
         run_over(grid, three, tmp_path / "run")
+
+
+NOT_FINITE = KtlMessage(
+    {"means": torch.full((1, 512), torch.nan), "classes": torch.tensor([0]), "counts": torch.ones(1)}
+)
+WEIGHTS = KtlMessage({"weight": torch.zeros(3, 512)})
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (RecordDict(), "is it from ktl"),
+        (packed(Answer(message=b"\x00" * 40)), "of a message"),
+        (packed(Answer(message=message_bytes(NOT_FINITE))), "is not finite"),
+        (packed(Answer(message=message_bytes(WEIGHTS))), "its report has the form"),
+        (packed(Answer(message=message_bytes(WEIGHTS), right=3, tested=2)), "3 of 2 test images"),
+        (packed(Answer(error="out of\nmemory")), "out of memory"),
+        (None, "its node failed"),
+    ],
+)
+def test_a_device_that_answers_what_is_no_report_is_left_out(
+    three: FederationConfig, apart: FederatedData, tmp_path: Path, reply: RecordDict | None, words: str
+) -> None:
+    grid = grid_of(apart, tmp_path)
+
+    def tampered(message: Message, context: Context) -> Message:
+        if (context.node_id, message.metadata.message_type) != (FIRST + 1, LEARN):
+            return app(message, context)
+        if reply is None:
+            raise RuntimeError("a device without power")
+        return Message(reply, reply_to=message)
+
+    grid.app = tampered  # type: ignore[assignment]
+    (row,) = run_over(grid, replace(three, method="fedproto", rounds=1), tmp_path / "run").rows
+    assert row["clients"] == 2
+    assert words in row["left_out"]["1"]
+    assert "\n" not in row["left_out"]["1"]
+
+
+def test_nobody_waits_for_nodes_whose_runtime_has_ended(apart: FederatedData, tmp_path: Path) -> None:
+    post = Post(grid_of(apart, tmp_path, lambda node, message: True), timeout=None, ended=lambda: True)
+    with pytest.raises(KtlError, match="go on with --resume"):
+        post.answers(LEARN, {0: (FIRST, packed(Answer()))})

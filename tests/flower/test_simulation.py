@@ -25,7 +25,10 @@ from ktl.methods import METHODS
 KTL = Path(sys.executable).parent / "ktl"
 
 
-@pytest.mark.parametrize("method", ["fedktl", *(pytest.param(m, marks=pytest.mark.slow) for m in METHODS.names())])
+@pytest.mark.parametrize(
+    "method",
+    ["fedproto", *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS.names() if name != "fedproto")],
+)
 def test_virtual_nodes_end_with_the_bits_of_one_process(
     plain: FederationConfig, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
