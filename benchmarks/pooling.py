@@ -31,9 +31,9 @@ from ktl.federation.problem import federated_data, federated_problem
 from ktl.federation.processes import federated_edges, make_method
 from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig, federated_transfer
-from ktl.federation.trained_client import KeptSession
 from ktl.learning.settings import RECIPES
 from ktl.loop.exchange import CloudExchange
+from ktl.loop.kept_session import KeptSession
 from ktl.loop.settings import CloudConfig
 from ktl.methods import METHODS
 from ktl.methods.base import features_of

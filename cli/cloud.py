@@ -16,13 +16,14 @@ from ktl.cloud.service.settings import Settings, load_settings
 from ktl.errors import KtlError
 from ktl.files import write_secret
 
-from . import cloud_tokens
+from . import cloud_sessions, cloud_tokens
 from .cloud_database import Config, DatabaseUrl, needs_extra, opened, setting
 from .connection import CaFile, Insecure, TokenFile, access
 from .console import errors, exit_code, output
 
 app = typer.Typer(no_args_is_help=True, help="The cloud: serve devices, and look after tokens and data.")
 app.add_typer(cloud_tokens.app, name="token")
+app.add_typer(cloud_sessions.app, name="session")
 
 Keep = Annotated[str | None, setting("keep")]
 

@@ -48,7 +48,7 @@ def create(
     given = [*(names or []), *_names_in(names_file)]
     if not given:
         raise UsageError("no name was given: ktl cloud token create NAME")
-    seconds = None if expires is None else _seconds("--expires", expires)
+    seconds = None if expires is None else seconds_in("--expires", expires)
 
     def keep(made: dict[str, str]) -> None:
         for name, secret in made.items():
@@ -68,7 +68,7 @@ def rotate(
     config: Config = None,
 ) -> None:
     """Print a new token of the same name, scope and length of life; the old one ends after the grace."""
-    _, secret = _tokens(database, config).rotate(token_id, _seconds("--grace", grace))
+    _, secret = _tokens(database, config).rotate(token_id, seconds_in("--grace", grace))
     print(secret)
 
 
@@ -117,7 +117,7 @@ def _names_in(file: Path | None) -> list[str]:
     return text.split()
 
 
-def _seconds(option: str, text: str) -> float:
+def seconds_in(option: str, text: str) -> float:
     try:
         return DURATION.read(text)
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ from .console import check_choice, check_device, errors, output, unused_folder
 from .evaluate import evaluate
 from .folds import fold_summary, show_folds, validated
 from .join import join
+from .joining import session_line, session_summary, taking_part
 from .predict import predict
 from .progress import keep_time
 from .report import write_report_apart
@@ -61,6 +63,10 @@ OfflineOk = Annotated[bool, typer.Option("--offline-ok", help="Train without the
 KeepSession = Annotated[
     bool, typer.Option("--keep-session", help="Leave the session on the cloud; else it is deleted in the end.")
 ]
+Classes = Annotated[
+    Path | None,
+    typer.Option(help="A text file of all the session's classes, one a line, where this device has images of some."),
+]
 Folds = Annotated[
     int | None,
     typer.Option(min=2, help="Also cross-validate over the labelled images in so many folds.", show_default="none"),
@@ -68,6 +74,8 @@ Folds = Annotated[
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Event files, under RUN/tensorboard.")]
 
 OPTIONS = {
+    "session": Option("cloud.session", help="On --cloud, of several devices that learn together."),
+    "client": Option("data.client"),
     "data": Option("data.source", help="A data set's name, a folder, or an .npz file; see `ktl datasets`."),
     "shots": Option("data.shots"),
     "ways": Option("data.ways", default="all"),
@@ -111,6 +119,7 @@ def train(
     resume: Resume = None,
     local_only: LocalOnly = False,
     cloud: CloudUrl = None,
+    classes: Classes = None,
     token_file: TokenFile = None,
     ca_file: CaFile = None,
     patience: Patience = 120.0,
@@ -125,20 +134,19 @@ def train(
 
     Then trains the same without the cloud and prints both results side by side.
     """
-    timekeeper: Timekeeper[RunConfig] | None = None
-    task: FewShotTask | None = None
+    reach = partial(_elsewhere, token_file=token_file, ca_file=ca_file, patience=patience, insecure=insecure)
     if resume is not None:
-        config, folder = _resumed(resume), resume
+        config, folder = _resumed(resume, folds), resume
         if _show_ended(config, folder, folds, as_json=as_json):
             return
-        task = _moved_task(config, folder, values.get("data.source"))
+        task, timekeeper = _moved_task(config, folder, values.get("data.source")), None
     else:
-        config = _config(recipe, values | {"cloud.url": cloud} | assigned(assignments), local_only)
+        values |= {"cloud.url": cloud} | assigned(assignments)
+        config = _config(recipe, values, local_only, folds)
+        config, task = taking_part(config, reach(config), values, classes)
         folder = _new_folder(config, out)
-        if time_budget is not None:
-            config, task, timekeeper = _in_time(config, time_budget)
-    elsewhere = _elsewhere(config, token_file, ca_file, patience, insecure)
-    training = Training(config, folder, task, elsewhere, timekeeper, resume=resume is not None, quiet=as_json)
+        config, task, timekeeper = _in_time(config, task, time_budget)
+    training = Training(config, folder, task, reach(config), timekeeper, resume=resume is not None, quiet=as_json)
     result, comparison = training.run(offline_ok=offline_ok, keep_session=keep_session, tensorboard=tensorboard)
     validation = None if folds is None else validated(result.out, folds, quiet=as_json)
     _show(config, result, comparison, validation, write_report_apart(result.out), as_json=as_json)
@@ -150,11 +158,15 @@ def _new_folder(config: RunConfig, out: Path | None) -> Path:
     return folder
 
 
-def _in_time(config: RunConfig, seconds: float) -> tuple[RunConfig, FewShotTask, Timekeeper[RunConfig]]:
+def _in_time(
+    config: RunConfig, task: FewShotTask | None, seconds: float | None
+) -> tuple[RunConfig, FewShotTask | None, Timekeeper[RunConfig] | None]:
     """What fits, with the task that it was measured on: the photographs are read once."""
+    if seconds is None:
+        return config, task, None
     from ktl.edge.task import draw, settled
 
-    task = draw(config)
+    task = task or draw(config)
     timekeeper = keep_time(settled(config, task), task, seconds)
     return timekeeper.config, task, timekeeper
 
@@ -168,21 +180,29 @@ def _elsewhere(
     return access(config.cloud.url, token_file, ca_file, patience, insecure)
 
 
-def _resumed(run: Path) -> RunConfig:
+def _resumed(run: Path, folds: int | None) -> RunConfig:
     """The settings of a run that can be gone on with: else it is refused before a cloud is made ready or asked for."""
     from ktl.loop.folder import RunFolder, load_config
 
     config = load_config(run, RunConfig)
     RunFolder(run).check(config, resume=True)
+    _check_folds(config, folds)
     return config
 
 
+def _check_folds(config: RunConfig, folds: int | None) -> None:
+    if folds is not None and config.shared:
+        raise UsageError("--folds and --session exclude each other: other devices would have to train as often")
+
+
 def _run_name(config: RunConfig) -> str:
+    if config.data.client is not None:
+        return f"{data_name(config.data.source)}-client{config.data.client}-seed{config.seed}"
     shots = str(config.data.shots).replace(" ", "")
     return f"{data_name(config.data.source)}-{shots}shot-seed{config.seed}"
 
 
-def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
+def _config(recipe: str, values: dict[str, Any], local_only: bool, folds: int | None) -> RunConfig:
     """The run that the options ask for: a recipe, and what else is set."""
     check_choice("recipe", recipe, list(RECIPES))
     if values["cloud.url"] is not None and "cloud.generator" in values:
@@ -191,6 +211,7 @@ def _config(recipe: str, values: dict[str, Any], local_only: bool) -> RunConfig:
         raise UsageError("--warm-start cloud and --local-only exclude each other: a warm start comes from a cloud")
     config = with_values(RunConfig(training=RECIPES[recipe]), values)
     check_device(config.device)
+    _check_folds(config, folds)
     return replace(config, transfer=None) if local_only else config
 
 
@@ -232,15 +253,18 @@ def _show(
     weights = read_record(folder).weights
     if as_json:
         folds = {} if validation is None else {"folds": fold_summary(validation)}
-        more = {"report": report and str(report), "weights": weights}
+        more: dict[str, Any] = {"report": report and str(report), "weights": weights}
+        more |= {"session": session_summary(result.rows)} if config.shared else {}
         print(json.dumps(summary(result, comparison) | folds | more))
         return
     output.print(table(result, comparison))
     if weights:
         output.print(f"started from {weights}")
+    if config.shared:
+        output.print(session_line(config.cloud.session, result.rows))
     if validation is not None:
         show_folds(validation)
-    elif little := tells_little(result.evaluation.tested, folder, config.data.shots):
+    elif not config.shared and (little := tells_little(result.evaluation.tested, folder, config.data.shots)):
         output.print(little)
     for line in described(result.ranges):
         errors.print(line)

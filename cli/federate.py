@@ -25,22 +25,22 @@ from ktl.objectives import TRANSFERS
 from ktl.settings import describe, with_values
 from ktl.spaces import SPACES
 
+from .connection import CaFile, Insecure, TokenFile, access
 from .console import check_choice, check_device, errors, output, stop_on_signal, unused_folder
+from .engines import PROCESSES, EngineName, run_by
 from .progress import Forecast
 from .report import write_report_apart
 from .settings import Assignments, Option, assigned, with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from threading import Event
 
+    from ktl.edge.network.transport import Access
     from ktl.federation.run import FederationResult
 
-    Start = Callable[..., FederationResult]  # a settings object and a folder, and the options of `federate`
-
-ENGINES = ["processes", "flower"]
 ROUNDS = 5
 STEPS = 200  # per client, over all rounds
+PATIENCE = 120.0  # seconds that a cloud which fails is tried again
 
 Methods = Annotated[str, typer.Option(help="With commas between, or all: " + " | ".join(METHODS.builtin()))]
 Recipe = Annotated[str, typer.Option(help=" | ".join(RECIPES) + ": published is the papers' own.")]
@@ -49,7 +49,6 @@ Seeds = Annotated[int, typer.Option(min=1, help="Runs of each method, with seeds
 Workers = Annotated[
     int | None, typer.Option(min=0, help="Client processes; 0 trains in this one.", show_default="one per core")
 ]
-Engine = Annotated[str, typer.Option(help=f"{' | '.join(ENGINES)}: Flower's simulation, on Ray.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the runs.", show_default="runs/federation-...")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the runs in --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
@@ -76,6 +75,7 @@ OPTIONS = {
     "patience": Option("patience", default="never"),
     "generator": Option("cloud.generator", help="'builtin', a generator file, or pool:FOLDER_OR_TAR."),
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
+    "cloud": Option("cloud.url", help="Address of a cloud elsewhere.", default="a cloud in this process"),
     "space": Option("cloud.space", help=" | ".join(SPACES.builtin()), default="by the latents' size"),
     "warm_start": Option("warm_start"),
     "secure_aggregation": Option("secure_aggregation"),
@@ -93,7 +93,10 @@ def federate(
     assignments: Assignments = None,
     seeds: Seeds = 1,
     workers: Workers = None,
-    engine: Engine = ENGINES[0],
+    engine: EngineName = PROCESSES,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
     out: Out = None,
     resume: Resume = False,
     as_json: AsJson = False,
@@ -107,15 +110,21 @@ def federate(
     _check_known(values, own)
     configs = {name: _config(base, name, values, own[name]) for name in names}
     first = next(iter(configs.values()))
+    elsewhere = _elsewhere(first, values, token_file, ca_file, insecure)
     folder = out or unused_folder(f"federation-{data_name(first.source)}-{first.partition.clients}-seed{first.seed}")
     with stop_on_signal() as stop:
         results = {
-            name: _runs(each, name, folder, seeds, workers, engine, resume, stop) for name, each in configs.items()
+            name: _runs(config, name, folder, engine, elsewhere, seeds, workers, resume, stop)
+            for name, config in configs.items()
         }
     report = write_report_apart(folder)
     if as_json:
         print(json.dumps({"runs": str(folder)} | {name: _summary(runs) for name, runs in results.items()}))
-        return
+    else:
+        _show(results, folder, report)
+
+
+def _show(results: dict[str, list[FederationResult]], folder: Path, report: Path | None) -> None:
     output.print(_table(results))
     for name, (run, *others) in results.items():
         tested = run.rows[-1].get("tested", 0)  # none in a run of an earlier ktl
@@ -126,6 +135,24 @@ def federate(
     if report is not None:
         output.print(f"report: {report}")
     output.print("next: ktl federate --method all --seeds 3, or ktl report with the folders of several federations")
+
+
+def _elsewhere(
+    config: FederationConfig, given: dict[str, Any], token_file: Path | None, ca_file: Path | None, insecure: bool
+) -> Access | None:
+    """How to reach the cloud, if it is not in this process. Raises UsageError for what cannot be done with it."""
+    if config.cloud.session is not None:
+        raise UsageError("cloud.session is for `ktl edge train`: a federation opens a session of its own")
+    url = config.cloud.url
+    if url is None:
+        return None
+    if "cloud.generator" in given:
+        raise UsageError("--generator and --cloud exclude each other: a cloud elsewhere has a generator of its own")
+    if config.join_ratio < 1 or config.drop_ratio > 0 or config.deadline is not None:
+        raise UsageError(
+            "with --cloud every client takes part in every round: leave --join-ratio, --drop-ratio and --deadline out"
+        )
+    return access(url, token_file, ca_file, PATIENCE, insecure)
 
 
 def _base(recipe: str, transfer: str | None) -> FederationConfig:
@@ -159,32 +186,19 @@ def _config(base: FederationConfig, method: str, values: dict[str, Any], own: li
     return with_values(config, of_method)
 
 
-def _engine(name: str) -> Start:
-    """What runs a federation. Raises UsageError where it is not installed."""
-    check_choice("engine", name, ENGINES)
-    if name == "processes":
-        from ktl.federation.run import federate as start
-
-        return start
-    try:
-        from ktl.flower.simulation import simulate
-    except ImportError as error:
-        raise UsageError(f"--engine {name} needs Flower: pip install 'ktl[flower]'") from error
-    return simulate
-
-
 def _runs(
     config: FederationConfig,
     name: str,
     folder: Path,
+    engine: str,
+    elsewhere: Access | None,
     seeds: int,
     workers: int | None,
-    engine: str,
     resume: bool,
     stop: Event,
 ) -> list[FederationResult]:
     """One method with each seed."""
-    start = _engine(engine)
+
     results = []
     for seed in range(config.seed, config.seed + seeds):
         seeded, rows = replace(config, seed=seed), list[Any]()
@@ -206,7 +220,7 @@ def _runs(
                     errors.print(f"{name}, round {row['round']}: client {client} left out: {reason}")
 
             place = folder / (place_of(name) if seeds == 1 else f"{place_of(name)}-seed{seed}")
-            results.append(start(seeded, place, workers=workers, resume=resume, on_round=show, should_stop=stop.is_set))
+            results.append(run_by(engine, seeded, place, elsewhere, workers, resume, show, stop))
     return results
 
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.status import Status
 
 from ktl.formatting import in_bytes, in_duration, in_percent
 
@@ -80,6 +81,8 @@ class RunProgress:
         self._outlook = Outlook()
         self.live = errors.is_terminal and not quiet
         self._forecast = Forecast(repeats=not self.live)
+        self._waits_for = ""
+        self._line = Status("", console=errors)
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -97,7 +100,24 @@ class RunProgress:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._line.stop()
         self._bars.__exit__(kind, value, trace)
+
+    def waiting(self, text: str) -> None:
+        """What the run waits for, in a line; an empty one where it waits no longer."""
+        if text == self._waits_for or self.quiet:
+            return
+        self._waits_for = text
+        if not self.live:
+            if text:
+                errors.print(text)
+        elif text:
+            self._bars.stop()
+            self._line.update(text)
+            self._line.start()
+        else:
+            self._line.stop()
+            self._bars.start()
 
     def steps(self, name: str) -> Callable[[int, int, float], None]:
         """What some other training called `name` reports to: the steps done, and in all; the last loss."""
@@ -147,8 +167,14 @@ class RunProgress:
 
 
 def _describe(row: Row) -> str:
-    parts = [f"test accuracy {in_percent(row['test_accuracy'])}", f"loss on shots {row['shot_loss']:.3f}"]
+    parts = [f"test accuracy {in_percent(row['test_accuracy'])}"]
+    if row.get("missed"):
+        parts.append(f"missed ({row['missed']})")
+    else:
+        parts.append(f"loss on shots {row['shot_loss']:.3f}")
     if row["pair_loss"] is not None:
         parts.append(f"on pairs {row['pair_loss']:.3f}")
         parts.append(f"{in_bytes(row['bytes_up'])} up, {in_bytes(row['bytes_down'])} down")
+    if "edges" in row:
+        parts.append(f"{len(row['edges'])} devices pooled, late: {', '.join(row['late']) or 'none'}")
     return ", ".join([*parts, f"{row['seconds']:.0f} s"])

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ktl.loop.connection import CloudConnection
     from ktl.loop.rounds import Observer
 
+    from .progress import RunProgress
+
 
 class Training:
     """A run beside its twin without a cloud, shown while it goes on."""
@@ -71,7 +73,7 @@ class Training:
             else:
                 observer = tracked(progress.observer("KTL", config.rounds, stop), board, config)
                 try:
-                    cloud = self._cloud(progress.steps("cloud's warm start"), stop)
+                    cloud = self._cloud(progress, stop)
                     comparison = self._beside_local(cloud, observer, local, keep_session)
                     result = comparison.ktl
                 except CloudUnreachable as error:
@@ -82,11 +84,9 @@ class Training:
             tracker.finished(result)
         return result, comparison
 
-    def _cloud(self, on_warm_start: Callable[[int, int, float], None], stop: Event) -> CloudConnection:
+    def _cloud(self, progress: RunProgress, stop: Event) -> CloudConnection:
         if self.elsewhere is not None:
-            from ktl.edge.network.http import HttpCloud
-
-            return HttpCloud(self.elsewhere, self.folder)
+            return self._cloud_elsewhere(self.elsewhere, stop, progress.waiting)
         from ktl.cloud.embedded import embedded_cloud
         from ktl.warm_start.settings import WarmStartConfig
 
@@ -95,9 +95,18 @@ class Training:
             chosen(cloud.generator),
             chosen(cloud.space) if cloud.space else None,
             WarmStartConfig(images=cloud.warm_start_images),
-            on_step=on_warm_start,
+            on_step=progress.steps("cloud's warm start"),
             should_stop=stop.is_set,
         )
+
+    def _cloud_elsewhere(self, elsewhere: Access, stop: Event, on_wait: Callable[[str], None]) -> CloudConnection:
+        from ktl.edge.network.http import HttpCloud
+        from ktl.edge.network.joined import JoinedSession
+
+        session = self.config.cloud.session
+        if session is None:
+            return HttpCloud(elsewhere, self.folder)
+        return JoinedSession(elsewhere, session, self.folder, on_wait=on_wait, should_stop=stop.is_set)
 
     def _beside_local(
         self, cloud: CloudConnection, observer: Observer, local: Observer, keep_session: bool
@@ -119,7 +128,7 @@ class Training:
         if not had_ended:
             _keep_valid_latents(self.config, self.folder, cloud)
             if not keep_session:
-                _delete_session(cloud)
+                delete_session(cloud)
         return comparison
 
     def _offline(self, error: CloudUnreachable, local: Observer) -> RunResult:
@@ -142,7 +151,7 @@ def _boards(folder: Path, wanted: bool) -> tuple[list[Tracker], list[Tracker]]:
     return [TensorBoardTracker(folder / "tensorboard" / "ktl")], [TensorBoardTracker(folder / "tensorboard" / "local")]
 
 
-def _delete_session(cloud: CloudConnection) -> None:
+def delete_session(cloud: CloudConnection) -> None:
     """A cloud elsewhere would keep what it holds of the run for days."""
     from ktl.edge.network.http import HttpCloud
 

@@ -14,7 +14,8 @@ JSON = f"application/vnd.ktl.v{VERSION}+json"
 SAFETENSORS = f"application/vnd.ktl.v{VERSION}+safetensors"
 MAX_ROUNDS = 10_000  # of a session
 SESSION_ID = r"[0-9a-f]{32}"
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a token, and of an edge in a session
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a token, of an edge in a session, and of a session
+CLASS_DIGEST = r"^[0-9a-f]{32}\.[0-9a-f]{64}$"  # salt and digest of the classes' names that a session's edges agree on
 
 
 _KEY = r"[a-z*][a-z0-9_.*-]*"  # of structured fields, as the rest

@@ -10,25 +10,18 @@ The same annotations check files, name the choices in errors, and fill listings 
 
 from __future__ import annotations
 
-import math
 import types
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
-from functools import cache, partial
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, fields
+from typing import Any, Literal, TypeVar, Union, get_origin
 
 import msgspec
 from msgspec import Meta as Meta  # part of how settings are written
 
 from ktl.errors import UsageError
+from ktl.field_annotations import PLAIN, description, expected, for_finite, hints, is_finite, members, parts
 
 Kind = TypeVar("Kind", bound="Settings")
-
-PLAIN = (int, float, str, bool)
-WORDS = {bool: "true or false", str: "text", Path: "a path", int | str: "a number or text", Union: "a name"}
-_annotations = cache(partial(get_type_hints, include_extras=True))  # a command asks for a hundred options' help
-CONSTRAINTS = ("gt", "ge", "lt", "le", "description")  # of a Meta, as far as settings use it
 
 
 @dataclass(frozen=True)
@@ -36,7 +29,7 @@ class Settings:
     """The base of every settings class. Raises UsageError naming the field, its value, and what it may be."""
 
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
+        for name, hint in hints(type(self)).items():
             _check(name, getattr(self, name), hint)
 
 
@@ -58,13 +51,13 @@ class Described:
 
 def describe(kind: type[Settings]) -> list[Described]:
     """The fields of a settings class, in order."""
-    hints = _hints(kind)
-    return [_described(entry, hints[entry.name]) for entry in fields(kind)]
+    of_fields = hints(kind)
+    return [_described(entry, of_fields[entry.name]) for entry in fields(kind)]
 
 
 def help_for(kind: type[Settings], name: str) -> str:
     """What the field `name` is for: the command line's help says the same as the listing."""
-    return description(_hints(kind)[name])
+    return description(hints(kind)[name])
 
 
 def as_table(settings: Settings) -> dict[str, Any]:
@@ -103,7 +96,7 @@ def from_table(kind: type[Kind], table: Mapping[str, Any]) -> Kind:
     except msgspec.ValidationError as error:
         path = str(error).partition(" - at `$.")[2].rstrip("`")
         value = _value_at(table, path)
-        wanted = _for_finite(value, _expected_at(kind, path))
+        wanted = for_finite(value, _expected_at(kind, path))
         raise UsageError(f"{path or 'the table'} is {value!r}: give {wanted}") from error
     known = as_table(settings)
     if unknown := sorted(_unknown(table, known)):
@@ -129,15 +122,15 @@ def setting_at(kind: type[Settings], path: str) -> Described:
     """What the class says of a field by its dotted name. Raises LookupError for a name that is none."""
     *parents, name = path.split(".")
     for parent in parents:
-        kind = _parts(_hints(kind)[parent])[0]
+        kind = parts(hints(kind)[parent])[0]
         if not (isinstance(kind, type) and issubclass(kind, Settings)):
             raise LookupError(path)
     entry = {entry.name: entry for entry in fields(kind)}[name]
-    return _described(entry, _hints(kind)[name])  # that field alone: others' defaults may import torch
+    return _described(entry, hints(kind)[name])  # that field alone: others' defaults may import torch
 
 
 def _described(entry: Field[Any], hint: Any) -> Described:
-    return Described(entry.name, _default(entry), expected(hint), description(hint), _parts(hint)[0])
+    return Described(entry.name, _default(entry), expected(hint), description(hint), parts(hint)[0])
 
 
 def _replaced(settings: Kind, values: Mapping[str, Any]) -> Kind:
@@ -191,89 +184,23 @@ def _expected_at(kind: type[Settings], path: str) -> str:
     return "a table of settings"
 
 
-def expected(hint: Any) -> str:
-    """What a field with this annotation may hold, in words: 'a whole number of at least 1'."""
-    kind, meta, optional = _parts(hint)
-    if get_origin(kind) is Literal:
-        words = "one of " + ", ".join(map(str, get_args(kind)))
-    elif kind in (int, float):
-        words = ("a whole number" if kind is int else "a number") + _range(meta)
-    elif isinstance(kind, type) and issubclass(kind, Settings):
-        words = "a table of settings"
-    else:
-        words = WORDS.get(kind, str(kind))
-    return words + (", or none" if optional else "")
-
-
-def description(hint: Any) -> str:
-    """The `description` of an annotation's Meta, or an empty text."""
-    _, meta, _ = _parts(hint)
-    return (meta.description or "") if meta else ""
-
-
 def _check(name: str, value: Any, hint: Any) -> None:
-    kind, _, optional = _parts(hint)
+    kind, _, optional = parts(hint)
     if value is None and optional:
         return
-    if kind in PLAIN or get_origin(kind) is Literal:
+    if kind in PLAIN or get_origin(kind) in (Literal, tuple):
         try:
             msgspec.convert(value, hint)
-            fits = _is_finite(value)
+            fits = is_finite(value)
         except msgspec.ValidationError:
             fits = False
-        words = _for_finite(value, expected(hint))
+        words = for_finite(value, expected(hint))
     elif kind is Union or isinstance(kind, types.UnionType):
-        fits, words = isinstance(value, _members(hint if kind is Union else kind)), expected(hint)
+        fits, words = isinstance(value, members(hint if kind is Union else kind)), expected(hint)
     else:
         fits, words = isinstance(value, kind), f"an instance of {kind.__name__}"
     if not fits:
         raise UsageError(f"{name} is {value!r}: give {words}")
-
-
-def _is_finite(value: Any) -> bool:
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-def _for_finite(value: Any, words: str) -> str:
-    """The words for what is expected in place of `value`: infinity is above 0, but no setting may be it."""
-    return words if _is_finite(value) else words.replace("a number", "a finite number")
-
-
-def _parts(hint: Any) -> tuple[Any, Meta | None, bool]:
-    """An annotation's type, its Metas as one (the outermost wins), and whether None is allowed beside it."""
-    metas: list[Meta] = []
-    optional = False
-    while True:
-        if get_origin(hint) is Annotated:
-            hint, *notes = get_args(hint)
-            metas = [note for note in notes if isinstance(note, Meta)] + metas
-        elif get_origin(hint) in (Union, types.UnionType):
-            members = _members(hint)
-            optional = optional or len(members) < len(get_args(hint))
-            if len(members) > 1:  # of plain types; else a registry's choice, or its bare name
-                return hint if {*members} <= {*PLAIN} else Union, _merged(metas), optional
-            (hint,) = members
-        else:
-            return hint, _merged(metas), optional
-
-
-def _members(union: Any) -> tuple[Any, ...]:
-    """The types of a union, but for None."""
-    return tuple(argument for argument in get_args(union) if argument is not type(None))
-
-
-def _merged(metas: Sequence[Meta]) -> Meta | None:
-    values = {name: getattr(meta, name) for meta in metas for name in CONSTRAINTS if getattr(meta, name) is not None}
-    return Meta(**values) if values else None
-
-
-def _range(meta: Meta | None) -> str:
-    if meta is None:
-        return ""
-    low = f"at least {meta.ge}" if meta.ge is not None else f"above {meta.gt}" if meta.gt is not None else ""
-    high = f"at most {meta.le}" if meta.le is not None else f"below {meta.lt}" if meta.lt is not None else ""
-    bounds = " and ".join(bound for bound in (low, high) if bound)
-    return f" {'of ' if bounds.startswith('at') else ''}{bounds}" if bounds else ""
 
 
 def value_of(text: str) -> Any:
@@ -284,13 +211,6 @@ def value_of(text: str) -> Any:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
         return text
-
-
-def _hints(kind: type[Settings]) -> dict[str, Any]:
-    """The annotations of a class's fields; one that only changes a default keeps the bounds of its base's field."""
-    lineage = [_annotations(each) for each in kind.__mro__ if is_dataclass(each)]
-    found = {each.name: [known[each.name] for known in lineage if each.name in known] for each in fields(kind)}
-    return {name: next((hint for hint in own if _parts(hint)[1] is not None), own[0]) for name, own in found.items()}
 
 
 def _default(entry: Any) -> Any:

@@ -19,7 +19,7 @@ from support.tiny_pipeline import write_pipeline
 
 from ktl.generators.stylegan import StyleGANGenerator, load_stylegan
 
-pytest_plugins = ["support.parallel", "support.skips", "support.small_runs", "support.small_federation"]
+pytest_plugins = ["support.parallel", "support.skips", "support.small_runs", "support.small_federation", "support.hall"]
 
 for size in ("COLUMNS", "LINES"):  # of the terminal: readline, which pytest loads, hands them to its workers
     os.environ.pop(size, None)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SINGLE = {
     *("errors", "files", "formatting", "machine", "seeds", "settings", "registry", "run_folder", "checkpoint"),
     *("etf", "prototypes", "class_indices", "class_statistics", "statistics_noise"),
-    *("pairs", "protocol", "intervals", "file_kinds", "source_options"),
+    *("pairs", "protocol", "intervals", "file_kinds", "source_options", "class_agreement", "field_annotations"),
 }
 LEAVES = SINGLE | {"wire"}
 ALLOWED = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -90,6 +91,24 @@ def draw_task(
     )
 
 
+def in_classes(task: FewShotTask, names: Sequence[str]) -> FewShotTask:
+    """The same images with labels that are indices into `names`, of which a task's classes may be some.
+
+    Raises UsageError for a class that is none of them.
+    """
+    if strange := [name for name in task.class_names if name not in names]:
+        raise UsageError(f"class {strange[0]!r} is none of the {len(names)} classes: leave its images out, or name it")
+    index = torch.tensor([names.index(name) for name in task.class_names])
+    kept = task.calibration_labels
+    return replace(
+        task,
+        class_names=[*names],
+        shot_labels=index[task.shot_labels],
+        test_labels=index[task.test_labels],
+        calibration_labels=None if kept is None else index[kept],
+    )
+
+
 def _draw_shots(dataset: Dataset, class_index: int, shots: int | str, rng: np.random.Generator) -> NDArray[np.int64]:
     candidates = np.flatnonzero(dataset.train.labels == class_index)
     if isinstance(shots, int) and len(candidates) < shots:
@@ -109,7 +128,7 @@ def _too_few(dataset: Dataset, class_index: int, left: int, shots: int) -> DataE
 
 def read_split(split: Split, ranges: Ranges) -> tuple[Tensor, Tensor]:
     """All its images uint8 (n, c, size, size), deep files read by `ranges`, and labels (n,) int64."""
-    return _read(split, np.arange(len(split.labels)), np.unique(split.labels), ranges)
+    return _read(split, np.arange(len(split.labels)), np.arange(split.labels.max() + 1), ranges)
 
 
 def _read_all(split: Split, classes: NDArray[np.int64], ranges: Ranges) -> tuple[Tensor, Tensor]:

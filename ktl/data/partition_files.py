@@ -24,6 +24,7 @@ from ktl.data.photos import is_helper
 from ktl.errors import DataError, UsageError
 from ktl.files import write_atomically, write_json
 
+CLASSES = "classes.txt"  # their names, one a line: what `ktl cloud session create` takes
 MAX_CLIENTS = 10_000
 MAX_CLASSES = 1000
 
@@ -49,12 +50,13 @@ def save_partition(data: FederatedData, folder: Path, *, public: bool = False) -
             write_atomically(folder / part / f"{client}.npz", file.getvalue())
     facts = {"num_clients": len(data.clients), "num_classes": len(data.class_names), "class_names": data.class_names}
     write_json(folder / "config.json", facts)
+    names = "".join(f"{name}\n" for name in data.class_names)
+    write_atomically(folder / CLASSES, names.encode())
 
 
 def load_partition(folder: Path) -> FederatedData:
     """Reads a partition's folder. Raises DataError for a missing, damaged or unsafe file, naming it."""
-    found = (file for file in (folder / "train").glob("*.npz") if not is_helper(file.name, folder=False))
-    files = sorted(found, key=lambda file: file.stem.zfill(8))
+    files = partition_files(folder)
     if not files or len(files) > MAX_CLIENTS:
         raise DataError(
             f"{folder} has {len(files)} files train/*.npz: a partition has one per client, from train/0.npz"
@@ -76,6 +78,12 @@ def load_partition(folder: Path) -> FederatedData:
     pool = torch.cat([x.reshape(-1, *shape) for x in images])
     every_label = torch.cat(labels)
     return FederatedData(_names(folder, int(every_label.max()) + 1), pool, every_label, clients)
+
+
+def partition_files(folder: Path) -> list[Path]:
+    """What each client trains on, in the order of their numbers."""
+    found = (file for file in (folder / "train").glob("*.npz") if not is_helper(file.name, folder=False))
+    return sorted(found, key=lambda file: file.stem.zfill(8))
 
 
 def _names(folder: Path, classes: int) -> list[str]:

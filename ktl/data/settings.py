@@ -32,10 +32,13 @@ class DataConfig(Settings):
     image_size: ImageSize | None = None
     skip_damaged: SkipDamaged = False
     fit: HowToFit = "crop"
+    client: Annotated[int, Meta(ge=0, description="Of a saved partition: whose images.")] | None = None
+    classes: tuple[str, ...] | None = None  # in order, of which the source may have some only; its own if None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "shots", checked_shots(self.shots))
+        shots = ALL if self.client is not None else checked_shots(self.shots)  # a client learns from all of its images
+        object.__setattr__(self, "shots", shots)
 
 
 def checked_shots(shots: int | str) -> int | str:

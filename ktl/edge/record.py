@@ -43,7 +43,8 @@ class Record:
     Of the n test images: `labels`, `predicted` (n,) int64, `confidence` (n,) float32, the calibrated probability of the
     predicted class. Pictures, uint8 (m, size, size, channels): `shots`, `mistakes`, `generated`, with `shots_labels`,
     `mistakes_index` (into the test images), `generated_labels`. With a cloud: `latents` (l, H), `latents_labels`,
-    `prototypes`, `prototypes_labels` of the last round, and `valid_latents` (v, H) where the cloud was embedded.
+    `prototypes`, `prototypes_labels` of the last round (none where only counts went up), and `valid_latents` (v, H)
+    where the cloud was embedded.
     """
 
     class_names: list[str]
@@ -120,15 +121,14 @@ def result_arrays(task: FewShotTask, probabilities: torch.Tensor) -> dict[str, A
 def cloud_arrays(pairs: ImageVectorPairs, prototypes: Prototypes) -> dict[str, Array]:
     """The image at each class's aligned centroid, some latents, and what the edge sent for them."""
     centroids = _first_of_each(pairs.classes, 1)
+    sent = {"prototypes": prototypes.vectors.numpy(), "prototypes_labels": prototypes.classes.numpy()}
     sample = pairs.first(MAX_LATENTS)
     return {
         "generated": _pictures(pairs.images[centroids]),
         "generated_labels": pairs.classes[centroids].numpy(),
         "latents": sample.vectors.numpy().astype(np.float16),
         "latents_labels": sample.classes.numpy(),
-        "prototypes": prototypes.vectors.numpy(),
-        "prototypes_labels": prototypes.classes.numpy(),
-    }
+    } | ({} if prototypes.vectors.shape[1] == 0 else sent)
 
 
 def add_valid_latents(run: Path, latents: torch.Tensor) -> None:

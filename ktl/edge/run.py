@@ -1,54 +1,36 @@
-"""One edge's run: the loop with a single client, and what a finished run is made ready for."""
+"""One edge's run, and a finished one made ready to be used again."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
 from ktl.checkpoint import load_checkpoint
 from ktl.data import check_apart
 from ktl.data.fewshot import FewShotTask
 from ktl.data.reading import Ranges
-from ktl.edge.calibration import temperature_for
-from ktl.edge.onnx.model_file import ModelFacts, PictureClassifier, export_onnx
-from ktl.edge.record import (
-    Record,
-    cloud_arrays,
-    describe_environment,
-    is_finished,
-    read_record,
-    result_arrays,
-    write_record,
-)
+from ktl.edge.edge_run import EdgeRun
+from ktl.edge.record import is_finished, read_record
+from ktl.edge.session_run import SessionRun
 from ktl.edge.settings import RunConfig
 from ktl.edge.task import draw, settled, settled_as, task_to_test
 from ktl.errors import UsageError
 from ktl.files import Row, write_json
-from ktl.learning.evaluation import Evaluation
+from ktl.learning.evaluation import Evaluation, evaluate
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.outlook import stretches
 from ktl.learning.pace import Timekeeper
 from ktl.learning.process import is_available, prepare_process
 from ktl.learning.schedule import Span
-from ktl.loop.connection import CloudConnection
-from ktl.loop.exchange import CloudExchange, session_request
+from ktl.loop.connection import CloudConnection, SharedConnection
 from ktl.loop.folder import RunFolder, load_config
+from ktl.loop.kept_session import KeptSession
 from ktl.loop.one_edge import OneEdge
-from ktl.loop.rounds import Loop, Observer, Round, Scores
-from ktl.loop.settings import MIN_DOWNLOAD
-from ktl.methods.base import Method, Problem
-from ktl.methods.fedktl import FedKTL
-from ktl.methods.local import Local
-from ktl.models.edge_model import extractor_weights
+from ktl.loop.rounds import Observer
 from ktl.run_folder import CHECKPOINT
-from ktl.settings import NoSettings
-from ktl.wire import decode_pairs, decode_prototypes, warm_start_bytes
-
-CHECKPOINT_SECONDS = 10.0
-OPENING_BYTES = 2_000  # of the download budget, kept for the reply that opens a session
 
 
 @dataclass(frozen=True)
@@ -91,7 +73,7 @@ def train_edge(
     prepare_process(config.threads)
     task = draw(config, out) if task is None else task
     config = settled(config, task)
-    run = EdgeRun(config, task, out, connection)
+    run = _edge_run(config, task, out, connection)
     folder.start(config, task.manifest)
     run.take_warm_start()
     write_json(out / "labels.json", task.class_names)
@@ -100,6 +82,14 @@ def train_edge(
     observer.on_plan(stretches(config, task))
     loop = run.loop(folder, observer)
     return RunResult(out, loop.run(), run.finish(loop.trace), task.ranges)
+
+
+def _edge_run(config: RunConfig, task: FewShotTask, out: Path, connection: CloudConnection | None) -> EdgeRun:
+    if config.shared != isinstance(connection, SharedConnection):
+        raise UsageError("a run needs a connection to a session of several edges where it names one, and only there")
+    if isinstance(connection, SharedConnection):
+        return SessionRun(config, task, out, connection)
+    return EdgeRun(config, task, out, connection)
 
 
 def _kept_in_time(
@@ -145,124 +135,35 @@ def load_run(out: Path, task: FewShotTask | None = None) -> EdgeLearner:
     return learner
 
 
+def load_pooled(out: Path, data: str | None = None) -> tuple[EdgeLearner, nn.Module]:
+    """The learner of a finished run in a session of several edges, with its images, and what it classifies by.
+
+    `data`: where its images are now, if not where they were. Raises CheckpointError, and DataError as `draw` does.
+    """
+    config = load_config(out, RunConfig)
+    prepare_process(config.threads)
+    config = config if is_available(config.device) else replace(config, device="cpu")
+    run = SessionRun(config, draw(config, out, data), out, KeptSession(out / "wire", config.seed))
+    folder = RunFolder(out)
+    tensors, progress = folder.load()
+    try:
+        messages = {index: message for index, (_, message) in run.method.answered().items()}
+        OneEdge(run.learner, run.method).restore(out, tensors, progress["clients"], messages)
+    except (LookupError, TypeError, ValueError, RuntimeError, OSError) as error:
+        raise folder.misfit(error) from error
+    return run.learner, run.trained_model()[0]
+
+
 def evaluate_run(out: Path, data: str | None = None) -> tuple[Evaluation, list[str]]:
     """Evaluates a run's saved model on its own test images; returns class names too.
 
     `data`: where they are now, if not where they were. Raises CheckpointError, and DataError as `draw` does.
     """
-    learner = load_run(out, task_to_test(out, data))
-    return learner.evaluate(), learner.task.class_names
-
-
-def pair_bytes(config: RunConfig, channels: int, image_size: int) -> int:
-    """Of a round's pairs: what the download budget leaves beside the opening and a warm start from the cloud.
-
-    Raises UsageError where that is too little.
-    """
-    left = config.cloud.download_budget - OPENING_BYTES
-    if config.warm_start == "cloud":
-        warm = warm_start_bytes(extractor_weights(config.model, channels, image_size))
-        left -= warm
-        if left + OPENING_BYTES < MIN_DOWNLOAD * config.rounds:
-            raise UsageError(
-                f"download_budget is {config.cloud.download_budget}, of which a warm start of {config.model} takes "
-                f"{warm:,} bytes: give at least {warm + MIN_DOWNLOAD * config.rounds:,} bytes"
-            )
-    return left // config.rounds
-
-
-class EdgeRun:
-    """What one edge's run has beside the loop: its session with a cloud, its rows, and what it leaves behind."""
-
-    def __init__(self, config: RunConfig, task: FewShotTask, out: Path, connection: CloudConnection | None) -> None:
-        self.config = config
-        self.task = task
-        self.out = out
-        classes, channels, size = len(task.class_names), task.shot_images.shape[1], task.shot_images.shape[2]
-        self.request = session_request(
-            config.cloud,
-            classes=classes,
-            channels=channels,
-            image_size=size,
-            download_bytes=pair_bytes(config, channels, size),
-            seed=config.seed,
-            warm_starts=[config.model] if config.warm_start == "cloud" else [],
-        )
-        counts = task.shot_labels.bincount(minlength=classes)[None]
-        problem = Problem(
-            counts, channels, size, (config.model,), config.rounds, config.seed, config.training, self.request
-        )
-        self.exchange = None if connection is None else CloudExchange(self.request, out / "wire", connection)
-        self.method: Method = Local(NoSettings(), problem)
-        etf_seed = config.seed
-        if self.exchange is not None:
-            self.method = FedKTL(FedKTL.Settings(pool="none"), problem)  # one edge has nobody to pool with
-            self.method.exchange = self.exchange
-            etf_seed = self.exchange.about.etf_seed
-        self.warm_start_bytes = 0  # down
-        self.learner = EdgeLearner(task, config, etf_seed)  # refuses impossible settings before anything is written
-
-    def take_warm_start(self) -> None:
-        """Lets the learner begin with the cloud's extractor, if the run wants it."""
-        if self.exchange is not None and self.config.warm_start == "cloud":
-            payload = self.exchange.warm_start(self.config.model, self.learner.model.extractor.state_dict())
-            self.learner.take_warm_start(payload)
-            self.warm_start_bytes = len(payload)
-
-    def loop(self, folder: RunFolder, observer: Observer) -> Loop:
-        """The rounds of a federation of one."""
-        return Loop(
-            folder,
-            self.method,
-            OneEdge(self.learner, self.method),
-            self.config.rounds,
-            describe=self.row,
-            participants=lambda round_index: ([0], {}),
-            every_client=[0],
-            save_every=CHECKPOINT_SECONDS,
-            observer=observer,
-        )
-
-    def row(self, finished: Round, scores: Scores) -> Row:
-        """A round's row of the metrics; the first one's bytes include the session's opening and the warm start."""
-        outcome = finished.outcomes[0]
-        up = down = 0
-        if self.exchange is not None and finished.index == 0:
-            up, down = self.exchange.opening
-            down += self.warm_start_bytes
-        sent, message = finished.sent[0].payloads, finished.message.payloads
-        return {
-            "round": finished.index + 1,
-            "test_accuracy": outcome.right / outcome.tested,
-            **outcome.losses,
-            "bytes_up": up + len(sent.get("prototypes", b"")),
-            "bytes_down": down + len(message.get("pairs", b"")),
-        }
-
-    def finish(self, trace: list[list[Any]]) -> Evaluation:
-        """Calibrates the model, records what a report shows, exports the model, and evaluates it."""
-        config, learner, task = self.config, self.learner, self.task
-        temperature = temperature_for(learner)
-        record = Record(
-            class_names=task.class_names,
-            temperature=temperature,
-            parameters=sum(parameter.numel() for parameter in learner.model.parameters()),
-            weights=learner.model.origin,
-            losses=trace,
-            environment=describe_environment(config.device, config.threads),
-            ranges=task.ranges,
-            arrays=result_arrays(task, (learner.logits(task.test_images) / temperature).softmax(dim=1)),
-        )
-        write_record(self.out, record if self.exchange is None else self._with_cloud(record, self.exchange))
-        size, channels = self.request.image_size, self.request.channels
-        facts = ModelFacts(task.class_names, size, channels, temperature, task.ranges, task.fit)
-        export_onnx(PictureClassifier(learner.model, temperature), facts, self.out / "model.onnx")
-        return learner.evaluate()
-
-    def _with_cloud(self, record: Record, exchange: CloudExchange) -> Record:
-        """The record with what the last round sent and received."""
-        uploads, payload = exchange.kept(self.config.rounds - 1)
-        pairs = decode_pairs(payload, self.request, exchange.about.latent_dim)
-        prototypes = decode_prototypes(uploads[0], self.request.num_classes)
-        arrays = record.arrays | cloud_arrays(pairs, prototypes)
-        return replace(record, generator=asdict(exchange.about), pairs=len(pairs), arrays=arrays)
+    if load_config(out, RunConfig).shared:
+        learner, model = load_pooled(out, data)
+    else:
+        learner = load_run(out, task_to_test(out, data))
+        model = learner.model
+    task = learner.task
+    tested = evaluate(model, task.test_images, task.test_labels, len(task.class_names), learner.device)
+    return tested, task.class_names

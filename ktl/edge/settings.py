@@ -25,3 +25,8 @@ class RunConfig(EdgeConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_budget(self.cloud.download_budget, self.rounds)
+
+    @property
+    def shared(self) -> bool:
+        """Whether it learns in a session in which other edges take part."""
+        return self.transfer is not None and self.cloud.session is not None

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from ktl.data import load_dataset
-from ktl.data.fewshot import FewShotTask, draw_task, read_split
+from ktl.data.fewshot import FewShotTask, draw_task, in_classes, read_split
 from ktl.data.hold_out import by_content, by_number
 from ktl.data.image_folder import DETAILED, load_kept, split_of
-from ktl.data.manifest import read_manifest
+from ktl.data.manifest import Manifest, read_manifest
+from ktl.data.partition_files import load_partition
 from ktl.data.settings import Fit
 from ktl.edge.record import Record, is_finished, read_record
 from ktl.edge.settings import RunConfig
@@ -31,6 +32,16 @@ def draw(config: RunConfig, run: Path | None = None, data: str | None = None) ->
     """
     settings, source = config.data, data or config.data.source
     kept = None if run is None else read_manifest(run)
+    task = _drawn(config, run, source, kept) if settings.client is None else _client_task(source, settings.client)
+    if settings.classes is not None:
+        task = in_classes(task, settings.classes)
+    if kept is not None:
+        kept.check(task.manifest, source)
+    return task
+
+
+def _drawn(config: RunConfig, run: Path | None, source: str, kept: Manifest | None) -> FewShotTask:
+    settings = config.data
     if kept is not None and kept.files:
         dataset = load_kept(Path(source), kept, settings.image_size, fit=settings.fit)
     else:
@@ -47,9 +58,19 @@ def draw(config: RunConfig, run: Path | None = None, data: str | None = None) ->
                 raise
             raise DataError(f"the data of this run is not here ({error}); name where it is now by --data") from error
     ranges = read_record(run).ranges if run is not None and (run / "record.json").is_file() else None
-    task = draw_task(dataset, shots=settings.shots, ways=settings.ways, seed=config.seed, ranges=ranges)
-    if kept is not None:
-        kept.check(task.manifest, source)
+    return draw_task(dataset, shots=settings.shots, ways=settings.ways, seed=config.seed, ranges=ranges)
+
+
+def _client_task(source: str, client: int) -> FewShotTask:
+    if not (Path(source) / "train").is_dir():
+        raise UsageError(f"--client is for a folder of `ktl partition save`, and {source} is none")
+    shares = load_partition(Path(source))
+    if client >= len(shares.clients):
+        raise UsageError(f"--client is {client}: {source} has clients 0 to {len(shares.clients) - 1}")
+    task = shares.task(client)
+    for what, labels in (("training", task.shot_labels), ("test", task.test_labels)):
+        if len(labels) == 0:
+            raise UsageError(f"client {client} of {source} has no {what} image: name another --client")
     return task
 
 
@@ -86,7 +107,7 @@ def task_to_test(out: Path, data: str | None = None) -> FewShotTask:
     record = read_record(out)
     files = kept.located(Path(data or config.data.source), ["test"])["test"]
     size, channels = record.arrays["shots"].shape[2:]
-    split = split_of({name: files[name] for name in kept.class_names}, size, channels, config.data.fit)
+    split = split_of({name: files.get(name, []) for name in kept.class_names}, size, channels, config.data.fit)
     images, labels = read_split(split, record.ranges)
     return replace(kept_task(record, config.data.fit), test_images=images, test_labels=labels)
 

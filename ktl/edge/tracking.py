@@ -76,7 +76,7 @@ class TensorBoardTracker:
     def round(self, row: Row) -> None:
         """A curve each for accuracy, losses, seconds and bytes, over rounds."""
         for name, value in row.items():
-            if name != "round" and value is not None:
+            if name != "round" and isinstance(value, int | float):
                 self._writer.add_scalar(f"round/{name}", value, row["round"])
 
     def finished(self, result: RunResult) -> None:

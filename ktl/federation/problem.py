@@ -11,7 +11,7 @@ from ktl.data.hold_out import HoldOut, by_content, by_number
 from ktl.data.image_folder import load_kept
 from ktl.data.manifest import read_manifest
 from ktl.data.partition import FederatedData, share_out
-from ktl.data.partition_files import load_partition
+from ktl.data.partition_files import load_partition, partition_files
 from ktl.data.settings import Fit, PartitionConfig
 from ktl.federation.settings import FederationConfig
 from ktl.loop.exchange import session_request
@@ -59,11 +59,22 @@ def federated_data(
     hold_out: HoldOut = by_content,
 ) -> FederatedData:
     """A saved partition's folder as it is, or a data set shared out to clients."""
-    if (Path(source) / "train" / "0.npz").is_file():
+    if _is_partition(source):
         check_fit(source, fit)
         return load_partition(Path(source))
     dataset = load_dataset(source, image_size, skip_damaged=skip_damaged, fit=fit, hold_out=hold_out)
     return share_out(dataset, partition, seed)
+
+
+def client_count(config: FederationConfig) -> int:
+    """How many clients the federation has, those that hold nothing included."""
+    if _is_partition(config.source):
+        return len(partition_files(Path(config.source)))
+    return config.partition.clients
+
+
+def _is_partition(source: str) -> bool:
+    return (Path(source) / "train" / "0.npz").is_file()
 
 
 def federated_problem(config: FederationConfig, data: FederatedData) -> Problem:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safetensors.numpy import load_file
 from torch import nn
 
 from ktl.checkpoint import under
@@ -17,12 +15,12 @@ from ktl.federation.run import stale
 from ktl.federation.settings import FederationConfig
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.process import prepare_process
-from ktl.loop.exchange import REPLY_FILE, CloudExchange
+from ktl.loop.exchange import CloudExchange
 from ktl.loop.folder import RunFolder, load_config
+from ktl.loop.kept_session import KeptSession
 from ktl.methods.base import Method, Problem
 from ktl.methods.message import Message
 from ktl.run_folder import is_federation, settings_table
-from ktl.wire import SessionReply, encode_message
 
 
 @dataclass(frozen=True)
@@ -36,40 +34,6 @@ class TrainedClient:
     learner: EdgeLearner
     predictor: nn.Module
     rounds: int
-
-
-class KeptSession:
-    """A session of which everything lies in wire/; implements `ktl.loop.connection.CloudConnection`."""
-
-    def __init__(self, wire: Path, seed: int) -> None:
-        self.wire = wire
-        self.seed = seed
-
-    def open(
-        self, request: bytes, answered: Sequence[Mapping[int, bytes]], pooled: Sequence[Mapping[int, bytes]] = ()
-    ) -> bytes:
-        """What the cloud replied; of a run that did not keep it, what the pairs say themselves.
-
-        Raises CheckpointError where there are none.
-        """
-        reply = self.wire / REPLY_FILE
-        if reply.exists():
-            return reply.read_bytes()
-        files = sorted(self.wire.glob("*-pairs.safetensors"))
-        if not files:
-            raise CheckpointError(f"{self.wire} has no image-vector pairs; federate anew")
-        dimension = load_file(files[-1])["vectors"].shape[1]
-        return encode_message(SessionReply(self.seed, dimension, generator="", licence="", fingerprint=""))
-
-    def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
-        """Raises CheckpointError: the round asked for was not kept."""
-        raise CheckpointError(f"{self.wire} lacks a round's files; federate anew")
-
-    pool = exchange
-
-    def warm_start(self, model: str) -> bytes:
-        """Raises CheckpointError: trained weights lie in the run, and none are begun with."""
-        raise CheckpointError(f"{self.wire} is of a finished run; federate anew")
 
 
 def trained_client(run: Path, client: int, data: str | None = None) -> TrainedClient:

@@ -21,6 +21,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
+from ktl.federation.problem import client_count
 from ktl.federation.processes import WarmStarts
 from ktl.federation.run import FederationResult, federate
 from ktl.federation.settings import FederationConfig
@@ -54,7 +55,7 @@ def simulate(config: FederationConfig, out: Path, *, workers: int | None = None,
         run_simulation(
             server,
             client_app(lambda context: site),
-            num_supernodes=_clients_in(config),
+            num_supernodes=client_count(config),
             backend_config={
                 "init_args": {"num_cpus": workers or len(cores()), "logging_level": "error", "log_to_driver": False},
                 "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
@@ -75,13 +76,7 @@ def _virtual_nodes(
     warm_starts: WarmStarts,
 ) -> Iterator[Clients]:
     """Any node may play any client: what they learn lies in the run's folder."""
-    while len(node_ids := sorted(grid.get_node_ids())) < _clients_in(config):
+    while len(node_ids := sorted(grid.get_node_ids())) < client_count(config):
         time.sleep(0.1)  # Flower is about to make them
     nodes = {client: node_ids[client] for client in active}
     yield fleet_of(config, problem, Post(grid, None, ended.is_set), lambda: nodes, RUN, active)
-
-
-def _clients_in(config: FederationConfig) -> int:
-    """A saved partition's folder has as many as it has files."""
-    saved = Path(config.source) / "train"
-    return len([*saved.glob("*.npz")]) if (saved / "0.npz").is_file() else config.partition.clients

@@ -16,7 +16,8 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from ktl.errors import UsageError
-from ktl.settings import NoSettings, Settings, expected
+from ktl.field_annotations import expected
+from ktl.settings import NoSettings, Settings
 
 DRAWN_AT_ONCE = 128  # images
 MAPPED_AT_ONCE = 8192  # latents

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import msgspec
 
 from ktl.errors import CheckpointError
+from ktl.field_annotations import expected
 from ktl.generators.networks.bounds import Number
-from ktl.settings import expected
 
 Kind = TypeVar("Kind")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 
 class CloudConnection(Protocol):
@@ -29,3 +30,25 @@ class CloudConnection(Protocol):
 
     def pool(self, uploads: Mapping[int, bytes]) -> bytes:
         """The same round's class statistics up, those of all clients so far down: a client's latest ones count."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Who took part in a round of a session that others take part in, by the edges' names.
+
+    edges: whose class statistics were pooled; late: who came too late with anything, or did not come.
+    """
+
+    edges: list[str]
+    late: list[str]
+
+
+@runtime_checkable
+class SharedConnection(CloudConnection, Protocol):
+    """A session in which other edges take part, too, wherever they are. This edge is client 0."""
+
+    def absent(self, round_index: int) -> str | None:
+        """Why this edge has missed a round; None where it is to take part. Asked before each round."""
+
+    def standing(self, round_index: int) -> Standing:
+        """Who took part in a round that has ended."""

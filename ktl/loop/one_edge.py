@@ -28,6 +28,8 @@ class OneEdge(Edges):
 
     def ask(self, clients: Sequence[int], round_index: int) -> dict[int, Message | str]:
         """What the edge sends before it trains. Raises KtlError: without its only edge a run cannot go on."""
+        if not clients:
+            return {}
         self.learner.start_round(round_index)
         return {0: self.method.ask(self.learner)}
 
@@ -35,6 +37,8 @@ class OneEdge(Edges):
         self, clients: Sequence[int], round_index: int, message: Message, watch: Watch = Watch()
     ) -> dict[int, Outcome]:
         """The rest of a round. Raises Stopped where the watch says so, and whatever training raises."""
+        if not clients:
+            return {}
         learner = self.learner
         if not self.begun(round_index):
             learner.start_round(round_index)

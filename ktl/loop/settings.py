@@ -37,6 +37,7 @@ class CloudConfig(Settings):
         Annotated[int, Meta(ge=2, le=10**8, description="That a cloud in this process trains a warm start on.")] | None
     ) = None  # the warm start that is ready; where there is none, 100,000 images
     url: str | None = None  # of a cloud elsewhere, whose generator it is then; in this process if None
+    session: str | None = None  # there, of several edges, by its name; one of this run's own if None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,6 +45,22 @@ class CloudConfig(Settings):
         object.__setattr__(self, "alignment", ALIGNMENTS.resolve(self.alignment))
         if self.space is not None:
             object.__setattr__(self, "space", SPACES.resolve(self.space))
+
+
+@dataclass(frozen=True)
+class SessionTerms(Settings):
+    """What all edges of a session keep to."""
+
+    rounds: Annotated[int, Meta(ge=1, le=MAX_ROUNDS, description="Times that all learn and pool.")] = 5
+    image_size: Annotated[int, Meta(ge=4, le=1024, description="Pixels, square, of all images.")] = 64
+    grey: Annotated[bool, Meta(description="All images are grey, not in colour.")] = False
+    download_budget: Annotated[int, Meta(ge=MIN_DOWNLOAD, description="Bytes per round and edge.")] = 143_000
+    alignment: Annotated[str, Meta(description="pooled: pairs are drawn around what the edges have pooled.")] = "pooled"
+    pairs_per_class: Annotated[int, Meta(ge=1, le=1000, description="Most per round.")] | None = None
+    warm_starts: Annotated[
+        str, Meta(description="Models that may begin with the cloud's extractor, with commas between.")
+    ] = ""
+    seed: Annotated[int, Meta(ge=0, lt=2**31, description="Of every random choice.")] = 0
 
 
 def check_budget(budget: int, rounds: int) -> None:

@@ -125,7 +125,7 @@ def latent_drawings(run: RunSummary) -> list[tuple[str, Drawing]]:
         return []
     kinds = _latent_kinds(run)
     vectors = np.concatenate([points for _, points in kinds])
-    drawings = [("Prototypes before alignment", _prototype_drawing(run))]
+    drawings = [("Prototypes before alignment", _prototype_drawing(run))] if "prototypes" in arrays else []
     for title, points in (
         ("After alignment, principal components", principal_components(vectors)),
         ("After alignment, t-SNE", tsne(vectors)),

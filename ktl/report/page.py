@@ -26,11 +26,11 @@ class ClassRow:
 
     name: str
     tested: int
-    accuracy: float
+    accuracy: float | None  # of a class without test images
     local_accuracy: float | None
     taken_for: str | None  # most often, where it was wrong
     taken: int
-    shots: str  # data: address
+    shots: str | None  # data: address; of a class without shots none
     pictured_shots: int
     generated: str | None
 
@@ -117,7 +117,7 @@ def _classes(run: RunSummary) -> list[ClassRow]:
                 local_accuracy=None if local is None else local[index],
                 taken_for=run.class_names[int(wrong.argmax())] if wrong.any() else None,
                 taken=int(wrong.max()),
-                shots=thumbnails(shots),
+                shots=thumbnails(shots) if len(shots) else None,
                 pictured_shots=len(shots),
                 generated=None if generated is None else thumbnails(generated),
             )

@@ -45,10 +45,10 @@ class Arm:
         return wilson_interval(round(accuracy * len(self.right)), len(self.right))
 
     @property
-    def class_accuracy(self) -> list[float]:
-        """The same for each class."""
-        labels = self.record.arrays["labels"]
-        return [float(self.right[labels == c].mean()) for c in range(len(self.record.class_names))]
+    def class_accuracy(self) -> list[float | None]:
+        """The same for each class; None for one without test images."""
+        labels, classes = self.record.arrays["labels"], range(len(self.record.class_names))
+        return [float(self.right[labels == c].mean()) if (labels == c).any() else None for c in classes]
 
     def total(self, column: str) -> float:
         """A column of the metrics, summed over rounds."""
@@ -69,6 +69,12 @@ class RunSummary:
     def arms(self) -> list[Arm]:
         """Both trainings, or the one there is."""
         return [self.main] if self.local is None else [self.main, self.local]
+
+    @property
+    def session(self) -> str | None:
+        """The session of several edges in which it learnt, by name."""
+        name: str | None = self.settings["cloud"].get("session") if self.settings.get("transfer") else None
+        return name
 
     @property
     def class_names(self) -> list[str]:

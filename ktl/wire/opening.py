@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from ktl.errors import WireError
+from ktl.field_annotations import description, expected
 from ktl.protocol import MAX_ROUNDS, VERSION
-from ktl.settings import description, expected
 from ktl.wire.tensors import check_version
 
 MAX_CLASSES = 1000

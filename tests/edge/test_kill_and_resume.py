@@ -29,7 +29,7 @@ from ktl.objectives import TRANSFERS
 
 Contents = Callable[[Path], dict[str, Any]]
 
-SAVE_AFTER_EVERY_STEP = {"ktl.edge.run.CHECKPOINT_SECONDS": 0.0}
+SAVE_AFTER_EVERY_STEP = {"ktl.edge.edge_run.CHECKPOINT_SECONDS": 0.0}
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ START_SECONDS = 60.0
 class Command:
     """`ktl ARGUMENTS` in a process of its own, in `folder` if given; what it prints is kept in `log`.
 
-    `constants` are values of modules that differ in this process: {"ktl.edge.run.CHECKPOINT_SECONDS": 0.0}.
+    `constants` are values of modules that differ in this process: {"ktl.edge.edge_run.CHECKPOINT_SECONDS": 0.0}.
     """
 
     def __init__(

@@ -22,6 +22,16 @@ class Seconds(BaseModel):
     generation: float
 
 
+class PoolingState(BaseModel):
+    """Whose class statistics of a round are in."""
+
+    round: int
+    edges_in: list[str]
+    edges_missing: int = Field(description="Until as many are in as sent prototypes; 0 once they are pooled.")
+    edges_late: list[str] = Field(description="They sent prototypes, but no statistics before the deadline.")
+    closes_at: datetime | None
+
+
 class RoundState(BaseModel):
     """Where a round is."""
 
@@ -29,22 +39,19 @@ class RoundState(BaseModel):
     state: State
     edges_in: list[str]
     edges_missing: int = Field(description="Still needed for the quorum; 0 once the round is closed.")
-    edges_late: list[str] = Field(description="In the round before, but not in this one, which is closed.")
+    edges_late: list[str] = Field(description="Members, or in the round before; not in this one, which is closed.")
     quorum: int
     closes_at: datetime | None
     pairs: int = Field(description="Drawn so far while the state is `drawing`.")
     bytes: int
     error: str | None
     seconds: Seconds | None
+    pooling: PoolingState | None = Field(description="Once class statistics of the round have come.")
 
-
-class PoolingState(BaseModel):
-    """Whose class statistics of a round are in."""
-
-    round: int
-    edges_in: list[str]
-    edges_missing: int = Field(description="Until as many are in as sent prototypes; 0 once they are pooled.")
-    closes_at: datetime | None
+    @property
+    def late(self) -> list[str]:
+        """Late with their prototypes or their class statistics."""
+        return sorted({*self.edges_late, *(self.pooling.edges_late if self.pooling else [])})
 
 
 class WarmStartState(BaseModel):
@@ -60,6 +67,9 @@ class SessionState(BaseModel):
 
     id: str
     owner: str
+    name: str | None
+    rounds: int | None = Field(description="How many it has; null where it has no end.")
+    classes: str | None = Field(description="SALT.DIGEST of the classes' names, in order.")
     members: list[str]
     quorum: int
     deadline: float | None

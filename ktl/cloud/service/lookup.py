@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session as Rows
 
 from ktl.cloud.service.models import FAILED, CloudSession, Edge, Member, Round, Token
@@ -22,6 +22,19 @@ def find_session(rows: Rows, session_id: str, name: str | None, *, lock: bool = 
 def may_see(rows: Rows, session: CloudSession, name: str) -> bool:
     """Whether a token name opened a session or is a member of it."""
     return session.owner == name or rows.get(Member, (session.id, name)) is not None
+
+
+def visible_to(name: str) -> ColumnElement[bool]:
+    """Of sessions: whether `may_see`."""
+    taking_part = select(Member.session_id).where(Member.name == name)
+    return or_(CloudSession.owner == name, CloudSession.id.in_(taking_part))
+
+
+def refuse_taken(rows: Rows, owner: str, name: str | None) -> None:
+    """Raises Refused (conflict) if the owner has a session of this name, unless that is None."""
+    own = CloudSession.owner == owner, CloudSession.name == name, CloudSession.deleted_at.is_(None)
+    if name is not None and rows.scalar(select(CloudSession.id).where(*own).limit(1)) is not None:
+        raise Refused("conflict", f"{owner!r} has a session called {name!r}: delete it, or choose another name")
 
 
 def claim_edge(rows: Rows, session: CloudSession, edge: str, name: str) -> None:

@@ -57,9 +57,12 @@ class CloudSession(Base):
     reply: Mapped[bytes]
     quorum: Mapped[int]
     deadline: Mapped[float | None]
+    name: Mapped[str | None]  # by which its edges find it; its owner has no other of this name
+    rounds: Mapped[int | None]  # how many it has; without end if none
+    classes: Mapped[str | None]  # salted digest of the classes' names (`ktl.class_agreement`)
     opened_at: Mapped[float]
     active_at: Mapped[float] = mapped_column(index=True)
-    size: Mapped[int] = mapped_column(BigInteger)  # bytes, what is promised to its rounds included
+    size: Mapped[int] = mapped_column(BigInteger, default=0)  # bytes, what is promised to its rounds included
     pairs: Mapped[int] = mapped_column(BigInteger, default=0)  # likewise
     round_pairs: Mapped[int] = mapped_column(default=0)  # the most that a round of it may take: pairs,
     round_bytes: Mapped[int] = mapped_column(BigInteger, default=0)  # and bytes of payload

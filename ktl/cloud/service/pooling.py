@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session as Rows
@@ -22,8 +21,9 @@ from ktl.cloud.service.accounts import ROW_BYTES, Quotas, add_bytes, promise_byt
 from ktl.cloud.service.answers import PoolingState
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.lookup import claim_edge, find_session, refuse_after_failure
-from ktl.cloud.service.models import DONE, PIECE_BYTES, CloudSession, Pooled, Round, Statistics, Upload
+from ktl.cloud.service.models import DONE, PIECE_BYTES, CloudSession, Pooled, Round, Statistics
 from ktl.cloud.service.refusals import Refused
+from ktl.cloud.service.states import is_pooled, pooling_state
 from ktl.wire import SessionReply, SessionRequest, decode_message, statistics_bytes
 
 SUM_HEADER_BYTES = 1024  # of the names of one sum's arrays
@@ -63,8 +63,8 @@ class Pooling:
             if known is not None:
                 if known.payload != payload:
                     raise Refused("conflict", f"edge {edge!r} sent other statistics for round {number} before")
-                return _state(rows, round_), False
-            if _closed(rows, round_):
+                return pooling_state(rows, round_), False
+            if is_pooled(rows, round_):
                 raise Refused("round-closed", f"round {number} was pooled without this edge; take part in the next one")
             if round_.promised == 0:
                 promise_bytes(rows, session, round_, _largest_sum(session), self.quotas)
@@ -75,13 +75,13 @@ class Pooling:
                 round_.pooling_closes_at = now + session.deadline
             session.active_at = now
             rows.flush()
-            return _state(rows, round_), True
+            return pooling_state(rows, round_), True
 
     def state(self, session_id: str, number: int, name: str | None = None) -> PoolingState:
         """Whose statistics of a round are in. Raises Refused (not-found, also before the round began; round-failed)."""
         with self.database.read() as rows:
             find_session(rows, session_id, name)
-            return _state(rows, _round(rows, session_id, number))
+            return pooling_state(rows, _round(rows, session_id, number))
 
     def sum(self, session_id: str, number: int, name: str | None = None) -> Sum | None:
         """The statistics of all edges as of a round, each edge's latest ones; None until the round's are in.
@@ -91,7 +91,7 @@ class Pooling:
         with self.database.read() as rows:
             find_session(rows, session_id, name)
             known = _sum(rows, session_id, number)
-            if known is None and not _closed(rows, _round(rows, session_id, number)):
+            if known is None and not is_pooled(rows, _round(rows, session_id, number)):
                 return None
         return known or self._add_up(session_id, number)
 
@@ -162,35 +162,6 @@ def _round(rows: Rows, session_id: str, number: int) -> Round:
     if round_ is None:
         raise Refused("not-found", f"round {number} has not begun")
     return round_
-
-
-def _edges(rows: Rows, kind: type[Upload] | type[Statistics], round_: Round) -> set[str]:
-    of_round = kind.session_id == round_.session_id, kind.round == round_.number
-    return set(rows.scalars(select(kind.edge).where(*of_round)))
-
-
-def _missing(rows: Rows, round_: Round) -> int:
-    """Edges that sent prototypes and no statistics yet. One that was late for the former may send the latter."""
-    return len(_edges(rows, Upload, round_) - _edges(rows, Statistics, round_))
-
-
-def _late(round_: Round) -> bool:
-    """Whether the deadline for statistics has passed."""
-    return round_.pooling_closes_at is not None and round_.pooling_closes_at <= time.time()
-
-
-def _closed(rows: Rows, round_: Round) -> bool:
-    return _late(round_) or (round_.state == DONE and _missing(rows, round_) == 0)
-
-
-def _state(rows: Rows, round_: Round) -> PoolingState:
-    closes_at = round_.pooling_closes_at
-    return PoolingState(
-        round=round_.number,
-        edges_in=sorted(_edges(rows, Statistics, round_)),
-        edges_missing=0 if _late(round_) else _missing(rows, round_),
-        closes_at=None if closes_at is None else datetime.fromtimestamp(closes_at, timezone.utc),
-    )
 
 
 def _latest(rows: Rows, session_id: str, after: int, until: int) -> list[tuple[str, int]]:

@@ -18,8 +18,8 @@ from msgspec import Meta
 
 from ktl import settings
 from ktl.errors import UsageError
+from ktl.field_annotations import expected
 from ktl.protocol import is_loopback
-from ktl.settings import expected
 
 PREFIX = "KTL_CLOUD_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"  # names the file

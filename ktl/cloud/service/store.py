@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, or_, select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session as Rows
 
 from ktl.cloud.round_bounds import NOTHING, RoundBounds
@@ -25,7 +25,15 @@ from ktl.cloud.service.answers import RoundState, SessionState
 from ktl.cloud.service.cleaning import Cleaning
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.jobs import Jobs
-from ktl.cloud.service.lookup import claim_edge, find_session, may_see, refuse_after_failure, refuse_strangers
+from ktl.cloud.service.lookup import (
+    claim_edge,
+    find_session,
+    may_see,
+    refuse_after_failure,
+    refuse_strangers,
+    refuse_taken,
+    visible_to,
+)
 from ktl.cloud.service.models import (
     COLLECTING,
     DONE,
@@ -55,11 +63,16 @@ class Opening:
     quorum: int = 1
     deadline: float | None = None  # seconds after a round's first upload
     members: tuple[str, ...] = ()
+    name: str | None = None
+    rounds: int | None = None
+    classes: str | None = None
     bounds: RoundBounds = NOTHING  # of each of its rounds
 
     def demand(self) -> str:
-        """Equal for equal openings."""
-        return json.dumps([self.request.decode(), self.quorum, self.deadline, sorted(set(self.members))])
+        """Equal for equal openings, those of earlier releases, which had no names and the like, included."""
+        named = [self.name, self.rounds, self.classes]
+        asked = [self.request.decode(), self.quorum, self.deadline, sorted(set(self.members))]
+        return json.dumps(asked + (named if any(named) else []))
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,7 @@ class Store:
                     raise Refused("conflict", "this Idempotency-Key opened another session; send a new one")
                 return known.id, known.reply, False
             refuse_strangers(rows, opening.members)
+            refuse_taken(rows, opening.owner, opening.name)
             session = _new_session(opening)
             rows.add(session)
             rows.flush()
@@ -106,13 +120,17 @@ class Store:
             add_session(rows, session, told + ROW_BYTES * len(members), self.quotas)
         return session.id, session.reply, True
 
-    def sessions(self, name: str | None, limit: int = 100, after: str | None = None) -> list[SessionState]:
-        """Sessions that the token name opened or is a member of, newest first; all of them for None."""
+    def sessions(
+        self, name: str | None, limit: int = 100, after: str | None = None, called: str | None = None
+    ) -> list[SessionState]:
+        """Sessions that the token name opened or is a member of (all for None), newest first; those `called` so."""
         with self.database.read() as rows:
             newest = select(CloudSession).order_by(CloudSession.opened_at.desc(), CloudSession.id.desc())
             query = newest.where(CloudSession.deleted_at.is_(None)).limit(limit)
             if name is not None:
-                query = query.where(_visible_to(name))
+                query = query.where(visible_to(name))
+            if called is not None:
+                query = query.where(CloudSession.name == called)
             if after is not None:
                 last = rows.get(CloudSession, after)
                 if last is None or (name is not None and not may_see(rows, last, name)):
@@ -225,22 +243,13 @@ class Store:
     def queued(self) -> int:
         """Rounds that wait or are being drawn."""
         with self.database.read() as rows:
-            return _queued(rows)
+            return rows.scalar(select(func.count()).where(Round.state.in_((QUEUED, DRAWING)))) or 0
 
     def stored_bytes(self) -> int:
         """Bytes of all sessions, with what is promised to their rounds."""
         with self.database.read() as rows:
             known = rows.get(Usage, EVERYONE)
             return 0 if known is None else known.bytes
-
-
-def _queued(rows: Rows) -> int:
-    return rows.scalar(select(func.count()).where(Round.state.in_((QUEUED, DRAWING)))) or 0
-
-
-def _visible_to(name: str) -> ColumnElement[bool]:
-    taking_part = select(Member.session_id).where(Member.name == name)
-    return or_(CloudSession.owner == name, CloudSession.id.in_(taking_part))
 
 
 def _may_begin(rows: Rows, session_id: str, number: int) -> bool:
@@ -260,10 +269,11 @@ def _new_session(opening: Opening) -> CloudSession:
         reply=opening.reply,
         quorum=opening.quorum,
         deadline=opening.deadline,
+        name=opening.name,
+        rounds=opening.rounds,
+        classes=opening.classes,
         opened_at=now,
         active_at=now,
-        size=0,
-        pairs=0,
         round_pairs=opening.bounds.pairs,
         round_bytes=opening.bounds.payload,
     )
@@ -276,6 +286,8 @@ def _open_round(rows: Rows, session: CloudSession, number: int, quotas: Quotas) 
         if round_.state != COLLECTING:
             raise Refused("round-closed", f"round {number} went on without this edge; take part in the next one")
         return round_
+    if session.rounds is not None and number > session.rounds:
+        raise Refused("invalid", f"round {number} is beyond the last: the session has {session.rounds} rounds")
     if not _may_begin(rows, session.id, number):
         raise Refused("round-not-open", f"round {number} is not open: round {number - 1} is not done")
     closes_at = None if session.deadline is None else time.time() + session.deadline

@@ -18,7 +18,7 @@ from ktl.edge.export.quantise import Quantisation, received_images
 from ktl.edge.kept_pairs import pair_files
 from ktl.edge.onnx.model_file import ModelFacts
 from ktl.edge.record import read_record
-from ktl.edge.run import load_run
+from ktl.edge.run import load_pooled, load_run
 from ktl.edge.settings import RunConfig
 from ktl.edge.task import kept_task, task_to_test
 from ktl.errors import DataError, UsageError
@@ -54,16 +54,21 @@ def edge_run(run: Path, data: str | None = None) -> Source:
 
     Raises CheckpointError for another or a damaged one, DataError for `data` that is not the run's.
     """
-    record = read_record(run)
-    kept, missing = kept_task(record, load_config(run, RunConfig).data.fit), None
-    try:
-        task = task_to_test(run, data)
-    except (DataError, UsageError) as error:
-        if data is not None:
-            raise
-        task, missing = kept, str(error)
-    learner = load_run(run, task)
-    model = learner.model.cpu().eval()
+    record, config = read_record(run), load_config(run, RunConfig)
+    kept, missing = kept_task(record, config.data.fit), None
+    if config.shared:  # what it classifies by is made of its training images, too
+        learner, model = load_pooled(run, data)
+        task = learner.task
+    else:
+        try:
+            task = task_to_test(run, data)
+        except (DataError, UsageError) as error:
+            if data is not None:
+                raise
+            task, missing = kept, str(error)
+        learner = load_run(run, task)
+        model = learner.model
+    model.cpu().eval()
     if missing is not None:
         task = replace(task, test_labels=predict_classes(model, task.test_images, torch.device("cpu")))
     channels, size = task.shot_images.shape[1:3]
@@ -80,7 +85,7 @@ def edge_run(run: Path, data: str | None = None) -> Source:
         write_onnx=write_onnx,
         calibration=lambda: received_images(run, record) if generated else rgb_pictures(kept.shot_images),
         calibrated_on="generated images" if generated else "the labelled images that the run keeps",
-        float_head=False,
+        float_head=config.shared,
         card=partial(model_card, run, record, tested=missing is None),
         missing=missing,
     )

@@ -47,6 +47,7 @@ def model_card(
         record=record,
         model=settings["model"],
         settings=settings,
+        shared=settings["transfer"] is not None and settings["cloud"].get("session") is not None,
         tested=len(labels),
         accuracy=exported_accuracy,
         float_accuracy=accuracy,

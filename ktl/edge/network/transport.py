@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from ktl.errors import CloudError, CloudUnreachable, UsageError
-from ktl.protocol import is_loopback
+from ktl.protocol import JSON, is_loopback
 
 PASSING = {408, 425, 429, 502, 503, 504}  # what another try may mend
 FIRST_DELAY, MAX_DELAY = 0.2, 10.0  # seconds between two tries, before jitter
@@ -115,6 +115,16 @@ class Transport:
             if answer.status >= 300:
                 raise _refusal(answer, self.access)
             yield answer
+
+    def table(self, path: str) -> dict[str, Any]:
+        """The JSON object at `path`. Raises as `retried` does."""
+
+        def attempt(progress: Callable[[], None]) -> dict[str, Any]:
+            with self.request("GET", path, headers={"Accept": JSON}) as answer:
+                return answer.table()
+
+        found: dict[str, Any] = self.retried(attempt)
+        return found
 
     def retried(self, attempt: Callable[[Callable[[], None]], Any]) -> Any:
         """Calls `attempt(progress)` until it returns, with a pause after each passing fault that grows and is jittered.

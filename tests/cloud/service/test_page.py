@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,3 +160,14 @@ def test_the_page_names_no_other_host(page: httpx.Client) -> None:
         assert "://" not in page.get(f"/page/{name}").text
     for template in (folder / "templates").iterdir():
         assert "://" not in template.read_text()
+
+
+def test_a_session_of_several_devices_shows_its_name_rounds_and_late_ones(page: httpx.Client, cloud: Running) -> None:
+    quick, _ = cloud.client("press-quick"), cloud.client("press-slow")
+    session = quick.opened(name="press", rounds=3, member=["press-slow"])
+    quick.put(session, prototypes(), edge="press-quick")
+    assert quick.pairs(session).status_code == 200
+    (row,) = [row for row in re.findall("<tr.*?</tr>", page.get("/").text, re.DOTALL) if ">press<" in row]
+    words = " ".join(re.sub("<[^>]*>", " ", row).split())
+    assert "1 of 3 done" in words
+    assert "1 of 1 press-quick press-slow" in words

@@ -116,6 +116,8 @@ def test_a_deadline_pools_what_is_in(cloud: Running, dimension: int) -> None:
     assert time.monotonic() - began < 10
     assert total(answer.content, dimension).counts.tolist() == [2, 2, 2]
     assert put(client, session, statistics(1, dimension), "cam-2").json()["type"] == "urn:ktl:error:round-closed"
+    pooling = client.http.get(f"{session}/rounds/1").json()["pooling"]
+    assert (pooling["edges_in"], pooling["edges_missing"], pooling["edges_late"]) == (["cam-1"], 0, ["cam-2"])
 
 
 def test_an_edge_replaces_what_it_sent_before_and_is_forgotten_after_the_sessions_memory(

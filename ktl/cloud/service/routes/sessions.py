@@ -23,7 +23,8 @@ from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Opening
 from ktl.errors import KtlError
 from ktl.etf import simplex_etf
-from ktl.protocol import JSON, SAFETENSORS, SESSION_ID
+from ktl.protocol import CLASS_DIGEST, JSON, MAX_ROUNDS, SAFETENSORS, SESSION_ID
+from ktl.protocol import NAME as EDGE_NAME
 from ktl.seeds import stream
 from ktl.wire import MAX_JSON_BYTES, SessionReply, SessionRequest, decode_message, encode_frame, encode_message
 
@@ -68,6 +69,9 @@ async def open_session(
         float | None, Query(gt=0, le=30 * 86_400, description="Seconds after the first upload.")
     ] = None,
     member: Annotated[list[Annotated[str, Query(pattern=NAME)]], Query(max_length=1000)] = [],  # noqa: B006
+    name: Annotated[str | None, Query(pattern=f"^{EDGE_NAME}$", description="By which its edges find it.")] = None,
+    rounds: Annotated[int | None, Query(ge=1, le=MAX_ROUNDS, description="How many it has.")] = None,
+    classes: Annotated[str | None, Query(pattern=CLASS_DIGEST, description="Of the classes' names.")] = None,
 ) -> Response:
     """The same `Idempotency-Key` with the same request opens no second session."""
     require_content(request, JSON)
@@ -75,7 +79,8 @@ async def open_session(
     if quorum > here.settings.most_quorum:
         raise Refused("invalid", f"quorum is {quorum}: this server grants at most {here.settings.most_quorum}")
     message, reply, bounds = await here.in_thread(lambda: _answer(here, asked, quorum))
-    opening = Opening(who.name, idempotency_key, message, reply, quorum, deadline, tuple(member), bounds)
+    asked_for = (quorum, deadline, tuple(member), name, rounds, classes)
+    opening = Opening(who.name, idempotency_key, message, reply, *asked_for, bounds)
     session, reply, new = await here.in_thread(lambda: here.store.open_session(opening))
     if new:
         here.events.tell(Event("opened", session))
@@ -112,9 +117,10 @@ async def list_sessions(
     who: AnyCaller,
     limit: Annotated[int, Query(ge=1, le=100)] = 100,
     after: Annotated[str | None, Query(pattern=f"^{SESSION_ID}$")] = None,
+    name: Annotated[str | None, Query(pattern=f"^{EDGE_NAME}$", description="Of this name alone.")] = None,
 ) -> Response:
     """Those that the token opened or is a member of, newest first; an admin sees all."""
-    states = await here.in_thread(lambda: here.store.sessions(who.sees, limit + 1, after))
+    states = await here.in_thread(lambda: here.store.sessions(who.sees, limit + 1, after, name))
     page = SessionPage(sessions=states[:limit], next=states[limit - 1].id if len(states) > limit else None)
     return Response(page.model_dump_json(), media_type=JSON)
 
