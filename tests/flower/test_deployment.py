@@ -62,6 +62,20 @@ def test_three_devices_end_with_the_numbers_of_one_process(
     assert without_seconds(rows_in(out)) == without_seconds(here.rows)
 
 
+def test_three_devices_add_up_securely(
+    devices: Deployment, apart: FederatedData, tiny_generator_file: Path, tmp_path: Path
+) -> None:
+    out = devices.home / "secure"
+    config = config_for(tiny_generator_file, "fedktl", out) | {"rounds": 1, "secure_aggregation": True}
+    run = devices.run(config)
+    assert eventually(lambda: len(rows_in(out)) == 1, 700), devices.flwr("log", run, "loopback", "--show")
+    plain = replace(served_by(config).config, secure_aggregation=False)
+    here = federate(plain, tmp_path / "here", data=apart, workers=0)
+    assert rows_in(out)[0]["left_out"] == {}
+    assert rows_in(out)[0]["accuracy"] == pytest.approx(here.rows[0]["accuracy"], abs=0.04)
+    assert [file.name for file in (out / "wire").glob("*-statistics-*")] == ["round-001-statistics-0.safetensors"]
+
+
 def test_a_device_and_the_server_may_be_killed_in_a_round(
     devices: Deployment, apart: FederatedData, tiny_generator_file: Path
 ) -> None:

@@ -35,7 +35,7 @@ LATENTS = 16  # of the tiny generator
 def five(plain: FederationConfig) -> FederationConfig:
     """Five clients of one model, one round; statistics count for their round."""
     config = replace(plain, partition=PartitionConfig("iid", clients=5), rounds=1, method="fedktl")
-    return replace(config, cloud=replace(plain.cloud, memory=1))
+    return replace(config, cloud=replace(plain.cloud, alignment="pooled", memory=1))
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,9 @@ def test_what_cannot_be_added_up_securely_is_refused(
         federate(secure, tmp_path / "here", data=apart)
     with pytest.raises(UsageError, match="2 clients have the model resnet8"):
         run_over(grid_of(apart, tmp_path), replace(secure, models="cnn4,resnet8"), tmp_path / "two")
+    robust = replace(secure, cloud=replace(secure.cloud, alignment="robust"))
+    with pytest.raises(UsageError, match="alignment robust reads each client's prototypes"):
+        run_over(grid_of(apart, tmp_path), robust, tmp_path / "robust")
     own = replace(secure, method=METHODS.choose("fedktl", pool="own"))
     with pytest.raises(UsageError, match=r"leave method\.pool at all"):
         run_over(grid_of(apart, tmp_path), own, tmp_path / "own")
