@@ -43,7 +43,7 @@ class Post:
             self.grid.push_messages(list(sent.values()))
         ids = {key: message.metadata.message_id for key, message in sent.items()}  # since they were pushed
         replies = self._replies({*ids.values()})
-        late = f"late: no answer within {self.timeout:g} seconds" if self.timeout is not None else "it got no message"
+        late = f"late: no answer within {self.timeout or 0:g} seconds"
         return {key: _answer(replies[ids[key]]) if ids[key] in replies else late for key in sent}
 
     def _replies(self, missing: set[str]) -> dict[str, Message]:
