@@ -14,7 +14,7 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 8765
 # Inside the container every address is beyond loopback, so a proxy or `ports: 127.0.0.1:...` has to guard it, or TLS:
-# see docs/cloud.md
+# see docs/how-to/secure-the-cloud.md
 ENV KTL_CLOUD_HOST=0.0.0.0 KTL_CLOUD_DATABASE=sqlite:////data/ktl-cloud.db KTL_WARM_STARTS=/data/warm-starts OMP_WAIT_POLICY=PASSIVE
 HEALTHCHECK --start-period=60s --interval=15s --timeout=10s CMD ["ktl", "cloud", "health"]
 STOPSIGNAL SIGTERM

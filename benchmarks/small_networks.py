@@ -2,7 +2,8 @@
 
 Run: python benchmarks/small_networks.py FOLDER
 
-They stand in for the files of docs/generators.md where those cannot be had: same structure, same commands, no training.
+They stand in for the files of docs/how-to/generators.md where those cannot be had: same structure, same commands, no
+training.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def markdown(table: int, size: str, rows: list[Row]) -> str:
     """One line for each published figure, and for each of ours that has none."""
     rows = [row for row in rows if (row["table"], row["size"]) == (table, "full" if table == 5 else size)]
     unit = "million numbers" if table == 5 else "accuracy %"
-    lines = ["Counted as the paper counts; docs/federation.md." if table == 5 else SIZES[size].remark, ""]
+    lines = ["Counted as the paper counts; docs/results/paper.md." if table == 5 else SIZES[size].remark, ""]
     lines += [f"| column | method | published {unit} | ours | difference | seeds | rounds | generator |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
     measured = [(row["column"], row["method"]) for row in rows]

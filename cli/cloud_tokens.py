@@ -31,7 +31,7 @@ TokenId = Annotated[str, typer.Argument(help="As `ktl cloud token list` shows it
 def create(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Whose they are. Sessions belong to names: a new token takes over those of its name."),
+        typer.Argument(help="Who each is for. Sessions belong to names: a new token takes over those of its name."),
     ] = None,
     names_file: Annotated[Path | None, typer.Option(help="A file of further names, one a line; - reads stdin.")] = None,
     scope: Annotated[
@@ -63,7 +63,7 @@ def create(
 @app.command()
 def rotate(
     token_id: TokenId,
-    grace: Annotated[str, typer.Option(help="For how long the old one is still taken.")] = "1d",
+    grace: Annotated[str, typer.Option(help="How long the old one still works.")] = "1d",
     database: DatabaseUrl = None,
     config: Config = None,
 ) -> None:

@@ -25,7 +25,7 @@ TokenFile = Annotated[
 CaFile = Annotated[
     Path | None, typer.Option(help="PEM file of the authority of the cloud's certificate.", show_default="the system's")
 ]
-Patience = Annotated[float, typer.Option(min=0.0, help="Seconds that a cloud that fails is tried again.")]
+Patience = Annotated[float, typer.Option(min=0.0, help="Seconds for which a failing cloud is tried again.")]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Send the token over plain HTTP to another machine.")]
 
 

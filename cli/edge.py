@@ -69,7 +69,7 @@ Classes = Annotated[
 ]
 Folds = Annotated[
     int | None,
-    typer.Option(min=2, help="Also cross-validate over the labelled images in so many folds.", show_default="none"),
+    typer.Option(min=2, help="Also cross-validate over the labelled images, in this many folds.", show_default="none"),
 ]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Event files, under RUN/tensorboard.")]
 

@@ -39,7 +39,7 @@ def train(
     images: Annotated[Path, typer.Option(help="Folder or tar file of unlabelled images.")],
     teacher: Annotated[str, typer.Option(help=f"The encoder to learn from: {SOURCES}")],
     out: Annotated[Path, typer.Option(help="Folder for the weights, figures, the teacher's embeddings and state.")],
-    generator: Annotated[str, typer.Option(help="Whose images to learn on, too.")] = "builtin",
+    generator: Annotated[str, typer.Option(help="The generator whose images to learn on, too.")] = "builtin",
     generated: Annotated[
         int, typer.Option(min=0, help=help_for(EncoderTrainingConfig, "generated"))
     ] = EncoderTrainingConfig.generated,

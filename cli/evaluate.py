@@ -33,7 +33,7 @@ def evaluate(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Accuracy of a model on its test images, by class, and what it takes for what."""
+    """Accuracy of a model on its test images, by class, and which classes it confuses."""
     evaluation, names = _evaluated(run, data, skip_damaged)
     if as_json:
         record = {

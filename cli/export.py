@@ -26,7 +26,7 @@ Run = Annotated[Path, typer.Argument(help="A run directory of `ktl edge train`, 
 
 def export(
     run: Run,
-    client: Annotated[int | None, typer.Option(help="Of a federation: the client to export, from 0.")] = None,
+    client: Annotated[int | None, typer.Option(help="For a federation: the client to export, from 0.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="A folder, or a file that ends in .zip.", show_default="RUN/bundle, RUN/bundle-client-N"),
@@ -35,7 +35,7 @@ def export(
         str, typer.Option("--format", help="onnx | torchscript | torch-export | safetensors")
     ] = "onnx",
     int8: Annotated[
-        bool, typer.Option("--int8", help="Quantise, calibrated on generated images; a client on its own.")
+        bool, typer.Option("--int8", help="Quantise, calibrated on generated images; a client on its own images.")
     ] = False,
     max_drop: Annotated[float, typer.Option(min=0.0, help="Most points of accuracy that --int8 may lose.")] = 1.0,
     optimise: Annotated[

@@ -72,7 +72,7 @@ def sample(
     ] = 1.0,
     npy: Annotated[Path | None, typer.Option(help=".npy to write: float32 (n, 3, h, w) in about [-1, 1].")] = None,
     products: Annotated[
-        str, typer.Option(help="Of a StyleGAN's convolutions; bfloat16 is a level or two off.")
+        str, typer.Option(help="Precision of a StyleGAN's convolutions; bfloat16 is a level or two off.")
     ] = "float32",
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile a StyleGAN first: a minute or more, then faster.")

@@ -33,7 +33,7 @@ def predict(
     video: Annotated[
         str | None, typer.Option(help="A video file, or a camera's number: 0. Needs opencv-python.")
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Of a video, every n-th frame.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="For a video: every n-th frame.")] = 1,
     top: Annotated[int, typer.Option(min=1, help="Classes to show, the most probable first.")] = 1,
     reject_below: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Say 'unknown' where the best probability is lower.")

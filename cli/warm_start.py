@@ -30,7 +30,7 @@ def train(
     model: Model = "cnn4",
     image_size: ImageSize = 32,
     grey: Grey = False,
-    generator: Annotated[str, typer.Option(help="Whose images to train on.")] = BUILTIN,
+    generator: Annotated[str, typer.Option(help="The generator whose images to train on.")] = BUILTIN,
     space: Annotated[
         str | None, typer.Option(help=" | ".join(SPACES.builtin()), show_default="by the latents' size")
     ] = None,
@@ -65,7 +65,7 @@ def distil(
     model: Model = "cnn4",
     image_size: ImageSize = 32,
     grey: Grey = False,
-    generator: Annotated[str, typer.Option(help="Whose images to learn on, too.")] = BUILTIN,
+    generator: Annotated[str, typer.Option(help="The generator whose images to learn on, too.")] = BUILTIN,
     count: Annotated[
         int, typer.Option("--count", min=2, help=help_for(EncoderTrainingConfig, "images"))
     ] = EncoderTrainingConfig.images,

@@ -1,4 +1,4 @@
-// A second client of the cloud's protocol, written from docs/protocol.md alone; Node 18 or newer, no packages.
+// A second client of the cloud's protocol, written from docs/reference/protocol.md alone; Node 18 or newer, no packages.
 //
 //   KTL_URL=http://127.0.0.1:8765 KTL_TOKEN=ktl_... node examples/client.mjs task.json FOLDER
 //

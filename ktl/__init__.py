@@ -1,7 +1,7 @@
 """ktl: train tiny image classifiers on edge devices from a few labelled images, with a cloud's image generator.
 
 The public API: what programs call, and what packages of methods, objectives, alignments, generators, models and data
-sets build on (docs/extending.md). Each name is imported when it is first used, so that `import ktl` is quick.
+sets build on (docs/extending). Each name is imported when it is first used, so that `import ktl` is quick.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ if TYPE_CHECKING:  # the same names for type checkers; `as` says that they are p
     from ktl.settings import Settings as Settings
     from ktl.spaces import SPACES as SPACES
     from ktl.spaces.base import SharedSpace as SharedSpace
+
+__version__ = "0.2.0"
 
 _NAMES = {
     "ktl.alignment": "ALIGNMENTS",

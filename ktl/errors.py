@@ -24,7 +24,7 @@ class CheckpointError(KtlError):
 
 
 class CloudError(KtlError):
-    """A cloud on another machine refused a request, or is none."""
+    """A cloud on another machine refused a request, or what answered is no cloud."""
 
 
 class CloudUnreachable(CloudError):

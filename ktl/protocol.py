@@ -1,4 +1,4 @@
-"""What edge and cloud agree on when they meet over HTTP, beside the payloads of `ktl.wire`: docs/protocol.md.
+"""What edge and cloud agree on when they meet over HTTP, beside the payloads of `ktl.wire`: docs/reference/protocol.md.
 
 Nothing here imports torch: the command line reads it too.
 """

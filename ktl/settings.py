@@ -35,7 +35,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class NoSettings(Settings):
-    """Of a choice that has nothing to set."""
+    """The settings of a choice that has nothing to set."""
 
 
 @dataclass(frozen=True)

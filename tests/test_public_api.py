@@ -37,5 +37,12 @@ def test_settings_and_registries_cost_no_torch() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_the_version_is_that_of_the_citation_and_the_changelog() -> None:
+    root = Path(__file__).parents[1]
+    assert f"version: {ktl.__version__}" in (root / "CITATION.cff").read_text().splitlines()
+    changes = (root / "CHANGELOG.md").read_text()
+    assert f"## [{ktl.__version__}] - 20" in changes or f"What will be {ktl.__version__}." in changes
+
+
 def test_names_are_listed() -> None:
     assert dir(ktl) == ktl.__all__

@@ -1,7 +1,7 @@
 """The paper's alignment, kept exactly for comparison: a feature transformer trained anew on each round's prototypes.
 
 FedKTL (CVPR 2024), section 3.3, with the released code's hyper-parameters. With few classes its latents leave the
-generator's distribution within a few rounds; docs/method.md has the measurement. Use `robust` for work.
+generator's distribution within a few rounds; docs/explanation/alignment.md has the measurement. Use `robust` for work.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Prototypes become *noise* of the generator's own prior and go through its own mapping, instead of being pushed towards
 the mapped latents: what comes out is as valid as a fresh latent, whatever the prototypes are. Similar classes get
-similar noise, hence similar latents. docs/alignment.md says why each step is there.
+similar noise, hence similar latents. docs/explanation/alignment.md says why each step is there.
 """
 
 from __future__ import annotations

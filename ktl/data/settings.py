@@ -66,6 +66,6 @@ class PartitionConfig(Settings):
         Meta(description="How images are shared out."),
     ] = "dirichlet"
     clients: Annotated[int, Meta(ge=1, description="How many clients.")] = 20
-    beta: Annotated[float, Meta(gt=0, description="Of dirichlet: less is more uneven.")] = 0.1
-    classes_per_client: Annotated[int, Meta(ge=1, description="Of pathological.")] = 2
-    shots: Annotated[int, Meta(ge=1, description="Of shots: training images per class and client.")] = 2
+    beta: Annotated[float, Meta(gt=0, description="For dirichlet: a smaller value is more uneven.")] = 0.1
+    classes_per_client: Annotated[int, Meta(ge=1, description="For pathological: classes of each client.")] = 2
+    shots: Annotated[int, Meta(ge=1, description="For shots: training images per class and client.")] = 2

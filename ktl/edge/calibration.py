@@ -1,7 +1,7 @@
 """How sure a model may be: one temperature for its logits, from a split of its own or from the shots alone.
 
 Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017) fit it on held-out labels. Here every label is a
-shot, so two stand-ins that each saw half of the shots are asked about the other half. docs/export.md has the figures.
+shot, so two stand-ins that each saw half of the shots are asked about the other half (docs/how-to/export.md).
 """
 
 from __future__ import annotations

@@ -28,13 +28,13 @@ class FederationConfig(Settings):
     partition: PartitionConfig = field(default_factory=PartitionConfig)
     models: str = "cnn4"  # a group or a list: client i takes the model i mod its length
     classifier: Annotated[
-        Literal["own", "etf", "linear"], Meta(description="Of all clients, in place of the method's own.")
+        Literal["own", "etf", "linear"], Meta(description="Classifier of all clients; own: each method's own.")
     ] = "own"
-    rounds: Annotated[int, Meta(ge=1, le=100_000, description="Times that all clients train and exchange.")] = 10
+    rounds: Annotated[int, Meta(ge=1, le=100_000, description="How often all clients train and exchange.")] = 10
     join_ratio: Annotated[float, Meta(gt=0, le=1, description="Share of clients that take part in a round.")] = 1.0
     drop_ratio: Annotated[float, Meta(ge=0, lt=1, description="Share of those that fail, drawn by seed.")] = 0.0
     deadline: Annotated[float, Meta(gt=0, description="Seconds a client may train in a round.")] | None = None
-    patience: Annotated[int, Meta(ge=1, description="Stop after so many rounds without a better mean.")] | None = None
+    patience: Annotated[int, Meta(ge=1, description="Stop after this many rounds without a better mean.")] | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     transfer: Choice | str = "image-vector"  # of methods whose edges learn from pairs
     warm_start: Annotated[
@@ -48,7 +48,7 @@ class FederationConfig(Settings):
     secure_aggregation: Annotated[
         bool, Meta(description="Let the cloud learn sums of class statistics alone: FedKTL over Flower.")
     ] = False
-    seed: Annotated[int, Meta(ge=0, lt=2**31, description="Of every random choice.")] = 0
+    seed: Annotated[int, Meta(ge=0, lt=2**31, description="Seed of every random choice.")] = 0
     device: str = "cpu"
     precision: Annotated[
         Literal["auto", "bfloat16", "float32"], Meta(description="Of the extractors' arithmetic in training.")

@@ -127,7 +127,7 @@ class EdgeLearner:
 
     @property
     def pairs(self) -> ImageVectorPairs | None:
-        """All that are kept of the pairs received; None before the first."""
+        """The received pairs that are kept; None before the first."""
         return concatenate(self._pairs) if self._pairs else None
 
     def plan(self) -> RoundPlan:
@@ -168,7 +168,7 @@ class EdgeLearner:
         self.model.zero_grad(set_to_none=True)
 
     def evaluate(self) -> Evaluation:
-        """On all test images of the task."""
+        """Tests the present model on all test images of the task."""
         task = self.task
         return evaluate(self.model, task.test_images, task.test_labels, len(task.class_names), self.device)
 

@@ -88,7 +88,7 @@ def warmup_batch(transfer: TransferSettings, num_classes: int, channels: int) ->
 
 def joint_batch(config: EdgeConfig) -> int:
     """Pairs beside each batch of shots: 64 unless the settings have a number, 16 after a cloud's warm start, which has
-    learnt most of what they can teach (docs/warm-start.md); 0 without a cloud.
+    learnt most of what they can teach (docs/results/warm-start.md); 0 without a cloud.
     """
     if config.transfer is None:
         return 0
@@ -106,6 +106,6 @@ def _warmup_steps(transfer: TransferSettings, num_classes: int) -> int:
 def _variety(num_classes: int, channels: int) -> float:
     """0 for grey images of up to ten classes, 1 from twenty; always 1 in colour, where fewer pairs teach less.
 
-    docs/benchmarks.md has the measurements: ten classes in grey; five, ten, and twenty in colour.
+    docs/results/one-edge.md has the measurements: ten classes in grey; five, ten, and twenty in colour.
     """
     return 1.0 if channels > 1 else min(max((num_classes - 10) / 10, 0.0), 1.0)

@@ -17,8 +17,8 @@ DEVICES = ("cpu", "cuda", "mps")
 WarmStart = Annotated[
     Literal["auto", "edge", "cloud"],
     Meta(
-        description="Who trains the extractor on images of the cloud's before the shots; the cloud is told the model's "
-        "name. auto: the cloud, where a trained one ships with ktl."
+        description="Who trains the extractor on generated images before the shots. cloud: is told the model's name. "
+        "auto: the cloud, where a trained extractor ships with ktl."
     ),
 ]
 
@@ -68,14 +68,14 @@ class EdgeConfig(Settings):
         Annotated[str, Meta(description="Pre-trained: 'default' is torchvision's own, or a FILE (.pth, .safetensors).")]
         | None
     ) = None
-    rounds: Annotated[int, Meta(ge=1, le=100_000, description="Times that prototypes go up and pairs come down.")] = 1
+    rounds: Annotated[int, Meta(ge=1, le=100_000, description="How often prototypes go up and pairs come down.")] = 1
     training: TrainingConfig = field(default_factory=TrainingConfig)
     transfer: Choice | str | None = "image-vector"  # None: no pairs, the shots alone
     warm_start: WarmStart = "edge"  # likewise of runs with a cloud
-    seed: Annotated[int, Meta(ge=0, lt=2**31, description="Of every random choice.")] = 0
+    seed: Annotated[int, Meta(ge=0, lt=2**31, description="Seed of every random choice.")] = 0
     device: str = "cpu"
     precision: Annotated[
-        Literal["auto", "bfloat16", "float32"], Meta(description="Of the extractor's arithmetic in training.")
+        Literal["auto", "bfloat16", "float32"], Meta(description="Precision of the extractor in training.")
     ] = "auto"
     threads: Annotated[int, Meta(ge=1, le=1024, description="CPU threads.")] = 2
 

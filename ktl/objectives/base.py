@@ -49,7 +49,7 @@ class Step:
 
     @property
     def labels(self) -> Tensor:
-        """Of the step's shots, int64 (n,)."""
+        """Labels of the step's shots, int64 (n,)."""
         return self._shots[1]
 
     @cached_property

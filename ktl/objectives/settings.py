@@ -21,7 +21,9 @@ class TransferSettings(Settings):
     joint_batch: (
         Annotated[int, Meta(ge=0, le=10**6, description="Pairs beside each batch of shots; 0: none.")] | None
     ) = None  # 64, or 16 after a cloud's warm start, if None
-    weight: Annotated[float, Meta(ge=0, description="Of the pairs' loss beside the shots' (the paper's mu).")] = 1.0
+    weight: Annotated[
+        float, Meta(ge=0, description="Weight of the pairs' loss beside the shots' (the paper's mu).")
+    ] = 1.0
     learning_rate: Annotated[float, Meta(ge=0, description="In the warm-up.")] = 1e-3
     body_rate: Annotated[
         float, Meta(ge=0, description="Learning rate of the extractor on the shots, relative to the head's.")

@@ -35,7 +35,7 @@ class SharedSpace(ABC):
         """latents (n, H) and the images drawn from them, uint8 (n, 3, size, size) -> (n, dimension) float32."""
 
     def of_latents(self, latents: Tensor) -> Tensor | None:
-        """Their vectors, (n, dimension), without drawing images; None where it takes those, as for an encoder."""
+        """The latents' vectors (n, dimension), without images; None where vectors need those, as an encoder's do."""
         return None
 
 

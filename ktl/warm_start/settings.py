@@ -31,4 +31,4 @@ class WarmStartConfig(Settings):
     chunk: Annotated[int, Meta(ge=2, le=10**6, description="Images that are drawn, and held, at once.")] = 10_000
     batch: Annotated[int, Meta(ge=2, le=10**6, description="Images per step.")] = 256
     learning_rate: Annotated[float, Meta(gt=0, le=1, description="AdamW's, at the one-cycle's peak.")] = 1e-3
-    seed: Annotated[int, Meta(ge=0, lt=2**31, description="Of every random choice.")] = 0
+    seed: Annotated[int, Meta(ge=0, lt=2**31, description="Seed of every random choice.")] = 0

@@ -50,7 +50,7 @@ class _Form:
 GREY_QUALITY = 80  # grey takes half the bytes of colour
 FORMS = {
     1: _Form("image", False, quality=80, per_picture=4, per_pair=4, per_number=2, per_direction=0),
-    # of the same bytes, more images teach more than sharper ones: docs/benchmarks.md
+    # of the same bytes, more images teach more than sharper ones: docs/lab-notes.md
     2: _Form("sheet", True, quality=55, per_picture=8, per_pair=2, per_number=1, per_direction=4),
 }
 PAIRS_VERSION = max(FORMS)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from support.documents import ROOT, python_blocks
 
 from ktl.alignment import ALIGNMENTS, robust
 from ktl.class_statistics import class_statistics
@@ -19,23 +19,24 @@ from ktl.prototypes import Prototypes
 from ktl.settings import describe
 from ktl.spaces.latent import LatentSpace
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "alignment.md").read_text()
+PAGE = ROOT / "docs" / "explanation" / "alignment.md"
 SOME = Prototypes(torch.eye(4)[[0, 2]], torch.tensor([0, 2]), torch.tensor([1, 3]))
 
 
 def test_the_documentations_example_is_a_strategy(
     builtin: ImageGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (source,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+    (source,) = python_blocks("extending/alignments.md")
     (tmp_path / "my_alignment.py").write_text(source)
     monkeypatch.chdir(tmp_path)
-    choice = ALIGNMENTS.choose("my_alignment:OneDraw", distance=0.0)
+    choice = ALIGNMENTS.choose("my_alignment:NearestNoise", draws=1)
     aligned = ALIGNMENTS.load(choice.name)(4, 4, 1, choice.settings).align([SOME], builtin, per_class=3)
     assert aligned.classes.tolist() == [0, 2]
     assert aligned.latents.shape == (2, 3, builtin.latent_dim)
-    assert torch.equal(aligned.latents[:, 1], aligned.latents[:, 0])
-    with pytest.raises(UsageError, match=r"distance is 2: give a number of at least 0 and at most 1"):
-        ALIGNMENTS.choose("my_alignment:OneDraw", distance=2)
+    first, second = aligned.latents.sum(dim=2).sort().values  # with one draw for each latent all classes share them
+    assert torch.equal(first, second)
+    with pytest.raises(UsageError, match=r"draws is 0: give a whole number of at least 1 and at most 100"):
+        ALIGNMENTS.choose("my_alignment:NearestNoise", draws=0)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_every_setting_is_bounded_described_and_documented(name: str) -> None:
     for setting in describe(ALIGNMENTS.settings_of(name)):
         assert "at most" in setting.expected
         assert setting.description
-        assert f"`{setting.name}`" in DOCUMENT
+        assert f"`{setting.name}`" in PAGE.read_text()
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,8 @@ def test_a_device_with_some_of_the_classes_learns_and_reports(
 ) -> None:
     hall.create(tmp_path / "create.log", "photos", "--edges", "cam-1", "--rounds", 1)
     run, classes = tmp_path / "run", hall.parts / "classes.txt"
-    train = ["edge", "train", "--data", photos, "--session", "photos", "--steps", 8, "--warmup-steps", 4, *at("cam-1")]
+    numbers = ["--shots", 1, "--steps", 8, "--warmup-steps", 4]
+    train = ["edge", "train", "--data", photos, "--session", "photos", *numbers, *at("cam-1")]
     alone = ktl(*train, "--out", run)
     assert alone.returncode == 2
     assert "this data's classes (green, red) are not the 3 of the session 'photos'" in alone.stderr

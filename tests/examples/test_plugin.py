@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "examples" / "plugin"
 MODULES = sorted((PLUGIN / "ktl_colour").glob("*.py"))
-DOCS = (ROOT / "docs" / "extending.md").read_text()
+DOCS = "".join(page.read_text() for page in sorted((ROOT / "docs" / "extending").glob("*.md")))
 SCRIPT = """#!{python}
 import sys
 from ktl_cli.main import main

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.documents import blocks_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -58,8 +59,8 @@ def tiny_imagenet_photographs(folder: Path) -> None:
 @pytest.mark.parametrize("photographs", [embedded_photographs, tiny_imagenet_photographs])
 def test_the_tutorial_works_as_it_is_written(photographs: Callable[[Path], None], tmp_path: Path) -> None:
     photographs(tmp_path / "photos")
-    text = (ROOT / "docs" / "tutorial.md").read_text()
-    commands = "\n".join(re.findall(r"^```sh\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL))
+    blocks = [block for block in blocks_of(ROOT / "docs" / "tutorial.md") if block.language == "sh"]
+    commands = "\n".join(block.text for block in blocks if block.mark == ("run by", "tests/examples/test_tutorial.py"))
     assert "--time-budget 60 " in commands
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(

@@ -15,9 +15,8 @@ pytest.importorskip("flwr", reason="needs the extra ktl[flower]")
 
 from flwr.app import Message
 from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
-from support.small_fleet import FIRST, grid_of, run_over
+from support.small_fleet import FIRST, grid_of, pooled_in, run_over
 
-from ktl.class_statistics import ClassStatistics, pooled
 from ktl.data import load_dataset
 from ktl.data.partition import FederatedData, share_out
 from ktl.data.settings import PartitionConfig
@@ -26,9 +25,6 @@ from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig, federated_transfer
 from ktl.learning.settings import RECIPES
 from ktl.methods import METHODS
-from ktl.wire import decode_pooled
-
-LATENTS = 16  # of the tiny generator
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +44,6 @@ def leaves(node: int, message: Message) -> bool:
     if node != FIRST + 2 or message.metadata.message_type != "train":
         return False
     return message.content.config_records[RECORD_KEY_CONFIGS][Key.STAGE] in (Stage.COLLECT_MASKED_VECTORS, Stage.UNMASK)
-
-
-def pooled_in(run: Path, round_index: int = 0) -> ClassStatistics:
-    payload = (run / "wire" / f"round-{round_index + 1:03d}-pooled.safetensors").read_bytes()
-    return pooled(decode_pooled(payload, 3, LATENTS))
 
 
 def test_the_cloud_gets_the_sum_and_no_client_s_statistics(

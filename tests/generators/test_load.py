@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.documents import python_blocks
 
 from ktl.errors import CheckpointError, UsageError
 from ktl.generators import load_generator
@@ -19,7 +19,6 @@ from ktl.generators.stylegan import save_stylegan
 from ktl.seeds import initialising, stream
 from ktl.settings import NoSettings
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "generators.md"
 PLUGIN = """
 from dataclasses import dataclass
 from typing import Annotated
@@ -134,12 +133,15 @@ def test_a_plug_in_is_told_its_settings_which_its_fingerprint_covers(plugin: Cal
 
 
 def test_the_documented_generator_works_as_it_stands(plugin: Callable[[str], str]) -> None:
-    example = re.search(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    assert example is not None
-    assert len(example[1].splitlines()) <= 30
-    generator = load_generator(f"{plugin(example[1])}:Stripes", {"contrast": 20.0})
-    latents = sample_latents(generator, 2, stream(0, "test"))
-    assert (generator.images(latents)[:, 1, 5].float() - (latents * 20 + 128).clamp(0, 255)).abs().max() <= 1
+    (example,) = python_blocks("extending/generators.md")
+    generator = load_generator(f"{plugin(example)}:Blobs", {"radius": 0.5})
+    latents = torch.zeros(1, generator.latent_dim)
+    latents[0, 2] = 10.0  # the first blob, in the middle, is red
+    [red, green, blue] = generator.images(latents)[0]
+    assert red[16, 16] == red[15, 15] >= 254
+    assert red[0].eq(128).all()
+    assert green.eq(128).all()
+    assert blue.eq(128).all()
 
 
 def test_a_derived_generators_fingerprint_covers_its_weights() -> None:

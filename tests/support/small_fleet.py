@@ -13,6 +13,7 @@ from flwr.app import Message
 from support.direct_grid import DirectGrid
 
 from ktl.checkpoint import load_checkpoint
+from ktl.class_statistics import ClassStatistics, pooled
 from ktl.data.partition import FederatedData
 from ktl.data.partition_files import save_partition
 from ktl.federation.processes import WarmStarts
@@ -25,6 +26,7 @@ from ktl.flower.roster import Roster
 from ktl.flower.secure_fleet import fleet_of
 from ktl.loop.clients import Clients
 from ktl.methods.base import Problem
+from ktl.wire import decode_pooled
 
 FIRST = 10  # node of client 0
 
@@ -55,6 +57,11 @@ def run_over(grid: DirectGrid, config: FederationConfig, out: Path, timeout: flo
         yield fleet_of(config, problem, post, roster.nodes, roster.begin(warm_starts), active)
 
     return federate_elsewhere(config, out, problem, engine)
+
+
+def pooled_in(run: Path) -> ClassStatistics:
+    """What was pooled in the first round of a FedKTL with the tiny generator, 3 classes and 16 latents."""
+    return pooled(decode_pooled((run / "wire" / "round-001-pooled.safetensors").read_bytes(), 3, 16))
 
 
 def without_seconds(rows: Sequence[Row]) -> list[Row]:

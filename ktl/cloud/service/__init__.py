@@ -1,1 +1,1 @@
-"""The cloud as an HTTP service for many devices: `ktl cloud serve`. docs/protocol.md is its contract."""
+"""The cloud as an HTTP service for many devices: `ktl cloud serve`. docs/reference/protocol.md is its contract."""

@@ -1,4 +1,4 @@
-"""The service's answers in JSON; docs/protocol.md explains each field."""
+"""The service's answers in JSON; docs/reference/protocol.md explains each field."""
 
 from __future__ import annotations
 

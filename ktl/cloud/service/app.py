@@ -197,5 +197,5 @@ async def _database_away(request: Request, error: Any) -> Response:
 
 async def _from_framework(request: Request, error: Any) -> Response:
     kind = KINDS.get(error.status_code, "invalid")
-    detail = f"{request.method} {request.url.path[:200]}: {error.detail}; docs/protocol.md has the routes"
+    detail = f"{request.method} {request.url.path[:200]}: {error.detail}; docs/reference/protocol.md has the routes"
     return _answer(request, Refused(kind, detail, dict(error.headers or {})))

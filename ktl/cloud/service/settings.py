@@ -74,14 +74,14 @@ class Settings(settings.Settings):
     ] = None
     products: Annotated[
         Literal["float32", "bfloat16"],
-        Meta(description="Of a StyleGAN's convolutions; bfloat16 is a level or two off."),
+        Meta(description="Precision of a StyleGAN's convolutions; bfloat16 is a level or two off."),
     ] = "float32"
     compile: Annotated[bool, Meta(description="Compile a StyleGAN at its first images: a minute or more.")] = False
     threads: Annotated[int, Meta(ge=1, description="CPU threads of the generator.")] = 2
     jobs: Annotated[int, Meta(ge=1, le=64, description="Rounds drawn at the same time, in common batches.")] = 4
     queue: Annotated[int, Meta(ge=1, description="Rounds that may wait; then 503.")] = 256
-    most_seconds: Annotated[float, DURATION, Meta(gt=0, description="For a round; then it fails.")] = 3600.0
-    keep: Annotated[float, DURATION, Meta(ge=0, description="Delete sessions that were idle for so long.")] = 604_800.0
+    most_seconds: Annotated[float, DURATION, Meta(gt=0, description="Most time for a round; then it fails.")] = 3600.0
+    keep: Annotated[float, DURATION, Meta(ge=0, description="Delete sessions idle for this long.")] = 604_800.0
     most_stored: Annotated[int, SIZE, Meta(ge=0, description="Payload bytes of all sessions; then 503.")] = 10 * 10**9
     most_image_size: Annotated[int, Meta(ge=4, le=1024, description="Pixels that a session may ask for.")] = 256
     most_download: Annotated[int, SIZE, Meta(ge=0, description="Bytes that a round may ask for.")] = 64 * 2**20
@@ -90,7 +90,7 @@ class Settings(settings.Settings):
     ] = 8 * 10**6
     warm_start_images: Annotated[
         Annotated[int, Meta(ge=2, le=10**8)] | None,
-        Meta(description="That such an extractor is trained on; ready ones if none."),
+        Meta(description="Images that such an extractor is trained on; by default a ready one is sent."),
     ] = None
     most_quorum: Annotated[int, Meta(ge=1, description="Edges of a session.")] = 1000
     most_pairs: Annotated[int, Meta(ge=1, description="Pairs that a round may ask for.")] = 100_000
@@ -107,7 +107,7 @@ class Settings(settings.Settings):
     rate: Annotated[float, Meta(gt=0, description="Requests per second and token; twice as many at once.")] = 100.0
     tls_cert: Annotated[Path | None, Meta(description="Certificate chain, PEM.")] = None
     tls_key: Annotated[Path | None, Meta(description="Private key, PEM.")] = None
-    client_ca: Annotated[Path | None, Meta(description="PEM; clients need its certificates.")] = None
+    client_ca: Annotated[Path | None, Meta(description="PEM of an authority whose certificates clients need.")] = None
     insecure: Annotated[bool, Meta(description="Allow plain HTTP beyond this machine.")] = False
     trusted_proxies: Annotated[
         str, Meta(description="Addresses and networks whose X-Forwarded-For and -Proto are taken, with commas between.")
@@ -115,7 +115,7 @@ class Settings(settings.Settings):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="debug | info | warning | error")
     ] = "info"
-    stop_seconds: Annotated[float, Meta(gt=0, description="For requests to end after SIGTERM.")] = 20.0
+    stop_seconds: Annotated[float, Meta(gt=0, description="Seconds that requests have to end after SIGTERM.")] = 20.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -39,7 +39,7 @@ class Prediction:
 
     @property
     def probability(self) -> float | None:
-        """Of the best class."""
+        """The best class's probability."""
         return self.top[0][1] if self.top else None
 
 

@@ -1,4 +1,4 @@
-"""A session of one or more edges with a cloud over HTTP: docs/protocol.md, from the edges' side."""
+"""A session of one or more edges with a cloud over HTTP: docs/reference/protocol.md, from the edges' side."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class HttpCloud(HttpRounds):
         return reply
 
     def delete_session(self) -> None:
-        """The run needs no more of its session: the cloud forgets it, if it has not already. Asked once only."""
+        """Deletes the run's session on the cloud, if it still exists. Asked once only."""
         kept = SessionFile.load(self._file)
         if kept is None or kept.session is None:
             return

@@ -1,4 +1,4 @@
-"""An edge's part in a session that somebody created for several edges: docs/many-devices.md."""
+"""An edge's part in a session that somebody created for several edges: docs/how-to/many-devices.md."""
 
 from __future__ import annotations
 

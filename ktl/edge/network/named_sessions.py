@@ -1,4 +1,4 @@
-"""Sessions that are created for several edges, and found by name: docs/many-devices.md."""
+"""Sessions that are created for several edges, and found by name: docs/how-to/many-devices.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/protocol.md: its curl session runs as it is written, and its routes are the server's."""
+"""docs/reference/protocol.md: its curl session runs as it is written, and its routes are the server's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ktl.cloud.service.refusals import STATUS
 
 from .conftest import Running
 
-DOCUMENT = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "reference" / "protocol.md").read_text()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
