@@ -11,6 +11,8 @@ import matplotlib.pyplot as plt
 import pytest
 from support.documents import ROOT
 
+from ktl import CloudConfig
+
 NOTEBOOK = ROOT / "examples" / "few_images.ipynb"
 
 
@@ -23,9 +25,11 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.chdir(tmp_path)
     drawn: list[int] = []
     monkeypatch.setattr(plt, "show", lambda: drawn.append(len(plt.gcf().axes)))
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"CloudConfig": CloudConfig}
     for cell in code_cells():
-        exec(compile(cell.replace("STEPS = 200", "STEPS = 4"), str(NOTEBOOK), "exec"), names)
+        few_steps = cell.replace("STEPS = 200", "STEPS = 4")
+        few_pairs = few_steps.replace("seed=1,\n", "seed=1, threads=1, cloud=CloudConfig(pairs_per_class=2)\n")
+        exec(compile(few_pairs, str(NOTEBOOK), "exec"), names)
     plt.close("all")
     printed = capsys.readouterr().out
     assert drawn == [20, 20, 1]
