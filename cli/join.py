@@ -30,6 +30,9 @@ KeyFile = Annotated[
     Path | None, typer.Option(help="This device's private key, for a SuperLink that asks for one.", show_default="none")
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Without TLS, on a network that is trusted.")]
+OnlySums = Annotated[
+    bool, typer.Option("--secure-aggregation", help="Take part in runs alone whose cloud learns sums and no more.")
+]
 
 
 def join(
@@ -41,6 +44,7 @@ def join(
     ca_file: CaFile = None,
     key_file: KeyFile = None,
     insecure: Insecure = False,
+    only_sums: OnlySums = False,
 ) -> None:
     """Take part in a fleet's runs, until stopped. What follows -- goes to flower-supernode as it is."""
     place = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -53,7 +57,8 @@ def join(
         if '"' in text or "'" in text:
             raise UsageError(f"{name} is {text!r}: Flower takes no quotes in it, rename it")
     command = [program, "--superlink", superlink]
-    command += ["--node-config", " ".join([f"client={client}", *(f'{name}="{text}"' for name, text in texts.items())])]
+    about = [f"client={client}", f"only-sums={str(only_sums).lower()}", *(f'{n}="{text}"' for n, text in texts.items())]
+    command += ["--node-config", " ".join(about)]
     command += ["--insecure"] if insecure else []
     command += [] if ca_file is None else ["--root-certificates", str(ca_file)]
     command += [] if key_file is None else ["--auth-supernode-private-key", str(key_file)]

@@ -38,7 +38,7 @@ ALLOWED = {
     "federation": LEAVES
     | {"federation", "cloud", "loop", "methods", "learning", "objectives", "models", "data", "generators", "spaces"}
     | {"edge", "shared_space"}  # to export a client as an edge
-    | {"warm_start"},
+    | {"warm_start", "alignment"},
     "flower": LEAVES
     | {"flower", "federation", "loop", "methods", "learning", "models", "data", "objectives", "alignment"},
 }

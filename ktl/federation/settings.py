@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
+from ktl.alignment import ALIGNMENTS
 from ktl.data.settings import HowToFit, PartitionConfig, SkipDamaged
 from ktl.errors import UsageError
 from ktl.learning.settings import EdgeConfig, TrainingConfig, check_device
@@ -61,11 +62,18 @@ class FederationConfig(Settings):
         object.__setattr__(self, "transfer", TRANSFERS.resolve(self.transfer))
         model_group(self.models)
         if self.secure_aggregation:
-            if (method := chosen(self.method).name) != "fedktl":
-                raise UsageError(f"secure_aggregation adds up what fedktl pools, not {method}: give --method fedktl")
+            self._check_sums()
             # a sum does not say who is in it, so that of an earlier round cannot be taken out or counted again
             object.__setattr__(self, "cloud", replace(self.cloud, memory=1))
         check_device(self.device)
+
+    def _check_sums(self) -> None:
+        """Raises UsageError where clients would send anything but sums, and their classes' counts."""
+        method, alignment = chosen(self.method).name, chosen(self.cloud.alignment).name
+        if method != "fedktl":
+            raise UsageError(f"secure_aggregation adds up what fedktl pools, not {method}: give --method fedktl")
+        if ALIGNMENTS.load(alignment).reads_prototypes:
+            raise UsageError(f"alignment {alignment} reads each client's prototypes, which are no sums: give pooled")
 
     @property
     def warm_started(self) -> list[str]:

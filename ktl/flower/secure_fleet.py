@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ktl.alignment import ALIGNMENTS
 from ktl.class_statistics import architecture_of
 from ktl.errors import DataError, UsageError
 from ktl.federation.processes import make_method
@@ -43,10 +42,6 @@ def fleet_of(
         return Fleet(post, nodes, method, run, clients)
     if not method.closes_rounds:
         raise UsageError("secure_aggregation adds up what clients pool: leave method.pool at all")
-    if ALIGNMENTS.load(alignment := problem.request.alignment).reads_prototypes:
-        raise UsageError(
-            f"alignment {alignment} reads each client's prototypes, which are no sums: give pooled or random"
-        )
     models = {client: client_model(config.models, client) for client in clients}
     for model in sorted({*models.values()}):
         count = sum(each == model for each in models.values())

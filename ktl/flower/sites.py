@@ -67,15 +67,19 @@ def _shared(out: Path, source: str) -> tuple[FederationConfig, FederatedData, Pr
 
 @dataclass(frozen=True)
 class Device:
-    """A device with images of its own, `data`, and a `folder` that keeps what its client learns, run by run."""
+    """A device with images of its own, `data`, and a `folder` that keeps what its client learns, run by run.
+
+    only_sums: it takes part in runs with secure aggregation alone.
+    """
 
     client: int
     data: str
     folder: Path
+    only_sums: bool = False
 
     def introduce(self, hello: Hello) -> Introduction:
         """Who this is, by the images as the run sees them. Raises DataError, and WireError for damaged settings."""
-        data = own_data(self.data, _settings(hello.settings))
+        data = own_data(self.data, self._settings(hello.settings))
         counts = data.counts("train")[0].tolist()
         return Introduction(self.client, data.class_names, counts, data.images.shape[1], data.images.shape[2])
 
@@ -87,7 +91,7 @@ class Device:
         content = msgspec.msgpack.encode(setup)
         folder = self._folder(name := run_name(content))
         if not (folder / SETUP_FILE).exists():
-            data = among_classes(own_data(self.data, _settings(setup.settings)), setup.class_names)
+            data = among_classes(own_data(self.data, self._settings(setup.settings)), setup.class_names)
             if not 0 <= self.client < len(setup.counts):
                 raise UsageError(f"client is {self.client}: the run has clients 0 to {len(setup.counts) - 1}")
             if data.counts("train")[0].tolist() != setup.counts[self.client]:
@@ -103,10 +107,16 @@ class Device:
         if client != self.client or not (folder / SETUP_FILE).exists():
             raise UsageError(f"{self.folder} keeps nothing of client {client} in run {run}: start the server again")
         setup = msgspec.msgpack.decode((folder / SETUP_FILE).read_bytes(), type=Setup)
-        config = _settings(setup.settings)
+        config = self._settings(setup.settings)
         problem = problem_of(config, torch.tensor(setup.counts), setup.channels, setup.image_size)
         task = load_partition(folder / "data").task(0)
         return Node(folder / "clients", config, problem, client, task, setup.warm_starts, version)
+
+    def _settings(self, text: str) -> FederationConfig:
+        config = _settings(text)
+        if self.only_sums and not config.secure_aggregation:
+            raise UsageError("this device takes part with secure_aggregation alone: set it in the run")
+        return config
 
     def _folder(self, run: str) -> Path:
         return self.folder / f"client-{self.client}-run-{run}"
@@ -185,4 +195,4 @@ def device_of(node_config: Mapping[str, Any]) -> Device:
         raise UsageError(f"client is {client!r} in the node's configuration: give its number, from 0")
     if not isinstance(data, str) or not isinstance(folder, str):
         raise UsageError(f"data is {data!r}, folder {folder!r} in the node's configuration: give both as texts")
-    return Device(client, data, Path(folder))
+    return Device(client, data, Path(folder), node_config.get("only-sums") is True)

@@ -84,6 +84,19 @@ def test_it_refuses_other_clients_runs_and_versions(config: FederationConfig, tm
         device.node(run, 0, 3)
 
 
+def test_a_device_may_take_part_with_secure_sums_alone(plain: FederationConfig, tmp_path: Path) -> None:
+    photos = str(folder_of(tmp_path / "photos", "cat", "dog"))
+    careful = device_of({"client": 0, "data": photos, "folder": str(tmp_path / "kept"), "only-sums": True})
+    open_run = replace(plain, image_size=16, cloud=replace(plain.cloud, alignment="pooled"))
+    with pytest.raises(UsageError, match="with secure_aggregation alone"):
+        careful.introduce(Hello(settings_for_nodes(open_run)))
+    assert careful.introduce(Hello(settings_for_nodes(replace(open_run, secure_aggregation=True)))).counts == [4, 4]
+    table = json.loads(settings_for_nodes(replace(open_run, secure_aggregation=True)))
+    table["cloud"]["alignment"] = {"name": "robust", "settings": {}}
+    with pytest.raises(WireError, match="reads each client's prototypes"):
+        careful.introduce(Hello(json.dumps(table)))
+
+
 @pytest.mark.parametrize("path", [("method",), ("transfer",), ("cloud", "alignment")])
 def test_nothing_is_imported_by_a_name_that_a_server_sends(
     config: FederationConfig, tmp_path: Path, path: tuple[str, ...]
