@@ -26,6 +26,7 @@ from .connection import CaFile, CloudUrl, Insecure, Patience, TokenFile, access
 from .console import check_choice, check_device, errors, output, unused_folder
 from .evaluate import evaluate
 from .folds import fold_summary, show_folds, validated
+from .join import join
 from .joining import session_line, session_summary, taking_part
 from .predict import predict
 from .progress import keep_time
@@ -272,4 +273,5 @@ def _show(
 
 
 app.command()(evaluate)
+app.command(context_settings={"allow_extra_args": True})(join)
 app.command()(predict)

@@ -27,13 +27,12 @@ from ktl.spaces import SPACES
 
 from .connection import CaFile, Insecure, TokenFile, access
 from .console import check_choice, check_device, errors, output, stop_on_signal, unused_folder
+from .engines import PROCESSES, EngineName, run_by
 from .progress import Forecast
 from .report import write_report_apart
 from .settings import Assignments, Option, assigned, with_options
-from .training import delete_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from threading import Event
 
     from ktl.edge.network.transport import Access
@@ -79,6 +78,7 @@ OPTIONS = {
     "cloud": Option("cloud.url", help="Address of a cloud elsewhere.", default="a cloud in this process"),
     "space": Option("cloud.space", help=" | ".join(SPACES.builtin()), default="by the latents' size"),
     "warm_start": Option("warm_start"),
+    "secure_aggregation": Option("secure_aggregation"),
     "seed": Option("seed"),
     "device": Option("device", help="cpu | cuda"),
 }
@@ -93,6 +93,7 @@ def federate(
     assignments: Assignments = None,
     seeds: Seeds = 1,
     workers: Workers = None,
+    engine: EngineName = PROCESSES,
     token_file: TokenFile = None,
     ca_file: CaFile = None,
     insecure: Insecure = False,
@@ -113,7 +114,7 @@ def federate(
     folder = out or unused_folder(f"federation-{data_name(first.source)}-{first.partition.clients}-seed{first.seed}")
     with stop_on_signal() as stop:
         results = {
-            name: _runs(config, name, folder, elsewhere, seeds, workers, resume, stop)
+            name: _runs(config, name, folder, engine, elsewhere, seeds, workers, resume, stop)
             for name, config in configs.items()
         }
     report = write_report_apart(folder)
@@ -189,6 +190,7 @@ def _runs(
     config: FederationConfig,
     name: str,
     folder: Path,
+    engine: str,
     elsewhere: Access | None,
     seeds: int,
     workers: int | None,
@@ -218,35 +220,8 @@ def _runs(
                     errors.print(f"{name}, round {row['round']}: client {client} left out: {reason}")
 
             place = folder / (place_of(name) if seeds == 1 else f"{place_of(name)}-seed{seed}")
-            results.append(_run(seeded, place, elsewhere, workers, resume, show, stop))
+            results.append(run_by(engine, seeded, place, elsewhere, workers, resume, show, stop))
     return results
-
-
-def _run(
-    config: FederationConfig,
-    place: Path,
-    elsewhere: Access | None,
-    workers: int | None,
-    resume: bool,
-    show: Callable[[dict[str, Any], dict[int, float]], None],
-    stop: Event,
-) -> FederationResult:
-    """One method with one seed; a cloud elsewhere forgets its session in the end."""
-    from ktl.federation.run import federate as run
-
-    options: dict[str, Any] = {"workers": workers, "resume": resume, "on_round": show, "should_stop": stop.is_set}
-    if elsewhere is None:
-        return run(config, place, **options)
-    from ktl.edge.network.http import HttpCloud
-    from ktl.federation.problem import client_count
-    from ktl.federation.run import is_finished
-
-    had_ended = is_finished(place, config)
-    cloud = HttpCloud(elsewhere, place, client_count(config))
-    result = run(config, place, connection=cloud, **options)
-    if not had_ended:
-        delete_session(cloud)
-    return result
 
 
 def place_of(method: str) -> str:

@@ -24,7 +24,7 @@ Assignments = Annotated[
 ]
 
 
-DEFAULT = "ParameterSource.DEFAULT"  # of a parameter that was not given
+DEFAULT = "DEFAULT"  # where the value of a parameter that was not given comes from, by name in every typer
 CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 
 
@@ -53,7 +53,7 @@ def with_options(
         derived = [_parameter(kind, name, option) for name, option in options.items()]
 
         def run(context: typer.Context, **arguments: Any) -> None:
-            given = [name for name in options if str(context.get_parameter_source(name)) != DEFAULT]
+            given = [name for name in options if getattr(context.get_parameter_source(name), "name", "") != DEFAULT]
             values = {options[name].path: arguments[name] for name in given}
             command(values=values, **{name: arguments[name] for name in arguments if name not in options})
 

@@ -38,7 +38,9 @@ ALLOWED = {
     "federation": LEAVES
     | {"federation", "cloud", "loop", "methods", "learning", "objectives", "models", "data", "generators", "spaces"}
     | {"edge", "shared_space"}  # to export a client as an edge
-    | {"warm_start"},
+    | {"warm_start", "alignment"},
+    "flower": LEAVES
+    | {"flower", "federation", "loop", "methods", "learning", "models", "data", "objectives", "alignment"},
 }
 # within a room that has rooms of its own: which may import which; "" is what lies in the room itself
 INNER = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from ktl.data import check_apart, check_fit, load_dataset
 from ktl.data.hold_out import HoldOut, by_content, by_number
 from ktl.data.image_folder import load_kept
@@ -77,7 +79,11 @@ def _is_partition(source: str) -> bool:
 
 def federated_problem(config: FederationConfig, data: FederatedData) -> Problem:
     """What every party of the federation knows before its first round."""
-    counts, channels, image_size = data.counts("train"), data.images.shape[1], data.images.shape[2]
+    return problem_of(config, data.counts("train"), data.images.shape[1], data.images.shape[2])
+
+
+def problem_of(config: FederationConfig, counts: Tensor, channels: int, image_size: int) -> Problem:
+    """The same of training images by client and class, (clients, classes) int64, that are elsewhere."""
     return Problem(
         counts=counts,
         channels=channels,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from ktl.cloud.embedded import embedded_cloud
-from ktl.data.fewshot import FewShotTask
 from ktl.data.manifest import read_manifest
 from ktl.data.partition import FederatedData
-from ktl.errors import CheckpointError, DataError
+from ktl.errors import CheckpointError, DataError, UsageError
 from ktl.federation.drawings import keep_drawings
 from ktl.federation.problem import data_of, federated_problem
 from ktl.federation.processes import Processes, WarmStarts, federated_edges, make_method
@@ -27,7 +27,7 @@ from ktl.loop.exchange import CloudExchange
 from ktl.loop.folder import RunFolder, load_config
 from ktl.loop.rounds import Loop, Observer, Round, Scores
 from ktl.machine import cores
-from ktl.methods.base import Method, Problem
+from ktl.methods.base import Exchange, Method, Problem
 from ktl.methods.message import Message
 from ktl.models.edge_model import extractor_weights
 from ktl.registry import chosen
@@ -36,6 +36,12 @@ from ktl.seeds import stream
 from ktl.warm_start.settings import WarmStartConfig
 
 CHECKPOINT_SECONDS = 20.0
+
+# makes the clients that have images, by number, with the warm starts that they begin with
+Engine = Callable[[FederationConfig, Problem, Sequence[int], WarmStarts], AbstractContextManager[Clients]]
+
+
+OnRound = Callable[[Row, dict[int, float]], None]  # a round's row, and accuracies by client
 
 
 @dataclass(frozen=True)
@@ -59,58 +65,86 @@ def federate(
     data: FederatedData | None = None,
     connection: CloudConnection | None = None,
     workers: int | None = None,
+    engine: Engine | None = None,
     resume: bool = False,
-    on_round: Callable[[Row, dict[int, float]], None] = lambda row, accuracies: None,
+    on_round: OnRound = lambda row, accuracies: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> FederationResult:
     """Runs a federation into the folder `out`: config.json, metrics.jsonl, checkpoint.safetensors, clients/, wire/.
 
     None stands for: `data` shared out from `config`, a `connection` to a cloud in this process, `workers` processes by
-    core (0: this process). With `resume` the numbers are the same to the bit as if the run had never stopped; another
-    configuration is refused, but for where the same data is, and a run that has ended is read, not written. Raises
-    UsageError, CloudError, DataError also for data that is no longer as it was, or Interrupted after `should_stop`.
+    core (0: this process). An `engine` has the clients elsewhere: then a checkpoint follows each round. With `resume`
+    the numbers are the same to the bit as if the run had never stopped; another configuration is refused, but for where
+    the same data is, and a run that has ended is read, not written. Raises UsageError, CloudError, DataError also for
+    data that is no longer as it was, or Interrupted after `should_stop`.
     """
     folder = RunFolder(out, resume_by="--resume with the same options")
     source = config.source
     if resume and read_manifest(out) is not None:  # it says whether the data is the same, wherever that lies
         config = replace(config, source=load_config(out, FederationConfig).source)
+    if config.secure_aggregation and engine is None:
+        raise UsageError("secure_aggregation is Flower's: give --engine flower, or leave it out")
     folder.check(config, resume=resume)
     if folder.begun and is_finished(out, config):
         return read_result(out)
     data = data or data_of(config, out, source)
     folder.start(config, data.manifest)
-    return _trained(config, folder, data, connection, workers, on_round, should_stop)
+    problem = federated_problem(config, data)
+    place = engine or partial(_local_clients, data, workers)
+    save_every = CHECKPOINT_SECONDS if engine is None else 0.0
+    result, exchange = _trained(config, folder, problem, place, connection, save_every, on_round, should_stop)
+    if not config.secure_aggregation:  # then nobody knows what one client could be drawn as
+        keep_drawings(folder.path, data, exchange)
+    return result
+
+
+def federate_elsewhere(
+    config: FederationConfig,
+    out: Path,
+    problem: Problem,
+    engine: Engine,
+    on_round: OnRound = lambda row, accuracies: None,
+) -> FederationResult:
+    """As `federate`, where the images lie with the clients of `engine`; goes on with the run in `out`, if there is one.
+
+    `problem`: what the clients said of their images. Raises what `federate` raises, but for data.
+    """
+    folder = RunFolder(out, resume_by="the same command")
+    folder.check(config, resume=True)
+    if folder.begun and is_finished(out, config):
+        return read_result(out)
+    folder.start(config)
+    return _trained(config, folder, problem, engine, None, 0.0, on_round, lambda: False)[0]
 
 
 def _trained(
     config: FederationConfig,
     folder: RunFolder,
-    data: FederatedData,
+    problem: Problem,
+    engine: Engine,
     connection: CloudConnection | None,
-    workers: int | None,
-    on_round: Callable[[Row, dict[int, float]], None],
+    save_every: float,
+    on_round: OnRound,
     should_stop: Callable[[], bool],
-) -> FederationResult:
-    """The rounds that are left, from the folder's checkpoint on."""
-    problem = federated_problem(config, data)
+) -> tuple[FederationResult, Exchange | None]:
+    """The rounds that are left, from the folder's checkpoint on, and the session with a cloud, if there was one."""
     turnout = Turnout(config, problem)
     method, warm_starts = _opened(config, problem, folder.path / "wire", connection, should_stop)
-    with ExitStack() as stack:
+    with engine(config, problem, turnout.active, warm_starts) as clients:
         loop = Loop(
             folder,
             method,
-            _clients(config, problem, {c: data.task(c) for c in turnout.active}, warm_starts, workers, stack),
+            clients,
             config.rounds,
             describe=lambda finished, scores: described(method, finished, scores, warm_starts),
             participants=turnout.participants,
             every_client=turnout.active,
             enough=lambda rows: stale(rows, config.patience),
-            save_every=CHECKPOINT_SECONDS,
+            save_every=save_every,
             observer=Observer(lambda *_: None, lambda row: on_round(row, loop.scores.accuracies), should_stop),
         )
         rows = loop.run()
-    keep_drawings(folder.path, data, method.exchange)
-    return FederationResult(folder.path, rows, loop.scores.accuracies)
+    return FederationResult(folder.path, rows, loop.scores.accuracies), method.exchange
 
 
 def is_finished(out: Path, config: FederationConfig) -> bool:
@@ -152,20 +186,24 @@ def _opened(
     return method, warm_starts
 
 
-def _clients(
+@contextmanager
+def _local_clients(
+    data: FederatedData,
+    workers: int | None,
     config: FederationConfig,
     problem: Problem,
-    tasks: Mapping[int, FewShotTask],
+    active: Sequence[int],
     warm_starts: WarmStarts,
-    workers: int | None,
-    stack: ExitStack,
-) -> Clients:
-    """The federation's clients in `workers` processes, which end with `stack`, or in this one."""
+) -> Iterator[Clients]:
+    """The federation's clients in `workers` processes, which end with it, or in this one."""
+    tasks = {client: data.task(client) for client in active}
     wanted = min(len(cores()) if workers is None else workers, len(tasks))
     if wanted > 0:
-        return stack.enter_context(Processes(config, problem, tasks, wanted, warm_starts))
-    prepare_process(1)
-    return federated_edges(config, problem, tasks, warm_starts)
+        with Processes(config, problem, tasks, wanted, warm_starts) as processes:
+            yield processes
+    else:
+        prepare_process(1)
+        yield federated_edges(config, problem, tasks, warm_starts)
 
 
 class Turnout:
@@ -232,7 +270,7 @@ def _traffic(method: Method, finished: Round) -> Row:
     done, closing = len(finished.outcomes), finished.closing or Message()
     upward = [each for each in [*sent.values(), *finished.reports.values()] if each]
     return {
-        "bytes_up": sum(each.size for each in upward),
+        "bytes_up": sum(each.size for each in upward) + sum(o.bytes_beside for o in finished.outcomes.values()),
         "bytes_down": len(sent) * message.size + done * closing.size,
         "bytes_broadcast": (message.size if sent else 0) + closing.size,  # as a broadcast carries them
         "numbers_up": sum(method.numbers_up(each) for each in upward),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
+from ktl.alignment import ALIGNMENTS
 from ktl.data.settings import HowToFit, PartitionConfig, SkipDamaged
+from ktl.errors import UsageError
 from ktl.learning.settings import EdgeConfig, TrainingConfig, check_device
 from ktl.loop.settings import MIN_DOWNLOAD, CloudConfig
 from ktl.methods import METHODS
@@ -44,6 +46,9 @@ class FederationConfig(Settings):
     download_budget: Annotated[
         int, Meta(ge=MIN_DOWNLOAD, description="Bytes per round and client, in place of the cloud's.")
     ] = 143_000  # a tenth of the published scheme's
+    secure_aggregation: Annotated[
+        bool, Meta(description="Let the cloud learn sums of class statistics alone: FedKTL over Flower.")
+    ] = False
     seed: Annotated[int, Meta(ge=0, lt=2**31, description="Seed of every random choice.")] = 0
     device: str = "cpu"
     precision: Annotated[
@@ -56,7 +61,19 @@ class FederationConfig(Settings):
         METHODS.load(chosen(self.method).name).classifier_named(self.classifier)  # raises where it has none
         object.__setattr__(self, "transfer", TRANSFERS.resolve(self.transfer))
         model_group(self.models)
+        if self.secure_aggregation:
+            self._check_sums()
+            # a sum does not say who is in it, so that of an earlier round cannot be taken out or counted again
+            object.__setattr__(self, "cloud", replace(self.cloud, memory=1))
         check_device(self.device)
+
+    def _check_sums(self) -> None:
+        """Raises UsageError where clients would send anything but sums, and their classes' counts."""
+        method, alignment = chosen(self.method).name, chosen(self.cloud.alignment).name
+        if method != "fedktl":
+            raise UsageError(f"secure_aggregation adds up what fedktl pools, not {method}: give --method fedktl")
+        if ALIGNMENTS.load(alignment).reads_prototypes:
+            raise UsageError(f"alignment {alignment} reads each client's prototypes, which are no sums: give pooled")
 
     @property
     def warm_started(self) -> list[str]:

@@ -29,7 +29,8 @@ class Stopped(Exception):
 class Outcome:
     """What one client did in a round; `error` says why it is left out, and then nothing of it counts.
 
-    right of tested: its test images that were classified right; losses: mean losses of the round by column.
+    right of tested: its test images that were classified right; losses: mean losses of the round by column;
+    bytes_beside: what it sent beside its report.
     """
 
     report: Message = field(default_factory=Message)
@@ -37,6 +38,7 @@ class Outcome:
     tested: int = 0
     losses: Mapping[str, float | None] = field(default_factory=dict)
     error: str | None = None
+    bytes_beside: int = 0
 
 
 class Clients(Protocol):

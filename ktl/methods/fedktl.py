@@ -115,20 +115,24 @@ class FedKTL(Method):
     def report(self, learner: EdgeLearner) -> Message:
         if not self.closes_rounds or learner.pairs is None:
             return Message()
+        return Message(payloads={"statistics": encode_statistics(self.statistics(learner))})
+
+    def statistics(self, learner: EdgeLearner) -> ClassStatistics:
+        """Of the images of an edge that has trained: what it adds to those of others."""
         mapped = self._mapped[learner] = mapped_images(learner)
         statistics = replace(mapped.statistics, architecture=architecture_of(learner.config.model))
         if (epsilon := self.settings.epsilon) is not None:
             # the cloud knows the run's seed, and could take off what is drawn from it
             rng, delta = torch.Generator().manual_seed(randbits(63)), self.settings.delta
             statistics = noised(statistics, epsilon, rng, delta=delta, releases=self.problem.rounds)
-        return Message(payloads={"statistics": encode_statistics(statistics)})
+        return statistics
 
     @property
     def closes_rounds(self) -> bool:
         return self.pool == "all"
 
     def close(self, round_index: int, message: Message, reports: Mapping[int, Message]) -> Message:
-        uploads = {client: report.payloads["statistics"] for client, report in reports.items()}
+        uploads = {client: report.payloads["statistics"] for client, report in reports.items() if report}
         if not uploads:
             return Message()
         return Message(payloads={"statistics": self._session().pooled(round_index, uploads)})

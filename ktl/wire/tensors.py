@@ -59,12 +59,12 @@ def load_arrays(
         raise WireError(f"the {kind} are damaged or cut short ({error}); send them again") from error
 
 
-def read_header(payload: bytes, kind: str) -> dict[str, Any]:
-    """What safetensors begin with. Raises WireError if it is cut short, damaged or too long."""
+def read_header(payload: bytes, kind: str, most: int = MAX_HEADER_BYTES) -> dict[str, Any]:
+    """What safetensors begin with. Raises WireError if it is cut short, damaged or longer than `most` bytes."""
     if len(payload) < 8:
         raise WireError(f"the {kind} are cut short: {len(payload)} bytes; send them again")
     (length,) = struct.unpack("<Q", payload[:8])
-    if length > MAX_HEADER_BYTES or 8 + length > len(payload):
+    if length > most or 8 + length > len(payload):
         raise WireError(f"the {kind} claim a header of {length} bytes in {len(payload)}; send them again")
     try:
         header = json.loads(payload[8 : 8 + length])

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from ktl.methods.message import Message, weights_message
+from ktl.errors import WireError
+from ktl.methods.message import Message, message_bytes, read_message, weights_message
 
 
 def test_an_empty_message_is_nothing() -> None:
@@ -68,3 +69,33 @@ def test_other_tensors_of_a_modules_names_take_their_place() -> None:
     message = weights_message(module, {"weight": torch.zeros(2), "running_mean": torch.zeros(2)})
     assert message.tensors.keys() == {"weight", "running_mean"}
     assert message.numbers == 2
+
+
+def test_a_message_travels_as_the_bytes_that_it_is() -> None:
+    tensors = {"means": torch.randn(3, 5), "classes": torch.arange(3), "half": torch.ones(2, dtype=torch.bfloat16)}
+    message = Message(tensors, {"pairs": b"12345", "none": b""}, frozenset({"half"}))
+    read = read_message(message_bytes(message))
+    assert read.tensors.keys() == tensors.keys()
+    assert all(torch.equal(read[name], tensor) and read[name].dtype == tensor.dtype for name, tensor in tensors.items())
+    assert (read.payloads, read.uncounted) == (message.payloads, message.uncounted)
+    assert message_bytes(read) == message_bytes(message)
+    assert not read_message(message_bytes(Message()))
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (b"", "cut short"),
+        (message_bytes(Message({"a": torch.zeros(9)}))[:-1], "damaged or cut short"),
+        (message_bytes(Message({"a": torch.tensor([1.0, float("nan")])})), "a of a message is not finite"),
+        (save({"tensor:a": torch.zeros(1)}), "is it from ktl"),
+        (save({"tensor:a": torch.zeros(1)}, {"ktl": "pairs/1"}), "is it from ktl"),
+        (save({"tensor:a": torch.zeros(1)}, {"ktl": "message/9"}), "version"),
+        (save({"other:a": torch.zeros(1)}, {"ktl": "message/1"}), "expected tensors and payloads"),
+        (save({"payload:a": torch.zeros(1)}, {"ktl": "message/1"}), "expected tensors and payloads"),
+    ],
+)
+def test_what_is_no_message_is_refused_in_a_line(payload: bytes, words: str) -> None:
+    with pytest.raises(WireError, match=words) as refused:
+        read_message(payload)
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,90 @@
+"""One client on a node: made anew for each message from what its folder keeps. Its weights stay in that folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ktl.data.fewshot import FewShotTask
+from ktl.errors import CheckpointError
+from ktl.federation.processes import WarmStarts, federated_edges
+from ktl.federation.settings import FederationConfig
+from ktl.files import replace_atomically
+from ktl.flower.summands import Vector, vector_of
+from ktl.learning.process import prepare_process
+from ktl.loop.clients import Outcome
+from ktl.loop.edges import client_file
+from ktl.methods.base import Problem
+from ktl.methods.fedktl import FedKTL
+from ktl.methods.message import Message, message_bytes, read_message
+
+MESSAGE_FILE = re.compile(r"round-(\d+)\.message")
+
+
+class Node:
+    """A client of a federation, at a version that its folder holds.
+
+    The cloud says which version it counts on: rounds until the client last trained with success, 0 for none. So what
+    the node did after the cloud's last checkpoint, or too late, does not count.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: FederationConfig,
+        problem: Problem,
+        client: int,
+        task: FewShotTask,
+        warm_starts: WarmStarts,
+        version: int,
+    ) -> None:
+        """Raises CheckpointError for a version that is not there, or is damaged."""
+        prepare_process(1)
+        self.folder = folder
+        self.client = client
+        self.secure = config.secure_aggregation
+        self.edges = federated_edges(config, problem, {client: task}, warm_starts)
+        if version > 0:
+            file = client_file(folder, client, version)
+            if not file.exists():
+                raise CheckpointError(f"{file} is missing: this node has lost what client {client} had learnt")
+            self.edges.restore(folder, {}, {str(client): version}, self._messages())
+
+    def ask(self, round_index: int) -> Message | str:
+        """What the client sends before it trains, or why it cannot."""
+        return self.edges.ask([self.client], round_index)[self.client]
+
+    def learn(self, round_index: int, message: Message) -> Outcome:
+        """One round; what came of it is saved as version `round_index` + 1 before it is reported."""
+        self.edges.tidy(self.folder)  # the cloud's checkpoint names this version: no other is asked for again
+        outcome = self.edges.learn([self.client], round_index, message)[self.client]
+        if outcome.error is None:
+            if self.edges.method.uses_pairs:
+                self._keep(round_index, message)
+            self.edges.save(self.folder)
+        return replace(outcome, report=Message()) if self.secure else outcome
+
+    def test(self, message: Message) -> tuple[int, int]:
+        """Test images classified right, and in all."""
+        return self.edges.test([self.client], message)[self.client]
+
+    def summand(self) -> Vector:
+        """What the client adds to a secure sum: statistics of its images, in a FedKTL that pools."""
+        method = self.edges.method
+        assert isinstance(method, FedKTL)
+        return vector_of(method.statistics(self.edges.learners[self.client]), method.problem.classes)
+
+    def _keep(self, round_index: int, message: Message) -> None:
+        """A round's pairs, which the client learns from in later rounds too."""
+        folder = self.folder / "messages"
+        folder.mkdir(parents=True, exist_ok=True)
+        content = message_bytes(message)  # the clients of one machine share the folder, and write the same bytes
+        replace_atomically(
+            folder / f"round-{round_index + 1:03d}.message", lambda path: path.write_bytes(content), lasting=False
+        )
+
+    def _messages(self) -> Mapping[int, Message]:
+        found = ((MESSAGE_FILE.fullmatch(file.name), file) for file in (self.folder / "messages").glob("*.message"))
+        return {int(name[1]) - 1: read_message(file.read_bytes()) for name, file in found if name is not None}
