@@ -36,9 +36,11 @@ def test_a_runs_settings_are_read_as_they_were_given(tmp_path: Path, config: Set
 def test_runs_of_both_layouts_have_the_same_settings_in_the_same_form() -> None:
     for run, kind in (("finished", RunConfig), ("federation/fedproto", FederationConfig)):
         old, new = settings_table(RELEASED / run), as_table(kind())
-        assert new.keys() - old.keys() <= {"classifier", "fit", "skip_damaged", "weights"}  # added since
+        since = {"classifier", "fit", "secure_aggregation", "skip_damaged", "weights"}
+        assert new.keys() - old.keys() <= since
         assert old.keys() <= new.keys()
-        assert new["cloud"].keys() - old["cloud"].keys() == {"memory", "space", "warm_start_images"}  # added since
+        since = {"memory", "session", "space", "warm_start_images"}
+        assert new["cloud"].keys() - old["cloud"].keys() == since
         assert old["training"].keys() == new["training"].keys()
         assert {type(old[name]) for name in old} == {type(new[name]) for name in old}
         assert old["cloud"]["alignment"] == {"name": "robust", "settings": {}}

@@ -33,7 +33,13 @@ class DataConfig(Settings):
     skip_damaged: SkipDamaged = False
     fit: HowToFit = "crop"
     client: Annotated[int, Meta(ge=0, description="Of a saved partition: whose images.")] | None = None
-    classes: tuple[str, ...] | None = None  # in order, of which the source may have some only; its own if None
+    classes: (
+        Annotated[
+            tuple[str, ...],
+            Meta(description="All classes in their order, where the source has some of them; its own if none."),
+        ]
+        | None
+    ) = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
