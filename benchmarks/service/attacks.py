@@ -9,9 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -37,6 +37,7 @@ class Target:
     folder: Path
     pid: int
     seconds: float
+    away: list[float] = field(default_factory=list)  # when the database went, and when it came back
 
     @property
     def edge(self) -> Edge:
@@ -64,9 +65,10 @@ def database_fault(target: Target) -> None:
     session = edge.open(MODEST).headers["location"]
     edge.upload(session, prototypes(MODEST.num_classes))
     if target.database.startswith("postgresql"):
-        _stop_and_start(target.database)
+        with away(target):
+            _stop_and_start(target.database)
     else:
-        _hold_writer(target.database, HANGS / 2)
+        _hold_writer(target, HANGS / 2)
     deadline = time.monotonic() + 60
     while (answer := edge.pairs(session, wait=5)).status_code in (202, 429, 503):
         if time.monotonic() > deadline:
@@ -96,12 +98,23 @@ def _options(folder: str) -> str:
     return " ".join(word.strip('"') for word in Path(folder, "postmaster.opts").read_text().split()[3:])
 
 
-def _hold_writer(url: str, seconds: float) -> None:
+def _hold_writer(target: Target, seconds: float) -> None:
     """Another program writes to the SQLite file for so long."""
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
+    file = target.database.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection, away(target):
         connection.execute("BEGIN IMMEDIATE")
         time.sleep(seconds)
         connection.execute("ROLLBACK")
+
+
+@contextmanager
+def away(target: Target) -> Iterator[None]:
+    """Notes for how long the database is away: no session can go on meanwhile, attacked or not."""
+    target.away.append(time.monotonic())
+    try:
+        yield
+    finally:
+        target.away.append(time.monotonic())
 
 
 def closed_polls(target: Target) -> None:
@@ -206,17 +219,18 @@ def second_server(target: Target) -> None:
 def hanging_database(target: Target) -> None:
     """9: PostgreSQL hangs for a while; SQLite's file is held by another program."""
     if target.database.startswith("sqlite"):
-        _hold_writer(target.database, HANGS)
+        _hold_writer(target, HANGS)
         return
     with create_engine(target.database.replace("postgresql:", "postgresql+psycopg:")).connect() as connection:
         folder = connection.scalar(text("SHOW data_directory"))
     main = psutil.Process(int(Path(folder, "postmaster.pid").read_text().split()[0]))
     hung = [main, *main.children(recursive=True)]
-    for process in hung:
-        process.send_signal(signal.SIGSTOP)
-    time.sleep(HANGS)
-    for process in hung:
-        process.send_signal(signal.SIGCONT)
+    with away(target):
+        for process in hung:
+            process.send_signal(signal.SIGSTOP)
+        time.sleep(HANGS)
+        for process in hung:
+            process.send_signal(signal.SIGCONT)
 
 
 def _again_and_again(once: Callable[[], object], count: int, seconds: float) -> None:

@@ -20,6 +20,7 @@ from ktl.cloud.service.refusals import Refused
 from ktl.cloud.service.store import Store
 from ktl.cloud.service.tracing import span
 from ktl.errors import KtlError
+from ktl.machine import cores
 from ktl.pairs import ImageVectorPairs
 from ktl.prototypes import Prototypes
 from ktl.wire import count_pairs, decode_pooled, encode_pairs
@@ -48,7 +49,10 @@ class Worker:
         keep_seconds: float,
         most_seconds: float,
     ) -> None:
-        """Of `jobs` rounds at a time one is left to other owners; a round fails that takes `most_seconds`."""
+        """A round fails that takes `most_seconds`.
+
+        No owner has all of the `jobs` rounds at a time, nor all cores: whoever comes then finds one of each.
+        """
         self.store = store
         self.sessions = sessions
         self.generator = generator
@@ -56,7 +60,8 @@ class Worker:
         self.metrics = metrics
         self.memory = memory
         self.keep_seconds = keep_seconds
-        self.leases = Leases(store.jobs, most_of_one_owner=max(jobs - 1, 1), most_seconds=most_seconds)
+        most = max(min(jobs, len(cores())) - 1, 1)
+        self.leases = Leases(store.jobs, most_of_one_owner=most, most_seconds=most_seconds)
         self._faults: dict[tuple[str, int], int] = {}  # by session and round
         self._stop = self.leases.stopping
         self._queued = threading.Semaphore(0)
