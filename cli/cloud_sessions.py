@@ -114,7 +114,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print a session's rounds: which devices took part in each, and which were late."""
-    from ktl.edge.network.named_sessions import find_session, rounds_of
+    from ktl.edge.network.named_sessions import find_session, rounds_of, standing_in
 
     transport = _transport(cloud, token_file, ca_file, insecure)
     found = find_session(transport, session)
@@ -125,9 +125,8 @@ def show(
     output.print(f"{found['name'] or found['id']}, of {found['owner']}: {', '.join(found['members'])}")
     table = _table("round", "state", "in", "have pooled", "late")
     for each in rounds:
-        pooling = each["pooling"] or {"edges_in": [], "edges_late": []}
-        late = sorted({*each["edges_late"], *pooling["edges_late"]})
-        lists = [", ".join(names) or "none" for names in (each["edges_in"], pooling["edges_in"], late)]
+        standing = standing_in(each)
+        lists = [", ".join(names) or "none" for names in (each["edges_in"], standing.edges, standing.late)]
         table.add_row(_of_rounds(each["round"], found), each["state"], *lists)
     output.print(table)
 

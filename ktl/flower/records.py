@@ -84,6 +84,11 @@ def unpacked(content: RecordDict, kind: type[Table]) -> Table:
     body = None if record is None else record.get(BODY)
     if not isinstance(body, bytes):
         raise WireError(f"the message holds {sorted(content)[:5]}: expected {NAME} with {BODY}; is it from ktl?")
+    return decoded(body, kind)
+
+
+def decoded(body: bytes, kind: type[Table]) -> Table:
+    """A table from its bytes. Raises WireError, in one line, for anything else."""
     try:
         return msgspec.msgpack.decode(body, type=kind)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 
@@ -29,7 +28,7 @@ def check_reports(outcomes: Mapping[int, Outcome], classes: int) -> dict[int, Ou
         if forms[client] != usual:
             checked[client] = Outcome(error=f"its report has the form {forms[client]}, others' {usual}"[:200])
         elif (problem := _odd_classes(outcome.report, classes)) is not None:
-            checked[client] = replace(Outcome(), error=problem)
+            checked[client] = Outcome(error=problem)
     return checked
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 import torch
 
-from ktl.errors import CheckpointError, UsageError
+from ktl.errors import CheckpointError, UsageError, WireError
 from ktl.federation.problem import problem_of
 from ktl.federation.processes import WarmStarts
 from ktl.federation.settings import FederationConfig
 from ktl.files import write_atomically
 from ktl.flower.post import Post
-from ktl.flower.records import HELLO, PREPARE, Answer, Hello, Introduction, Setup, packed
+from ktl.flower.records import HELLO, PREPARE, Answer, Hello, Introduction, Setup, decoded, packed
 from ktl.flower.sites import run_name, settings_for_nodes
 from ktl.methods.base import Problem
 
@@ -102,9 +102,9 @@ def _introduction(answer: Answer | str) -> Introduction | str:
     if isinstance(answer, str):
         return answer
     try:
-        said = msgspec.msgpack.decode(answer.message, type=Introduction)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        return f"a damaged introduction ({error}); is the same ktl at both ends?"
+        said = decoded(answer.message, Introduction)
+    except WireError as error:
+        return str(error)
     if len(said.counts) != len(said.class_names) or len(set(said.class_names)) != len(said.class_names):
         return f"it has {len(said.counts)} counts of {len(said.class_names)} classes"
     return said

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ktl.edge.network.http import SessionFile, ping
-from ktl.edge.network.named_sessions import find_session
+from ktl.edge.network.named_sessions import find_session, standing_in
 from ktl.edge.network.rounds import HttpRounds
 from ktl.edge.network.transport import Access, Transport
 from ktl.errors import Interrupted, UsageError
@@ -90,8 +90,8 @@ class JoinedSession(HttpRounds):
     def standing(self, round_index: int) -> Standing:
         """Who took part in a round that has ended."""
         state = self.transport.table(f"{self._path}/rounds/{round_index + 1}")
-        pooling = state["pooling"] or {"edges_in": state["edges_in"], "edges_late": []}
-        return Standing(pooling["edges_in"], sorted({*state["edges_late"], *pooling["edges_late"]}))
+        standing = standing_in(state)
+        return standing if state["pooling"] else replace(standing, edges=state["edges_in"])
 
     def ready(self) -> None:
         """Says that it waits no longer."""

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from ktl.edge.network.transport import Refusal, Transport
 from ktl.errors import UsageError
+from ktl.loop.connection import Standing
 from ktl.protocol import JSON, SESSION_ID
 from ktl.wire import SessionRequest, encode_message
 
@@ -87,6 +88,12 @@ def rounds_of(transport: Transport, session: Mapping[str, Any]) -> list[Table]:
     """A ROUND for each that a session has begun, in order."""
     last = 0 if session["round"] is None else int(session["round"]["round"])
     return [transport.table(f"/v1/sessions/{session['id']}/rounds/{number}") for number in range(1, last + 1)]
+
+
+def standing_in(state: Mapping[str, Any]) -> Standing:
+    """Who has pooled in a ROUND, and who was late with prototypes or with class statistics."""
+    pooling = state["pooling"] or {"edges_in": [], "edges_late": []}
+    return Standing(pooling["edges_in"], sorted({*state["edges_late"], *pooling["edges_late"]}))
 
 
 def delete_session(transport: Transport, session_id: str) -> None:
