@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,25 +26,14 @@ import httpx
 import numpy as np
 import torch
 
+from benchmarks.service.edges import MODEST, prototypes
+from benchmarks.service.limited import memory_of
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.tokens import Tokens
 from ktl.protocol import JSON, SAFETENSORS
-from ktl.prototypes import class_prototypes
-from ktl.seeds import stream
-from ktl.wire import SessionRequest, decode_pairs, encode_message, encode_prototypes
+from ktl.wire import decode_pairs, encode_message
 from tests.support.served import ServedCloud
 
-CLASSES = 10
-REQUEST = SessionRequest(
-    num_classes=CLASSES,
-    image_size=32,
-    channels=3,
-    pairs_per_class=20,
-    download_bytes=200_000,
-    alignment="robust",
-    image_format="webp",
-    seed=0,
-)
 MAX_MEMORY = 1.5 * 2**30
 MAX_P99 = 0.1  # seconds, of an upload's acknowledgement while the generator is idle
 EDGE_SECONDS = 300.0  # for one edge's whole part
@@ -78,7 +68,7 @@ class Load:
 
     async def open(self, token: str, **parameters: object) -> str:
         headers = {"Content-Type": JSON, "Idempotency-Key": secrets.token_hex(8)}
-        content = encode_message(REQUEST)
+        content = encode_message(MODEST)
         answer = await self.ask("POST", "/v1/sessions", token, content=content, headers=headers, params=parameters)
         return str(answer.headers["location"])
 
@@ -89,10 +79,10 @@ class Load:
     async def take_part(self, token: str, session: str, edge: str, rounds: int) -> None:
         """One edge: its rounds one after the other."""
         for round_ in range(1, rounds + 1):
-            await self.upload(token, session, round_, edge, prototypes(hash(edge) % 997 + round_))
+            await self.upload(token, session, round_, edge, payload_of(hash(edge) % 997 + round_))
             answer = await self.ask("GET", f"{session}/rounds/{round_}/pairs", token, params={"wait": 30})
             if answer.status_code == 200:
-                decode_pairs(answer.content, REQUEST, 128)
+                decode_pairs(answer.content, MODEST, 128)
 
 
 def main() -> None:
@@ -112,7 +102,7 @@ def main() -> None:
             for i in range(max(args.edges, args.sessions, PACED_SESSIONS))
         }
         broken = asyncio.run(load(cloud, args, secrets_of))
-        memory = peak_memory(cloud.pid)
+        memory = memory_of(cloud.pid, "VmHWM")
         if memory >= MAX_MEMORY:
             broken.append(f"the server took {memory / 2**20:.0f} MiB")
         if cloud.stop() != 0 or '"level": "error"' in cloud.log.read_text():
@@ -176,7 +166,7 @@ async def phase(name: str, load: Load, parts: Sequence[Coroutine[Any, Any, None]
 
 async def later(seconds: float, load: Load, token: str, session: str, number: int) -> None:
     """An upload of a new edge, at its time whatever became of those before."""
-    payload = prototypes(number % 50)
+    payload = payload_of(number % 50)
     await asyncio.sleep(seconds)
     await load.upload(token, session, 1, f"paced-{number}", payload)  # no token is called so
 
@@ -194,22 +184,10 @@ def row(name: str, seconds: float, load: Load) -> None:
     print(line, flush=True)
 
 
-def prototypes(seed: int) -> bytes:
+@cache
+def payload_of(seed: int) -> bytes:
     """What an edge would send."""
-    if seed not in _payloads:
-        embeddings = torch.randn(3 * CLASSES, CLASSES, generator=stream(seed, "embeddings"))
-        labels = torch.arange(CLASSES).repeat_interleave(3)
-        _payloads[seed] = encode_prototypes(class_prototypes(embeddings, labels))
-    return _payloads[seed]
-
-
-_payloads: dict[int, bytes] = {}
-
-
-def peak_memory(pid: int) -> int:
-    """The most resident memory, in bytes, that a process has had. psutil knows no peak on Linux; /proc does."""
-    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return 1024 * int(line.split()[1])
+    return prototypes(MODEST.num_classes, seed=seed)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import typer
 import typer.main
 from ktl_cli.main import app
-from PIL import Image
 from support.documents import NAMES, PAGES, ROOT, Block, blocks_of
+from support.photographs import save_photographs
 
 # appended to a page's command, where the last value counts: seconds in place of minutes
 FEW_STEPS = {
@@ -84,11 +83,7 @@ PAGES_TO_RUN = [page for page in PAGES if any(map(is_run, blocks_of(page)))]
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder of somebody who has photographs of three kinds."""
-    bundle = np.load(ROOT / "ktl" / "data" / "embedded" / "fashion-mnist.npz")
-    for label in range(3):
-        (tmp_path / "photos" / f"class-{label}").mkdir(parents=True)
-        for index, image in enumerate(bundle["x_train"][bundle["y_train"] == label][:12]):
-            Image.fromarray(image).save(tmp_path / "photos" / f"class-{label}" / f"{index}.jpg")
+    save_photographs(tmp_path / "photos", classes=3, of_each=12)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

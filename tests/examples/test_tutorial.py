@@ -11,10 +11,9 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from support.documents import blocks_of
+from support.photographs import save_photographs
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -27,11 +26,7 @@ QUICK = "--steps 50 --warmup-steps 10 --pairs-per-class 20 --threads 1 "
 
 
 def embedded_photographs(folder: Path) -> None:
-    bundle = np.load(ROOT / "ktl" / "data" / "embedded" / "fashion-mnist.npz")
-    for label in range(CLASSES):
-        (folder / f"class-{label}").mkdir(parents=True)
-        for index, image in enumerate(bundle["x_train"][bundle["y_train"] == label][:PHOTOGRAPHS]):
-            Image.fromarray(image).save(folder / f"class-{label}" / f"{index}.jpg")
+    save_photographs(folder, CLASSES, PHOTOGRAPHS)
 
 
 def tiny_imagenet_photographs(folder: Path) -> None:
