@@ -12,13 +12,16 @@ from ktl.errors import CheckpointError
 from ktl.federation.processes import WarmStarts, federated_edges
 from ktl.federation.settings import FederationConfig
 from ktl.files import replace_atomically
-from ktl.flower.summands import Vector, vector_of
+from ktl.flower.secure_terms import fewest_with, noise_of_each
+from ktl.flower.summands import Vector, noise_vector, vector_of
 from ktl.learning.process import prepare_process
 from ktl.loop.clients import Outcome
 from ktl.loop.edges import client_file
 from ktl.methods.base import Problem
 from ktl.methods.fedktl import FedKTL
 from ktl.methods.message import Message, message_bytes, read_message
+from ktl.models import client_model
+from ktl.statistics_noise import secret_rng
 
 MESSAGE_FILE = re.compile(r"round-(\d+)\.message")
 
@@ -45,6 +48,7 @@ class Node:
         self.folder = folder
         self.client = client
         self.secure = config.secure_aggregation
+        self.fewest = fewest_with(client_model(config.models, client), config, problem)  # in a secure sum
         self.edges = federated_edges(config, problem, {client: task}, warm_starts)
         if version > 0:
             file = client_file(folder, client, version)
@@ -71,10 +75,14 @@ class Node:
         return self.edges.test([self.client], message)[self.client]
 
     def summand(self) -> Vector:
-        """What the client adds to a secure sum: statistics of its images, in a FedKTL that pools."""
+        """What the client adds to a secure sum: statistics of its images, in a FedKTL that pools, and its noise."""
         method = self.edges.method
         assert isinstance(method, FedKTL)
-        return vector_of(method.statistics(self.edges.learners[self.client]), method.problem.classes)
+        statistics, classes = method.statistics(self.edges.learners[self.client]), method.problem.classes
+        vector = vector_of(statistics, classes)
+        if (deviation := noise_of_each(method, self.fewest)) is not None:
+            vector += noise_vector(classes, statistics.sums.shape[1], deviation, secret_rng())
+        return vector
 
     def _keep(self, round_index: int, message: Message) -> None:
         """A round's pairs, which the client learns from in later rounds too."""
