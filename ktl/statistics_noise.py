@@ -40,7 +40,7 @@ def noised(
 
 def with_noise(statistics: ClassStatistics, deviation: float, rng: torch.Generator) -> ClassStatistics:
     """`statistics` with noise of `deviation` on numbers that one image moves by 1 together, made valid again."""
-    sums, counts, moment = noise(*statistics.sums.shape, deviation, rng)
+    sums, counts, moment = noise(len(statistics.classes), statistics.sums.shape[1], deviation, rng)
     return nearest_valid(
         replace(statistics, sums=statistics.sums + sums, moment=statistics.moment + moment), statistics.counts + counts
     )

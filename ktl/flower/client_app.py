@@ -9,8 +9,9 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from ktl.errors import KtlError
+from ktl.federation.node_folder import Setup
 from ktl.flower.node import Node
-from ktl.flower.records import Answer, Hello, Order, Setup, packed, unpacked
+from ktl.flower.records import Answer, Hello, Order, packed, unpacked
 from ktl.flower.secure_sums import summand_app
 from ktl.flower.sites import Device, Site, device_of
 from ktl.flower.summands import Vector

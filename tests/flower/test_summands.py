@@ -42,7 +42,7 @@ def test_what_is_no_sum_of_statistics_is_refused() -> None:
 
 
 def test_noise_of_the_fewest_clients_adds_up_to_that_of_one() -> None:
-    """Four clients with half of the deviation each, block by block; on moments' diagonals it is the root of two more."""
+    """Four clients with half of the deviation each, block by block; moments' diagonals have the root of two more."""
     rng, classes, dimension, deviation = stream(0, "noise"), 50, 6, 3.0
     drawn = [sum(noise_vector(classes, dimension, deviation / 2, rng) for _ in range(4)) for _ in range(400)]
     sums, counts, half = np.split(np.stack(drawn), [classes * dimension, classes * (dimension + 1)], axis=1)
