@@ -21,8 +21,8 @@ from torch import Tensor
 
 from ktl.class_statistics import ClassStatistics
 from ktl.errors import UsageError
+from ktl.noise_settings import DELTA
 
-DELTA = 1e-5
 SHARES = {"sums": 0.7, "counts": 0.1, "moment": 0.2}  # of the squared length by which one image moves them all
 
 

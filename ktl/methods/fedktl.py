@@ -24,13 +24,14 @@ from ktl.learning.learner import EdgeLearner
 from ktl.methods.base import Exchange, Method, Problem, features_of
 from ktl.methods.message import Message
 from ktl.models.classifiers import EtfClassifier
+from ktl.noise_settings import NoiseSettings
 from ktl.pairs import ImageVectorPairs
 from ktl.prototypes import bare_prototypes
-from ktl.settings import Meta, Settings
+from ktl.settings import Meta
 from ktl.shared_space.pooled_model import PooledModel
 from ktl.shared_space.space_map import SpaceMap, fit_space_map
 from ktl.shared_space.translation import in_terms_of
-from ktl.statistics_noise import DELTA, noise_deviation, secret_rng, with_noise
+from ktl.statistics_noise import noise_deviation, secret_rng, with_noise
 from ktl.wire import (
     SessionReply,
     decode_message,
@@ -44,8 +45,8 @@ from ktl.wire import (
 
 
 @dataclass(frozen=True)
-class PoolingSettings(Settings):
-    """Whether edges learn from each other through sums in the space of the pairs' vectors."""
+class PoolingSettings(NoiseSettings):
+    """Whether edges learn from each other through sums in the space of the pairs' vectors, and noise on these."""
 
     pool: (
         Annotated[
@@ -54,11 +55,6 @@ class PoolingSettings(Settings):
         ]
         | None
     ) = None
-    epsilon: (
-        Annotated[float, Meta(gt=0, description="Of noise on all rounds' statistics together; less is more noise.")]
-        | None
-    ) = None
-    delta: Annotated[float, Meta(gt=0, lt=1, description="The chance at which epsilon may not hold.")] = DELTA
 
 
 class FedKTL(Method):
