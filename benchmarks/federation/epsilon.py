@@ -52,8 +52,8 @@ from ktl.methods.message import Message
 from ktl.models.edge_model import extractor_weights
 from ktl.prototypes import bare_prototypes
 from ktl.seeds import stream
-from ktl.shared_space.pooled_model import PooledModel
-from ktl.shared_space.space_map import SpaceMap
+from ktl.shared_space.discriminant import discriminant
+from ktl.shared_space.pooled_model import PooledModel, share_of
 from ktl.statistics_noise import noise_deviation, with_noise
 from ktl.wire import encode_prototypes
 
@@ -85,23 +85,26 @@ SUPERCLASSES = {
 
 @dataclass(frozen=True)
 class Edge:
-    """What a trained edge has for its test images, and the class statistics that it would send without noise."""
+    """What a trained edge has for its test images, and the class statistics that it would send without noise.
 
-    classifier: nn.Module
-    space_map: SpaceMap
-    features: Tensor  # of its training images
-    trained_on: Tensor  # their labels
+    model: of features, by these statistics of its own and its classifier.
+    """
+
+    model: PooledModel
+    counts: Tensor  # (classes,) of its training images
     test: Tensor  # features
     labels: Tensor
     statistics: ClassStatistics
 
-    def right(self, closing: ClassStatistics | None, classes: int) -> int:
+    def right(self, closing: ClassStatistics | None) -> int:
         """Test images classified right, with pooled statistics or by the edge's own classifier alone."""
-        model = self.classifier
-        if closing is not None:
-            known = (self.features, self.trained_on, classes)
-            model = PooledModel(nn.Identity(), self.classifier, self.space_map, closing, *known)
-        return int((model(self.test).argmax(dim=1) == self.labels).sum())
+        if closing is None:
+            scores = self.model.classifier(self.test)
+        else:  # the rest of the model takes longer to make, and is the same for all
+            self.model.pooled_scores = discriminant(closing, len(self.counts))
+            self.model.share = share_of(self.counts, closing)
+            scores = self.model(self.test)
+        return int((scores.argmax(dim=1) == self.labels).sum())
 
 
 def by_superclass(dataset: Dataset) -> Dataset:
@@ -136,15 +139,18 @@ def trained(config: FederationConfig, data: FederatedData) -> Iterator[Edge]:
 @torch.no_grad()
 def seen(learner: EdgeLearner) -> Edge:
     """What of a trained learner is needed here."""
-    task, mapped = learner.task, mapped_images(learner)
-    test = features_of(learner, task.test_images)
+    task, mapped, classes = learner.task, mapped_images(learner), len(learner.task.class_names)
     classifier = learner.model.classifier.eval()
-    known = (mapped.features, task.shot_labels, test, task.test_labels, mapped.statistics)
-    return Edge(classifier, mapped.space_map, *known)
+    known = (mapped.space_map, mapped.statistics, mapped.features, task.shot_labels, classes)
+    model, counts = PooledModel(nn.Identity(), classifier, *known), task.shot_labels.bincount(minlength=classes)
+    return Edge(model, counts, features_of(learner, task.test_images), task.test_labels, mapped.statistics)
 
 
-def closings(edges: Sequence[Edge], delta: float, fewest: int, seed: int) -> Iterator[tuple[str, ClassStatistics]]:
-    """What is pooled by each way of adding noise."""
+def closings(
+    edges: Sequence[Edge], delta: float, fewest: int, seed: int
+) -> Iterator[tuple[str, ClassStatistics | None]]:
+    """What is pooled by each way of adding noise; None for nothing."""
+    yield "alone", None
     total = pooled(edge.statistics for edge in edges)
     yield "no noise", total
     for epsilon in EPSILONS:
@@ -170,14 +176,11 @@ def measure(source: str, clients: int, steps: int, delta: float, seed: int) -> R
     data = share_out(by_superclass(load_dataset(source)), config.partition, seed)
     with torch.enable_grad():
         edges = [*trained(config, data)]
-    classes, tested = len(data.class_names), sum(len(edge.labels) for edge in edges)
-    fewest = fewest_in_sum(clients)
-    accuracy = {"alone": sum(edge.right(None, classes) for edge in edges)}
-    accuracy |= {
-        name: sum(edge.right(closing, classes) for edge in edges)
+    fewest, tested = fewest_in_sum(clients), sum(len(edge.labels) for edge in edges)
+    percent = {
+        name: 100 * sum(edge.right(closing) for edge in edges) / tested
         for name, closing in closings(edges, delta, fewest, seed)
     }
-    percent = {name: 100 * right / tested for name, right in accuracy.items()}
     return {"accuracy": percent, "tested": tested, "fewest": fewest, "seconds": round(time.process_time() - started)}
 
 
