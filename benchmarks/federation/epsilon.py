@@ -1,6 +1,6 @@
 """What noise costs 20, 100 and 500 edges that pool: accuracy by epsilon.
 
-Run: python -m benchmarks.federation.epsilon run [--clients 20 100 500] [--seeds 1] [--steps 40]
+Run: python -m benchmarks.federation.epsilon run [--clients 20 100 500] [--steps 40] [--seeds 1]
      python -m benchmarks.federation.epsilon table
 
 CIFAR-100's 20k subset by its 20 superclasses, which have 1,000 images each: enough for 500 edges with one image of each
@@ -193,13 +193,13 @@ PREDICTED_BY = {
 
 
 def table(rows: list[Row]) -> str:
-    """Accuracy in percent, a column for each number of edges; means over seeds."""
-    counts = sorted({row["clients"] for row in rows})
+    """Accuracy in percent, a column for each number of edges and of their steps; means over seeds."""
+    columns = sorted({(row["clients"], row["steps"]) for row in rows})
     lines = []
     for name, label in PREDICTED_BY.items():
-        cells = [[row["accuracy"][name] for row in rows if row["clients"] == count] for count in counts]
+        cells = [[r["accuracy"][name] for r in rows if (r["clients"], r["steps"]) == column] for column in columns]
         lines.append([label, *map(seed_mean, cells)])
-    return markdown(["edges predict by", *(f"{count} edges" for count in counts)], lines)
+    return markdown(["edges predict by", *(f"{clients} edges, {steps} steps" for clients, steps in columns)], lines)
 
 
 def cells(args: argparse.Namespace) -> list[Cell]:
