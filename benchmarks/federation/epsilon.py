@@ -9,13 +9,14 @@ what is pooled: the edges are trained once, and then classify by pooled statisti
 
 Noise is added in two ways: by each edge, enough for itself; or by all together, as under secure aggregation, each an
 m-th of the variance, where m is the fewest edges that a sum may be of. A cell is a number of edges and a seed; those
-that `--out` has are skipped.
+that `--out` has are skipped, and one that was stopped goes on with the edges in a folder beside `--out`.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 
 from benchmarks.lib.cells import Cell, Row
 from benchmarks.lib.command_line import command_line
-from benchmarks.lib.federations import DATA
+from benchmarks.lib.federations import DATA, folder_of
 from benchmarks.lib.markdown import markdown
 from benchmarks.lib.seed_means import seed_mean
 from ktl.class_statistics import ClassStatistics, pooled
@@ -40,13 +41,14 @@ from ktl.data.settings import PartitionConfig
 from ktl.federation.problem import federated_problem
 from ktl.federation.processes import federated_edges, make_method
 from ktl.federation.settings import FederationConfig, federated_transfer
+from ktl.files import replace_atomically
 from ktl.flower.secure_terms import fewest_in_sum
 from ktl.generators import load_generator
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.process import prepare_process
 from ktl.learning.settings import RECIPES
 from ktl.loop.exchange import CloudExchange
-from ktl.methods.base import features_of
+from ktl.methods.base import Problem, features_of
 from ktl.methods.fedktl import mapped_images
 from ktl.methods.message import Message
 from ktl.models.edge_model import extractor_weights
@@ -96,6 +98,7 @@ class Edge:
     labels: Tensor
     statistics: ClassStatistics
 
+    @torch.no_grad()
     def right(self, closing: ClassStatistics | None) -> int:
         """Test images classified right, with pooled statistics or by the edge's own classifier alone."""
         if closing is None:
@@ -116,9 +119,27 @@ def by_superclass(dataset: Dataset) -> Dataset:
     return replace(dataset, class_names=names, train=train, test=test)
 
 
-def trained(config: FederationConfig, data: FederatedData) -> Iterator[Edge]:
-    """Every edge after its round, one after the other: a few learners are in memory at a time."""
+def trained(config: FederationConfig, data: FederatedData, folder: Path) -> list[Edge]:
+    """Every edge after its round, group by group; `folder` keeps those that are done."""
     problem = federated_problem(config, data)
+    answer, warm = opened(config, problem, data)
+    folder.mkdir(parents=True, exist_ok=True)
+    found: list[Edge] = []
+    for first in range(0, len(data.clients), GROUP):
+        file = folder / f"{first}.pt"
+        if not file.exists():
+            clients = range(first, min(first + GROUP, len(data.clients)))
+            edges = federated_edges(config, problem, {client: data.task(client) for client in clients}, warm)
+            for client, outcome in edges.learn(clients, 0, answer).items():
+                assert outcome.error is None, (client, outcome.error)
+            group = [seen(learner) for learner in edges.learners.values()]
+            replace_atomically(file, lambda path, group=group: torch.save(group, path))  # type: ignore[misc]
+        found += torch.load(file, weights_only=False)  # this program wrote it
+    return found
+
+
+def opened(config: FederationConfig, problem: Problem, data: FederatedData) -> tuple[Message, dict[str, bytes]]:
+    """What the cloud answers in the only round, and the warm start that edges begin with."""
     method = make_method(config, problem)
     uploads = [encode_prototypes(bare_prototypes(data.task(client).shot_labels)) for client in range(len(data.clients))]
     asked = {client: Message(payloads={"prototypes": upload}) for client, upload in enumerate(uploads)}
@@ -127,13 +148,7 @@ def trained(config: FederationConfig, data: FederatedData) -> Iterator[Edge]:
         method.exchange = exchange
         answer = method.answer(0, asked)
         like = extractor_weights(config.models, problem.channels, problem.image_size)
-        warm = {config.models: exchange.warm_start(config.models, like)}
-    for first in range(0, len(data.clients), GROUP):
-        clients = range(first, min(first + GROUP, len(data.clients)))
-        edges = federated_edges(config, problem, {client: data.task(client) for client in clients}, warm)
-        for client, outcome in edges.learn(clients, 0, answer).items():
-            assert outcome.error is None, (client, outcome.error)
-            yield seen(edges.learners[client])
+        return answer, {config.models: exchange.warm_start(config.models, like)}
 
 
 @torch.no_grad()
@@ -159,9 +174,8 @@ def closings(
         yield f"sum, epsilon {epsilon:g}", with_noise(total, deviation * math.sqrt(len(edges) / fewest), rng)
 
 
-@torch.no_grad()
-def measure(source: str, clients: int, steps: int, delta: float, seed: int) -> Row:
-    """Mean test accuracy over all test images in percent, by what is pooled; seconds of a core."""
+def measure(source: str, clients: int, steps: int, delta: float, seed: int, folder: Path) -> Row:
+    """Mean test accuracy over all test images in percent, by what is pooled; seconds of a core since the last start."""
     prepare_process(1)
     started = time.process_time()
     config = FederationConfig(
@@ -174,13 +188,13 @@ def measure(source: str, clients: int, steps: int, delta: float, seed: int) -> R
         seed=seed,
     )
     data = share_out(by_superclass(load_dataset(source)), config.partition, seed)
-    with torch.enable_grad():
-        edges = [*trained(config, data)]
+    edges = trained(config, data, folder)
     fewest, tested = fewest_in_sum(clients), sum(len(edge.labels) for edge in edges)
     percent = {
         name: 100 * sum(edge.right(closing) for edge in edges) / tested
         for name, closing in closings(edges, delta, fewest, seed)
     }
+    shutil.rmtree(folder)
     return {"accuracy": percent, "tested": tested, "fewest": fewest, "seconds": round(time.process_time() - started)}
 
 
@@ -208,7 +222,7 @@ def cells(args: argparse.Namespace) -> list[Cell]:
     for seed in range(args.seeds):
         for clients in args.clients:
             key = {"clients": clients, "steps": args.steps, "delta": args.delta, "seed": seed}
-            found.append(Cell(key, measure, (source, clients, args.steps, args.delta, seed)))
+            found.append(Cell(key, measure, (source, *key.values(), folder_of(args.out, key))))
     return found
 
 
