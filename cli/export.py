@@ -80,10 +80,11 @@ def _print_checks(bundle: Bundle, max_drop: float) -> None:
 def _loader(run: Path, client: int | None, data: str | None) -> Callable[[Path], Source]:
     """How to read the run: as one edge's, as a federation's client, or as what a device of a fleet keeps."""
     from ktl.edge.export.bundle_source import edge_run
-    from ktl.federation.client_source import federation_client, node_client
     from ktl.run_folder import is_federation, is_node_folder
 
     if is_node_folder(run):
+        from ktl.federation.client_source import node_client
+
         if client is not None or data is not None:
             raise UsageError(f"{run} keeps its device's model and images: leave --client and --data out")
         return node_client
@@ -91,6 +92,8 @@ def _loader(run: Path, client: int | None, data: str | None) -> Callable[[Path],
         if is_federation(run):
             raise UsageError(f"{run} is the run of a federation: name one of its clients, as in --client 0")
         return partial(edge_run, data=data)
+    from ktl.federation.client_source import federation_client
+
     return partial(federation_client, client=client, data=data)
 
 

@@ -60,6 +60,8 @@ def fleet_of(
 class SecureFleet(Fleet):
     """After training, the clients of each model add up their statistics; the first one reports the sum for all."""
 
+    _method: FedKTL
+
     def __init__(
         self,
         post: Post,
@@ -71,7 +73,6 @@ class SecureFleet(Fleet):
     ) -> None:
         """`models`: those of the run's clients; `fewest`: of each model, how many clients a sum is of at least."""
         super().__init__(post, nodes, method, run, list(models))
-        self._pooling = method
         self._models = models
         self._fewest = fewest
 
@@ -107,7 +108,7 @@ class SecureFleet(Fleet):
             return None, 0
         dimension = decode_message(message.payloads["reply"], SessionReply).latent_dim
         sent = NUMBER_BYTES * summand_length(problem.classes, dimension)
-        largest = _largest(self._pooling, fewest)
+        largest = _largest(self._method, fewest)
         total = secure_sum(self._post.grid, orders, fewest, largest, self._post.timeout)
         if total is None:
             return None, sent
@@ -119,7 +120,7 @@ class SecureFleet(Fleet):
 
     def _statistics(self, total: Vector, members: list[int], model: str, dimension: int) -> ClassStatistics:
         counts, architecture = self._method.problem.counts, architecture_of(model)
-        if self._pooling.deviation is None:
+        if self._method.deviation is None:
             return statistics_in(total, counts.shape[1], dimension, architecture)
         held = counts[members].sum(dim=0).nonzero().squeeze(1)
         return noisy_statistics_in(total, counts.shape[1], dimension, architecture, held)

@@ -75,6 +75,17 @@ def test_a_server_that_starts_again_knows_its_nodes_by_the_digest_and_no_others(
         assert sorted(again.nodes()) == there
 
 
+def test_what_is_wrong_with_images_is_said_on_the_device_alone(
+    config: FederationConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grid = grid_of_photos(tmp_path, with_list=True)
+    (tmp_path / "classes.txt").write_text("heron\nkingfisher\n")
+    with pytest.raises(UsageError, match="0 of 2 clients came"):
+        roster_of(config, grid).assemble(tmp_path / "run", wait=0.0)
+    assert "class 'osprey' is not in --classes" in caplog.text
+    assert not [1 for _, _, reply in grid.exchanged if "osprey" in str(reply and reply.content)]
+
+
 def test_nodes_of_other_classes_are_told_to_bring_a_list(config: FederationConfig, tmp_path: Path) -> None:
     roster = roster_of(config, grid_of_photos(tmp_path, with_list=False))
     with pytest.raises(UsageError, match="client 1 has other classes than client 0, or in another order: start"):
