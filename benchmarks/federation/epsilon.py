@@ -48,6 +48,7 @@ from ktl.learning.learner import EdgeLearner
 from ktl.learning.process import prepare_process
 from ktl.learning.settings import RECIPES
 from ktl.loop.exchange import CloudExchange
+from ktl.methods import METHODS
 from ktl.methods.base import Problem, features_of
 from ktl.methods.fedktl import mapped_images
 from ktl.methods.message import Message
@@ -179,7 +180,7 @@ def measure(source: str, clients: int, steps: int, delta: float, seed: int, fold
     prepare_process(1)
     started = time.process_time()
     config = FederationConfig(
-        method="fedktl",
+        method=METHODS.choose("fedktl", pool="none"),  # what they pool is reckoned here
         partition=PartitionConfig("shots", clients, shots=1),
         rounds=1,
         training=replace(RECIPES["tuned"], steps=steps, epochs=None, min_steps=0),
