@@ -69,7 +69,12 @@ def names_under(folder: Path) -> Iterator[str]:
 
 
 def test_a_run_and_its_predictions_need_nothing_that_windows_lacks(
-    finished: Comparison, windows: None, small_config: RunConfig, cloud: EmbeddedCloud, tmp_path: Path, photographs: Path
+    finished: Comparison,
+    windows: None,
+    small_config: RunConfig,
+    cloud: EmbeddedCloud,
+    tmp_path: Path,
+    photographs: Path,
 ) -> None:
     short = replace(small_config, rounds=2, training=TrainingConfig(steps=4))
     trained = train_beside_local(short, tmp_path / "run", cloud)

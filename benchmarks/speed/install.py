@@ -88,7 +88,9 @@ def _largest(name: str, sizes: dict[str, dict[str, float]]) -> float:
 def import_table(rows: Sequence[Row]) -> str:
     """A line per command."""
     [row] = [row for row in rows if row["measured"] == "imports"]
-    return markdown(["command", "processor seconds"], [[what, f"{value:.1f}"] for what, value in row["seconds"].items()])
+    return markdown(
+        ["command", "processor seconds"], [[what, f"{value:.1f}"] for what, value in row["seconds"].items()]
+    )
 
 
 def options(runs: argparse.ArgumentParser) -> None:
