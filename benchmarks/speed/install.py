@@ -1,4 +1,4 @@
-"""What an installation takes: megabytes of each package in this environment, processor seconds of what a command imports.
+"""What an installation takes: megabytes of each package here, and processor seconds of what a command imports.
 
 Run: python -m benchmarks.speed.install run --wheels default
      python -m benchmarks.speed.install table packages imports
