@@ -7,7 +7,7 @@ import logging
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
@@ -17,9 +17,10 @@ from ktl.errors import KtlError
 from ktl.files import write_secret
 
 from . import cloud_sessions, cloud_tokens
-from .cloud_database import Config, DatabaseUrl, needs_extra, opened, setting
+from .cloud_database import SERVER, Config, DatabaseUrl, needs_extra, opened, setting
 from .connection import CaFile, Insecure, TokenFile, access
 from .console import errors, exit_code, output
+from .settings import with_options
 
 app = typer.Typer(no_args_is_help=True, help="The cloud: serve devices, and look after tokens and data.")
 app.add_typer(cloud_tokens.app, name="token")
@@ -29,46 +30,10 @@ Keep = Annotated[str | None, setting("keep")]
 
 
 @app.command()
-def serve(
-    host: Annotated[str | None, setting("host")] = None,
-    port: Annotated[int | None, setting("port")] = None,
-    database: DatabaseUrl = None,
-    generator: Annotated[str | None, setting("generator")] = None,
-    space: Annotated[str | None, setting("space")] = None,
-    products: Annotated[str | None, setting("products")] = None,
-    compile: Annotated[bool | None, setting("compile", "--compile")] = None,
-    threads: Annotated[int | None, setting("threads")] = None,
-    jobs: Annotated[int | None, setting("jobs")] = None,
-    queue: Annotated[int | None, setting("queue")] = None,
-    keep: Keep = None,
-    most_stored: Annotated[str | None, setting("most_stored")] = None,
-    most_image_size: Annotated[int | None, setting("most_image_size")] = None,
-    most_download: Annotated[str | None, setting("most_download")] = None,
-    most_warm_start: Annotated[str | None, setting("most_warm_start")] = None,
-    warm_start_images: Annotated[int | None, setting("warm_start_images")] = None,
-    most_quorum: Annotated[int | None, setting("most_quorum")] = None,
-    most_pairs: Annotated[int | None, setting("most_pairs")] = None,
-    most_session_pairs: Annotated[int | None, setting("most_session_pairs")] = None,
-    most_memory: Annotated[str | None, setting("most_memory")] = None,
-    most_seconds: Annotated[str | None, setting("most_seconds")] = None,
-    token_sessions: Annotated[int | None, setting("token_sessions")] = None,
-    token_stored: Annotated[str | None, setting("token_stored")] = None,
-    token_rounds: Annotated[int | None, setting("token_rounds")] = None,
-    token_pairs: Annotated[int | None, setting("token_pairs")] = None,
-    token_waits: Annotated[int | None, setting("token_waits")] = None,
-    connections: Annotated[int | None, setting("connections")] = None,
-    rate: Annotated[float | None, setting("rate")] = None,
-    tls_cert: Annotated[Path | None, setting("tls_cert")] = None,
-    tls_key: Annotated[Path | None, setting("tls_key")] = None,
-    client_ca: Annotated[Path | None, setting("client_ca")] = None,
-    insecure: Annotated[bool | None, setting("insecure", "--insecure")] = None,
-    trusted_proxies: Annotated[str | None, setting("trusted_proxies")] = None,
-    log_level: Annotated[str | None, setting("log_level")] = None,
-    stop_seconds: Annotated[float | None, setting("stop_seconds")] = None,
-    config: Config = None,
-) -> None:
+@with_options(Settings, SERVER)
+def serve(values: dict[str, Any], config: Config = None) -> None:
     """Answer devices over HTTP until Ctrl-C. Without options: on this machine only, with a database file here."""
-    _serve(load_settings({name: value for name, value in locals().items() if name != "config"}, config))
+    _serve(load_settings(values, config))
 
 
 def _serve(settings: Settings) -> None:
@@ -137,7 +102,7 @@ def ping(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check from a device that a cloud can be reached, takes the token, and speaks this version's protocol."""
-    from ktl.edge.network.http import ping as ask
+    from ktl.edge.network.ping import ping as ask
     from ktl.edge.network.transport import Transport
 
     transport = Transport(access(url, token_file, ca_file, patience=0.0, insecure=insecure))

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ktl.cloud.service.settings import CONFIG_VARIABLE, Settings, default_text
+from ktl.cloud.service.settings import CONFIG_VARIABLE, HINTS, Settings, default_text, has_units
 from ktl.errors import KtlError
 from ktl.settings import help_for
 
+from .settings import Option
+
 if TYPE_CHECKING:
     from ktl.cloud.service.database import Database
+
+
+SERVER = {name: Option(name, default=default_text(name), written=has_units(name)) for name in HINTS}
 
 
 def setting(name: str, *flags: str) -> Any:
