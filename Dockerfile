@@ -1,7 +1,7 @@
 # The cloud service. Build: docker build -t ktl-cloud .
 FROM python:3.12.11-slim-bookworm
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ktl ktl
 COPY cli cli
 # a smaller image without CUDA: --build-arg PIP_ARGS='--extra-index-url <the index of PyTorch's CPU wheels>'

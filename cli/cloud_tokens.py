@@ -111,7 +111,7 @@ def _names_in(file: Path | None) -> list[str]:
     if file is None:
         return []
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--names-file {file} cannot be read ({error}); give a file of names, one a line") from error
     return text.split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,7 +70,8 @@ def check_device(name: str) -> None:
 
 
 def unused_folder(name: str) -> Path:
-    """runs/<name>, numbered if it exists."""
+    """runs/<name>, numbered if it exists. Characters that no file's name may have on Windows become underscores."""
+    name = re.sub(r'[<>:"/\\|?*]', "_", name)
     folder, number = Path("runs") / name, 1
     while folder.exists():
         number += 1

@@ -64,8 +64,10 @@ def script() -> NoReturn:
     To unload torch's CUDA build, 120 MB of it are read, more than any training takes, and the system frees all anyway.
     """
     code: Any = 0
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() == "utf-8":
-        sys.stdout.reconfigure(errors="surrogateescape")  # a file's name that is no text comes out as its bytes
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a file's name that is no text comes out as its bytes; a letter that Windows' old encodings lack is escaped
+        utf8 = sys.stdout.encoding.lower() == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     try:
         main()
     except SystemExit as ended:

@@ -57,7 +57,7 @@ def predict(
                 if bar and task is not None:
                     bar.advance(task)
         except BrokenPipeError:  # the reader of our output has seen enough
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - so that the exit has nothing to flush
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - so that the exit has nothing to flush
     if failed:
         errors.print(f"{failed} of {total if total is not None else 'the'} pictures could not be read")
         raise typer.Exit(1)

@@ -94,14 +94,16 @@ class RunProgress:
         )
 
     def __enter__(self) -> RunProgress:
-        self._bars.__enter__()
+        if self.live:  # before Rich 15 even bars that are disabled end with an empty line
+            self._bars.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._line.stop()
-        self._bars.__exit__(kind, value, trace)
+        if self.live:
+            self._bars.stop()
 
     def waiting(self, text: str) -> None:
         """What the run waits for, in a line; an empty one where it waits no longer."""

@@ -54,7 +54,7 @@ def write_secret(path: Path, text: str) -> None:
 
     def write(temporary: Path) -> None:
         temporary.unlink(missing_ok=True)
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
 
     replace_atomically(path, write)

@@ -20,8 +20,11 @@ def peak_memory() -> int:
     Linux's getrusage counts what the parent had before, and psutil knows no peak there; /proc does.
     """
     if sys.platform == "linux":
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
-    import resource  # not on Windows
+    memory = psutil.Process().memory_info()
+    if hasattr(memory, "peak_wset"):  # on Windows
+        return int(memory.peak_wset)
+    import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS

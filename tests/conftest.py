@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -83,6 +82,7 @@ def processor_seconds() -> Callable[..., float]:
     Where the libraries of a prediction alone take more than 0.3 s, the processor is slow or has other work: the seconds
     are scaled to one where they take 0.3 s.
     """
+    resource = pytest.importorskip("resource", reason="a system without POSIX's getrusage")
     libraries = [sys.executable, "-c", "import numpy, onnxruntime, PIL.Image"]
 
     def used(command: list[str]) -> float:

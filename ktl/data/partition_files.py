@@ -90,7 +90,7 @@ def _names(folder: Path, classes: int) -> list[str]:
     """Class names of config.json, else the numbers."""
     facts: Any = {}
     try:
-        facts = json.loads((folder / "config.json").read_text())
+        facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         pass
     except (OSError, ValueError, RecursionError) as error:

@@ -48,7 +48,7 @@ class FoldAnswers:
 def read_answers(run: Path) -> FoldAnswers | None:
     """What a run's folder has. Raises CheckpointError for a damaged file."""
     try:
-        facts = json.loads((run / FOLDS).read_text())
+        facts = json.loads((run / FOLDS).read_text(encoding="utf-8"))
         right = {name: {int(shot): bool(yes) for shot, yes in kept.items()} for name, kept in facts["right"].items()}
         return FoldAnswers(facts["folds"], facts["shots"], right)
     except FileNotFoundError:

@@ -95,7 +95,7 @@ def read_record(run: Path) -> Record:
     if not (run / "record.json").is_file():
         raise CheckpointError(f"{run} holds no finished run: record.json is missing; train it to the end")
     try:
-        facts = json.loads((run / "record.json").read_text())
+        facts = json.loads((run / "record.json").read_text(encoding="utf-8"))
         return Record(**facts, arrays=load_file(run / "record.safetensors"))
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"the record of {run} is damaged ({error}); train it anew") from error

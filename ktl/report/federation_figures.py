@@ -27,7 +27,12 @@ def method_drawing(best: Mapping[str, tuple[float, float]]) -> Drawing:
     axes.set_yticks([-i for i in range(len(best))], list(best), parse_math=False)
     axes.set_ylim(-len(best) + 0.4, 0.6)
     axes.set_xlabel("mean test accuracy of the best round, %")
-    return finished(figure, "methods", f"With 95% intervals over seeds: {'; '.join(words)}.")
+    over = (
+        "One seed, so without intervals"
+        if all(math.isnan(half) for _, half in best.values())
+        else "With 95% intervals over seeds"
+    )
+    return finished(figure, "methods", f"{over}: {'; '.join(words)}.")
 
 
 @matplotlib.rc_context(STYLE)
@@ -59,7 +64,7 @@ def client_drawing(by_client: Mapping[str, Mapping[int, float]]) -> Drawing:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("client")
     axes.set_ylabel("test accuracy, %")
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8)  # bars leave no room for it
     ranges = [
         f"{name} {in_percent(min(values.values()))} to {in_percent(max(values.values()))}"
         for name, values in by_client.items()

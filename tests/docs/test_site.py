@@ -33,7 +33,7 @@ def test_no_page_loads_anything_from_another_host(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 50
     assert {url for page in pages for url in LOADED.findall(page.read_text())} == set()
-    styles = "".join(sheet.read_text() for sheet in site.rglob("*.css"))
+    styles = "".join(file.read_text() for kind in ("*.css", "*.svg") for file in site.rglob(kind))
     assert re.findall(r"url\([\"']?(?:https?:)?//", styles) == []
 
 

@@ -45,7 +45,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pkl", ".npz", ".pt", ""])
-@pytest.mark.parametrize(("content", "kind"), WRONG)
+@pytest.mark.parametrize(("content", "kind"), WRONG, ids=[kind for _, kind in WRONG])
 def test_a_wrong_file_is_called_what_it_is(content: bytes, kind: str, suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"network{suffix}"
     file.write_bytes(content)

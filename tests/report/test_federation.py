@@ -59,7 +59,7 @@ def test_methods_stand_beside_one_another_with_intervals_over_seeds(runs: Path) 
 
 def test_one_methods_folder_is_a_page_too_and_needs_no_network(runs: Path) -> None:
     drawn = page(runs / "local-seed1", out=runs / "one.html")
-    assert "With 95% intervals over seeds: local 52.0%." in [text for text in drawn.alternatives if text]
+    assert "One seed, so without intervals: local 52.0%." in [text for text in drawn.alternatives if text]
     html = (runs / "one.html").read_text()
     assert "default-src 'none'" in html
     assert "fedktl" not in html

@@ -10,11 +10,13 @@ from uuid import uuid4
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 try:
+    from flwr.supercore.run import Run
     from flwr.supercore.task_identity import TaskIdentity
 except ImportError:  # of an older Flower, whose messages get the run's number as they are sent
+    from flwr.common.typing import Run
+
     TaskIdentity = None
 
 RUN_ID = 7

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import socket
 import time
 from collections import OrderedDict
@@ -137,6 +136,8 @@ class ListeningSocket(socket.socket):
 
 def connections_granted(wanted: int) -> int:
     """How many connections the process can hold: `wanted` if it may open as many descriptors, which it asks for."""
+    import resource  # not on Windows
+
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard - RESERVED - OTHER_DESCRIPTORS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -55,6 +54,8 @@ def one_server(engine: Engine, file: Path) -> Iterator[None]:
         )
     # elsewhere than on Linux such a lock would keep SQLite out, too
     locked = file if sys.platform == "linux" else Path(f"{file.resolve()}.lock")
+    import fcntl  # not on Windows
+
     with open(locked, "ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

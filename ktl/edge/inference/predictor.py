@@ -59,7 +59,7 @@ class Predictor:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # decoding the pictures is the work, and has threads of its own
         try:
-            self.labels: list[str] = json.loads(labels.read_text())
+            self.labels: list[str] = json.loads(labels.read_text(encoding="utf-8"))
             self.session = onnxruntime.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
             facts: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map["ktl"])
             self.size = int(facts["image_size"])

@@ -177,7 +177,7 @@ class Refusal(CloudError):
 def read_token(file: Path) -> str:
     """The token in a file, without the white space around it. Raises UsageError for a missing or empty file."""
     try:
-        token = file.read_text().strip()
+        token = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--token-file {file} cannot be read ({error}); give a file that holds one token") from error
     if not token:

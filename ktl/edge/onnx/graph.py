@@ -6,6 +6,7 @@ import io
 import logging
 import pickle
 import warnings
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,7 +40,7 @@ def traced(classifier: nn.Module, channels: int, image_size: int) -> ModelProto:
 
 
 def _trace(classifier: nn.Module, example: Tensor) -> ModelProto:
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), redirect_stdout(io.StringIO()):  # onnxscript tells its rewrites
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(

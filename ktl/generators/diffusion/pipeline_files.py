@@ -105,7 +105,7 @@ def _index(folder: Path) -> dict[str, Any]:
     """The table of components, refused if it names one that would run code from outside the two libraries."""
     path = folder / "model_index.json"
     try:
-        index = json.loads(path.read_text())
+        index = json.loads(path.read_text(encoding="utf-8"))
         kind = index["_class_name"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{folder} is no diffusers pipeline: it has no readable model_index.json") from error

@@ -1,32 +1,28 @@
-"""Makes docs/status-page.png and docs/status-page-phone.png: a real server after some rounds, in Debian's Chromium.
+"""Makes status-page.png and status-page-phone.png: a real server after some rounds, in Debian's Chromium.
 
-Run: python docs/status_page.py
+Run: python docs/screens/status_page.py
 """
 
 from __future__ import annotations
 
 import secrets
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
 import httpx
 import torch
+from photograph import DESKTOP, HERE, PHONE, photograph
 from playwright.sync_api import Browser, expect
+from support.browser import chromium, wait_until
+from support.served import ServedCloud
 
-HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "tests"))
-
-from support.browser import chromium, wait_until  # noqa: E402
-from support.served import ServedCloud  # noqa: E402
-
-from ktl.cloud.service.database import Database  # noqa: E402
-from ktl.cloud.service.tokens import Tokens  # noqa: E402
-from ktl.protocol import JSON, SAFETENSORS  # noqa: E402
-from ktl.prototypes import class_prototypes  # noqa: E402
-from ktl.seeds import stream  # noqa: E402
-from ktl.wire import SessionRequest, encode_message, encode_prototypes  # noqa: E402
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.tokens import Tokens
+from ktl.protocol import JSON, SAFETENSORS
+from ktl.prototypes import class_prototypes
+from ktl.seeds import stream
+from ktl.wire import SessionRequest, encode_message, encode_prototypes
 
 REQUEST = SessionRequest(
     num_classes=8,
@@ -54,8 +50,8 @@ def main() -> None:
         last = {name: everyone[name] for name in ("cam-1", "cam-2", "cam-3")}
         run(cloud.url, last, rounds=3)
         with chromium() as browser:
-            photograph(browser, cloud, HERE / "status-page.png", (1200, 1000), "light")
-            photograph(browser, cloud, HERE / "status-page-phone.png", (420, 1500), "dark")
+            show(browser, cloud, HERE / "status-page.png", DESKTOP, "light")
+            show(browser, cloud, HERE / "status-page-phone.png", PHONE, "dark")
         cloud.stop()
 
 
@@ -78,7 +74,7 @@ def run(url: str, tokens: dict[str, str], rounds: int) -> None:
             pass
 
 
-def photograph(
+def show(
     browser: Browser, cloud: ServedCloud, file: Path, size: tuple[int, int], scheme: Literal["light", "dark"]
 ) -> None:
     """The page in a window of this size."""
@@ -88,7 +84,7 @@ def photograph(
     page.click("button[type=submit]")
     expect(page.locator("#connection")).to_have_text("live")
     wait_until(page, DRAWN)
-    page.screenshot(path=file)
+    photograph(page, file)
     page.close()
 
 
