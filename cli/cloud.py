@@ -18,6 +18,7 @@ from ktl.files import write_secret
 
 from . import cloud_sessions, cloud_tokens
 from .cloud_database import Config, DatabaseUrl, needs_extra, opened, setting
+from .cloud_engine import serving
 from .connection import CaFile, Insecure, TokenFile, access
 from .console import errors, exit_code, output
 
@@ -38,6 +39,11 @@ def serve(
     products: Annotated[str | None, setting("products")] = None,
     compile: Annotated[bool | None, setting("compile", "--compile")] = None,
     threads: Annotated[int | None, setting("threads")] = None,
+    engine: Annotated[str | None, setting("engine")] = None,
+    generator_replicas: Annotated[int | None, setting("generator_replicas")] = None,
+    most_generator_replicas: Annotated[int | None, setting("most_generator_replicas")] = None,
+    generator_gpus: Annotated[float | None, setting("generator_gpus")] = None,
+    ingress_replicas: Annotated[int | None, setting("ingress_replicas")] = None,
     jobs: Annotated[int | None, setting("jobs")] = None,
     queue: Annotated[int | None, setting("queue")] = None,
     keep: Keep = None,
@@ -72,8 +78,7 @@ def serve(
 
 
 def _serve(settings: Settings) -> None:
-    with needs_extra():
-        from ktl.cloud.service.server import serve as run
+    run = serving(settings.engine)
     files = {scope: _first_token_file(settings.database, scope) for scope in ("admin", "edge")}
 
     def keep_tokens(tokens: dict[str, str]) -> None:

@@ -1,0 +1,76 @@
+"""Runs the service on Ray Serve: `ktl cloud serve --engine ray`."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+# read when ray is imported
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+if "RAY_ADDRESS" not in os.environ:  # whoever reaches the own ports of a Ray without a token may run anything
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+import ray
+from ray import serve as ray_serve
+from ray.serve.config import HTTPOptions
+
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.logs import log_to_stderr
+from ktl.cloud.service.server import KEEP_ALIVE, OnFirstTokens, listen
+from ktl.cloud.service.settings import Settings
+from ktl.cloud.service.tls import tls_context
+from ktl.cloud.service.tokens import Tokens
+from ktl.errors import KtlError
+from ktl.ray.application import application_of, cpus_needed
+
+
+def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable[[str], None]) -> None:
+    """Serves until a signal; calls `on_ready` with the URL before. Raises KtlError when it cannot start.
+
+    On the cluster that `RAY_ADDRESS` names; if none, on one of this machine that ends with this process.
+    """
+    log_to_stderr(settings.log_level)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: stopping.set())
+    tls_context(settings)  # refuses files that Ray's proxy could not use
+    database = Database(settings.database)
+    database.upgrade()
+    Tokens(database).create_first(on_first_tokens)
+    database.engine.dispose()
+    with listen(settings) as free:  # refuses an address that Ray's proxy could not have
+        settings = replace(settings, port=free.getsockname()[1])
+    with running(settings):
+        on_ready(settings.url)
+        stopping.wait()
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[None]:
+    """The application on Ray, ready for requests at the settings' URL. Raises KtlError when it does not start."""
+    here = {"num_cpus": math.ceil(cpus_needed(settings)), "include_dashboard": False}
+    ray.init(logging_level="error", **({} if "RAY_ADDRESS" in os.environ else here))
+    try:
+        ray_serve.start(
+            http_options=HTTPOptions(
+                host=settings.host,
+                port=settings.port,
+                keep_alive_timeout_s=KEEP_ALIVE,
+                ssl_certfile=str(settings.tls_cert) if settings.tls_cert else None,
+                ssl_keyfile=str(settings.tls_key) if settings.tls_key else None,
+            )
+        )
+        try:
+            ray_serve.run(application_of(settings), name="ktl")
+        except RuntimeError as error:
+            raise KtlError(f"Ray Serve could not start the application: {error}") from error
+        yield
+    finally:
+        ray_serve.shutdown()
+        ray.shutdown()
