@@ -13,6 +13,7 @@ from ktl.ray.ingress import GENERATOR, Ingress, IngressReplica
 from ktl.ray.replicas import ORDERS, GeneratorReplica
 
 INGRESS_CPUS = 1.0
+QUIET = {"log_level": "WARNING", "enable_access_log": False}  # of Ray Serve: the service has its own log lines
 
 
 def application(arguments: dict[str, Any]) -> Application:
@@ -35,6 +36,7 @@ def application_of(settings: Settings) -> Application:
             "max_replicas": most,
             "target_ongoing_requests": ORDERS / 2,
         },
+        logging_config=QUIET,
         ray_actor_options={"num_cpus": settings.threads, "num_gpus": settings.generator_gpus},
     )
     ingress = serve.deployment(
@@ -43,6 +45,7 @@ def application_of(settings: Settings) -> Application:
         num_replicas=settings.ingress_replicas,
         max_ongoing_requests=settings.connections,
         max_queued_requests=RESERVED,  # beyond it the proxy says 503
+        logging_config=QUIET,
         ray_actor_options={"num_cpus": INGRESS_CPUS},
         graceful_shutdown_timeout_s=settings.stop_seconds,
     )

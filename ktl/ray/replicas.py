@@ -32,7 +32,7 @@ class GeneratorReplica:
         if not draws_alike_together(self.generator):
             self.images.set_max_batch_size(1)  # type: ignore[attr-defined]
 
-    def about(self) -> dict[str, Any]:
+    async def about(self) -> dict[str, Any]:
         """The generator's attributes by name, and `space`: those of a space that reads images, else None."""
         told = {name: getattr(self.generator, name) for name in get_type_hints(ImageGenerator)}
         reads_images = self.space.of_latents(torch.zeros(1, self.generator.latent_dim)) is None

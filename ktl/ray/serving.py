@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import secrets
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 # read when ray is imported
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
 if "RAY_ADDRESS" not in os.environ:  # whoever reaches the own ports of a Ray without a token may run anything
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
@@ -27,7 +28,7 @@ from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.tls import tls_context
 from ktl.cloud.service.tokens import Tokens
 from ktl.errors import KtlError
-from ktl.ray.application import application_of, cpus_needed
+from ktl.ray.application import QUIET, application_of, cpus_needed
 
 
 def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable[[str], None]) -> None:
@@ -36,9 +37,7 @@ def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable
     On the cluster that `RAY_ADDRESS` names; if none, on one of this machine that ends with this process.
     """
     log_to_stderr(settings.log_level)
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: stopping.set())
+    logging.getLogger("ray").setLevel(logging.ERROR)
     tls_context(settings)  # refuses files that Ray's proxy could not use
     database = Database(settings.database)
     database.upgrade()
@@ -46,7 +45,10 @@ def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable
     database.engine.dispose()
     with listen(settings) as free:  # refuses an address that Ray's proxy could not have
         settings = replace(settings, port=free.getsockname()[1])
+    stopping = threading.Event()
     with running(settings):
+        for number in (signal.SIGINT, signal.SIGTERM):  # now: Ray has set its own
+            signal.signal(number, lambda number, frame: stopping.set())
         on_ready(settings.url)
         stopping.wait()
 
@@ -64,12 +66,14 @@ def running(settings: Settings) -> Iterator[None]:
                 keep_alive_timeout_s=KEEP_ALIVE,
                 ssl_certfile=str(settings.tls_cert) if settings.tls_cert else None,
                 ssl_keyfile=str(settings.tls_key) if settings.tls_key else None,
-            )
+            ),
+            logging_config=QUIET,
         )
         try:
             ray_serve.run(application_of(settings), name="ktl")
         except RuntimeError as error:
-            raise KtlError(f"Ray Serve could not start the application: {error}") from error
+            reason = str(error).strip().splitlines()[-1]  # before it: tracebacks
+            raise KtlError(f"Ray Serve could not start the application: {reason}") from error
         yield
     finally:
         ray_serve.shutdown()

@@ -91,6 +91,7 @@ class ServedCloud:
         *options: object,
         database: str | None = None,
         authority: Path | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.database = database or f"sqlite:///{folder / 'cloud.db'}"
         self.folder = folder
@@ -98,7 +99,7 @@ class ServedCloud:
         self.tokens: dict[str, str] = {}
         self.url = ""
         self._port = 0
-        self._environment = {"KTL_WARM_STARTS": str(folder / "warm starts")}
+        self._environment = {"KTL_WARM_STARTS": str(folder / "warm starts")} | dict(environment)
         self._verify = ssl.create_default_context(cafile=authority) if authority else True
         self._options = ["--generator", generator, "--threads", "1", "--database", self.database, *options]
         self.start()

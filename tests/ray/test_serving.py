@@ -1,0 +1,159 @@
+"""The cloud on Ray Serve: sessions get the bits of an embedded cloud, drawn together or not, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+pytest.importorskip("ray.serve", reason="needs the extra ktl[ray]")
+
+from sqlalchemy import func, select
+from support import postgres, served
+from support.noting import FOLDER
+from support.ray_processes import START_SECONDS, logged, replicas
+from support.served import ServedCloud
+from support.two_edges import drawn_alone, drawn_by
+from support.waiting import eventually
+
+from ktl.cloud.service.database import Database
+from ktl.cloud.service.models import DONE, DRAWING, Round, Upload
+from ktl.cloud.service.tokens import Tokens
+from ktl.edge.network.transport import Access
+from ktl.generators import load_generator
+from ktl.wire import SessionRequest
+
+REQUEST = SessionRequest(
+    num_classes=3,
+    image_size=16,
+    channels=3,
+    pairs_per_class=4,
+    download_bytes=100_000,
+    alignment="robust",
+    image_format="webp",
+    seed=3,
+)
+OWNERS = 4
+PAIRS = REQUEST.num_classes * REQUEST.pairs_per_class
+
+
+@dataclass(frozen=True)
+class OnRay:
+    """A server, its database, and a token of each of several owners."""
+
+    cloud: ServedCloud
+    database: Database
+    tokens: list[str]
+
+    def batches(self) -> list[int]:
+        """How many images the generator was asked for, each time."""
+        return [int(line) for line in (self.cloud.folder / "batches").read_text().split()]
+
+    def drawn(self, number: int, rounds: int) -> list[bytes]:
+        """The pairs of a session of an owner."""
+        access = Access(self.cloud.url, self.tokens[number % OWNERS])
+        request, run = replace(REQUEST, seed=number), self.cloud.folder / f"run-{number}-{time.monotonic_ns()}"
+        return drawn_by(access, run, request, f"{number}", rounds)
+
+    def count(self, state: str) -> int:
+        """Rounds in a state."""
+        with self.database.read() as rows:
+            return rows.scalar(select(func.count()).where(Round.state == state)) or 0
+
+
+def alone(number: int, rounds: int) -> list[bytes]:
+    """What `OnRay.drawn` must be."""
+    return drawn_alone(load_generator("builtin"), replace(REQUEST, seed=number), f"{number}", rounds)
+
+
+@contextmanager
+def running(folder: Path, *options: object) -> Iterator[OnRay]:
+    """A server on an empty database, until the block ends."""
+    if reason := postgres.why_not():
+        pytest.skip(reason)
+    # Ray's processes find modules by PYTHONPATH alone
+    environment = {FOLDER: str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
+    options = ("--engine", "ray", "--rate", 10_000, *options)
+    with postgres.postgres() as url, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(served, "START_SECONDS", START_SECONDS)
+        cloud = ServedCloud(folder, "support.noting:Noting", *options, database=url, environment=environment)
+        database = Database(url)
+        yield OnRay(cloud, database, [Tokens(database).create(f"owner-{i}", "edge") for i in range(OWNERS)])
+        database.engine.dispose()
+        assert cloud.stop(60) == 0
+
+
+@pytest.fixture(scope="module")
+def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRay]:
+    with running(tmp_path_factory.mktemp("ray")) as server:
+        yield server
+
+
+def test_a_session_has_the_bits_of_the_embedded_cloud(on_ray: OnRay) -> None:
+    assert on_ray.drawn(5, rounds=2) == alone(5, rounds=2)
+
+
+def test_sessions_at_once_are_drawn_together_to_the_bits_of_each_alone(on_ray: OnRay) -> None:
+    before, hold = len(on_ray.batches()), on_ray.cloud.folder / "hold"
+    hold.touch()
+    with ThreadPoolExecutor(OWNERS) as threads:
+        sessions = threads.map(lambda number: on_ray.drawn(number, rounds=1), range(OWNERS))
+        try:
+            assert eventually(lambda: on_ray.count(DRAWING) == OWNERS, 60)
+            time.sleep(1)  # until the last of them wants its images
+        finally:
+            hold.unlink()
+        assert list(sessions) == [alone(number, rounds=1) for number in range(OWNERS)]
+    sizes = on_ray.batches()[before:]
+    assert sum(sizes) == OWNERS * PAIRS
+    assert max(sizes) > PAIRS
+
+
+def test_tokens_and_limits_are_those_of_the_service(on_ray: OnRay) -> None:
+    with httpx.Client(base_url=on_ray.cloud.url, trust_env=False) as http:
+        assert http.get("/readyz").json()["status"] == "ok"
+        refused = http.get("/v1/sessions")
+        assert (refused.status_code, refused.json()["type"]) == (401, "urn:ktl:error:unauthorised")
+        known = {"Authorization": f"Bearer {on_ray.tokens[0]}", "Content-Type": "application/json"}
+        too_large = http.post("/v1/sessions", headers=known, content=bytes(10**6))
+        assert (too_large.status_code, too_large.json()["type"]) == (413, "urn:ktl:error:too-large")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_replicas_that_are_killed_cost_no_round_and_no_client_an_error(tmp_path: Path) -> None:
+    sessions, rounds, over, kills = 50, 3, threading.Event(), []
+    with running(tmp_path, "--generator-replicas", 2) as server:
+
+        def kill_in_turn() -> None:
+            rng = random.Random(0)
+            while not over.wait(rng.uniform(1.0, 3.0)):
+                if alive := replicas(server.cloud, "generator"):
+                    kills.append(rng.choice(alive).pid)
+                    os.kill(kills[-1], 9)
+
+        killer = threading.Thread(target=kill_in_turn)
+        killer.start()
+        try:
+            with ThreadPoolExecutor(8) as threads:
+                drawn = list(threads.map(lambda number: server.drawn(number, rounds), range(sessions)))
+        finally:
+            over.set()
+            killer.join()
+        assert drawn == [alone(number, rounds) for number in range(sessions)]
+        assert server.count(DONE) == sessions * rounds
+        with server.database.read() as rows:
+            assert rows.scalar(select(func.count()).select_from(Upload)) == 2 * sessions * rounds
+        statuses = {record["status"] for record in logged(server.cloud, "request")}
+    assert len(kills) >= 3
+    assert statuses <= {200, 201, 202}

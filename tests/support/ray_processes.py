@@ -1,0 +1,29 @@
+"""The processes of `ktl cloud serve --engine ray`: which of them are replicas, and what these log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+from support.served import ServedCloud
+
+START_SECONDS = 240.0  # Ray starts a dozen processes, here beside other tests
+
+
+def replicas(cloud: ServedCloud, deployment: str) -> list[psutil.Process]:
+    """The processes of a deployment that run."""
+    children = psutil.Process(cloud.pid).children(recursive=True)
+    return [each for each in children if f"ktl:{deployment}" in " ".join(each.cmdline())]
+
+
+def logged(cloud: ServedCloud, message: str) -> Iterator[dict[str, Any]]:
+    """The replicas' log records with this message: Ray puts a replica's name before each line."""
+    for line in cloud.log.read_text(errors="replace").splitlines():
+        try:
+            record = json.loads(line[line.find("{") :])
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.get("message") == message:
+            yield record
