@@ -29,8 +29,10 @@ class GeneratorReplica:
         torch.set_num_threads(settings.threads)
         self.generator = chosen_generator(settings)
         self.space = chosen_space(settings, self.generator)
+        self._idle = asyncio.Event()  # nothing is being drawn
+        self._idle.set()
         if not draws_alike_together(self.generator):
-            self.images.set_max_batch_size(1)  # type: ignore[attr-defined]
+            self._drawn.set_max_batch_size(1)  # type: ignore[attr-defined]
 
     async def about(self) -> dict[str, Any]:
         """The generator's attributes by name, and `space`: those of a space that reads images, else None."""
@@ -39,10 +41,19 @@ class GeneratorReplica:
         space = {name: getattr(self.space, name) for name in OF_SPACE} if reads_images else None
         return told | {"members": members_of(self.generator), "space": space}
 
+    async def images(self, latents: Tensor) -> Tensor:
+        """latents (n, latent_dim) -> uint8 (n, 3, image_size, image_size), with the bits of drawing them alone."""
+        await self._idle.wait()  # Serve closes batches by the clock: this lets what comes meanwhile make one
+        images: Tensor = await self._drawn(latents)
+        return images
+
     @serve.batch(max_batch_size=ORDERS, batch_wait_timeout_s=0)
-    async def images(self, orders: list[Tensor]) -> list[Tensor]:
-        """latents (n, latent_dim) -> uint8 (n, 3, image_size, image_size) for each order, with the bits of it alone."""
-        return await asyncio.to_thread(drawn_together, self.generator, orders)
+    async def _drawn(self, orders: list[Tensor]) -> list[Tensor]:
+        self._idle.clear()
+        try:
+            return await asyncio.to_thread(drawn_together, self.generator, orders)
+        finally:
+            self._idle.set()
 
     async def latents(self, noise: Tensor) -> Tensor:
         """As the generator does."""

@@ -19,9 +19,9 @@ import pytest
 pytest.importorskip("ray.serve", reason="needs the extra ktl[ray]")
 
 from sqlalchemy import func, select
-from support import postgres, served
+from support import postgres
 from support.noting import FOLDER
-from support.ray_processes import START_SECONDS, logged, replicas
+from support.ray_processes import logged, replicas, served_on_ray
 from support.served import ServedCloud
 from support.two_edges import drawn_alone, drawn_by
 from support.waiting import eventually
@@ -83,10 +83,8 @@ def running(folder: Path, *options: object) -> Iterator[OnRay]:
         pytest.skip(reason)
     # Ray's processes find modules by PYTHONPATH alone
     environment = {FOLDER: str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
-    options = ("--engine", "ray", "--rate", 10_000, *options)
-    with postgres.postgres() as url, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(served, "START_SECONDS", START_SECONDS)
-        cloud = ServedCloud(folder, "support.noting:Noting", *options, database=url, environment=environment)
+    with postgres.postgres() as url:
+        cloud = served_on_ray(folder, "support.noting:Noting", url, *options, environment=environment)
         database = Database(url)
         yield OnRay(cloud, database, [Tokens(database).create(f"owner-{i}", "edge") for i in range(OWNERS)])
         database.engine.dispose()

@@ -1,15 +1,31 @@
-"""The processes of `ktl cloud serve --engine ray`: which of them are replicas, and what these log."""
+"""`ktl cloud serve --engine ray`: which of its processes are replicas, and what these log."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
-from support.served import ServedCloud
+from .served import ServedCloud
 
 START_SECONDS = 240.0  # Ray starts a dozen processes, here beside other tests
+
+
+def served_on_ray(
+    folder: Path,
+    generator: Path | str,
+    database: str,
+    *options: object,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> ServedCloud:
+    """A server on a Ray of its own."""
+    options = ("--engine", "ray", "--rate", 100_000, *options)
+    return ServedCloud(
+        folder, generator, *options, database=database, environment=environment, start_seconds=START_SECONDS
+    )
 
 
 def replicas(cloud: ServedCloud, deployment: str) -> list[psutil.Process]:
