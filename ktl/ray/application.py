@@ -28,7 +28,6 @@ def application_of(settings: Settings) -> Application:
     """Two deployments: `generator`, and `ingress` as a `ktl cloud serve` that leaves the drawing to it."""
     most = settings.most_generator_replicas or settings.generator_replicas
     generator = serve.deployment(
-        GeneratorReplica,
         name=GENERATOR,
         max_ongoing_requests=2 * ORDERS,  # one batch is drawn while the next one gathers
         autoscaling_config={
@@ -38,9 +37,8 @@ def application_of(settings: Settings) -> Application:
         },
         logging_config=QUIET,
         ray_actor_options={"num_cpus": settings.threads, "num_gpus": settings.generator_gpus},
-    )
+    )(GeneratorReplica)
     ingress = serve.deployment(
-        serve.ingress(Ingress(settings))(IngressReplica),
         name="ingress",
         num_replicas=settings.ingress_replicas,
         max_ongoing_requests=settings.connections,
@@ -48,7 +46,7 @@ def application_of(settings: Settings) -> Application:
         logging_config=QUIET,
         ray_actor_options={"num_cpus": INGRESS_CPUS},
         graceful_shutdown_timeout_s=settings.stop_seconds,
-    )
+    )(serve.ingress(Ingress(settings))(IngressReplica))
     return ingress.bind(generator.bind(settings))
 
 

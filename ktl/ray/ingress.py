@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any, cast
 
 import torch
 from ray import serve
@@ -57,7 +58,7 @@ class Ingress(Starlette):
         database.upgrade()
         known = chosen_space(settings, generator) if space is None else RemoteSpace(generator, space)
         app = create_app(settings, database, generator, known)
-        return ProxyHeadersMiddleware(app, settings.trusted_proxies)
+        return cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, app), settings.trusted_proxies))  # typed in another way
 
 
 class IngressReplica:

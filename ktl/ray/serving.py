@@ -37,7 +37,6 @@ def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable
     On the cluster that `RAY_ADDRESS` names; if none, on one of this machine that ends with this process.
     """
     log_to_stderr(settings.log_level)
-    logging.getLogger("ray").setLevel(logging.ERROR)
     tls_context(settings)  # refuses files that Ray's proxy could not use
     database = Database(settings.database)
     database.upgrade()
@@ -56,8 +55,10 @@ def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable
 @contextmanager
 def running(settings: Settings) -> Iterator[None]:
     """The application on Ray, ready for requests at the settings' URL. Raises KtlError when it does not start."""
-    here = {"num_cpus": math.ceil(cpus_needed(settings)), "include_dashboard": False}
-    ray.init(logging_level="error", **({} if "RAY_ADDRESS" in os.environ else here))
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(logging_level=logging.ERROR)
+    else:
+        ray.init(num_cpus=math.ceil(cpus_needed(settings)), include_dashboard=False, logging_level=logging.ERROR)
     try:
         ray_serve.start(
             http_options=HTTPOptions(
@@ -69,6 +70,7 @@ def running(settings: Settings) -> Iterator[None]:
             ),
             logging_config=QUIET,
         )
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)  # it warns that it keeps these options
         try:
             ray_serve.run(application_of(settings), name="ktl")
         except RuntimeError as error:
