@@ -7,7 +7,7 @@ import logging
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
@@ -17,7 +17,7 @@ from ktl.errors import KtlError
 from ktl.files import write_secret
 
 from . import cloud_sessions, cloud_tokens
-from .cloud_database import Config, DatabaseUrl, needs_extra, opened, setting
+from .cloud_database import Config, DatabaseUrl, needs_extra, opened, setting, with_every_setting
 from .cloud_engine import serving
 from .connection import CaFile, Insecure, TokenFile, access
 from .console import errors, exit_code, output
@@ -30,51 +30,10 @@ Keep = Annotated[str | None, setting("keep")]
 
 
 @app.command()
-def serve(
-    host: Annotated[str | None, setting("host")] = None,
-    port: Annotated[int | None, setting("port")] = None,
-    database: DatabaseUrl = None,
-    generator: Annotated[str | None, setting("generator")] = None,
-    space: Annotated[str | None, setting("space")] = None,
-    products: Annotated[str | None, setting("products")] = None,
-    compile: Annotated[bool | None, setting("compile", "--compile")] = None,
-    threads: Annotated[int | None, setting("threads")] = None,
-    engine: Annotated[str | None, setting("engine")] = None,
-    generator_replicas: Annotated[int | None, setting("generator_replicas")] = None,
-    most_generator_replicas: Annotated[int | None, setting("most_generator_replicas")] = None,
-    generator_gpus: Annotated[float | None, setting("generator_gpus")] = None,
-    ingress_replicas: Annotated[int | None, setting("ingress_replicas")] = None,
-    jobs: Annotated[int | None, setting("jobs")] = None,
-    queue: Annotated[int | None, setting("queue")] = None,
-    keep: Keep = None,
-    most_stored: Annotated[str | None, setting("most_stored")] = None,
-    most_image_size: Annotated[int | None, setting("most_image_size")] = None,
-    most_download: Annotated[str | None, setting("most_download")] = None,
-    most_warm_start: Annotated[str | None, setting("most_warm_start")] = None,
-    warm_start_images: Annotated[int | None, setting("warm_start_images")] = None,
-    most_quorum: Annotated[int | None, setting("most_quorum")] = None,
-    most_pairs: Annotated[int | None, setting("most_pairs")] = None,
-    most_session_pairs: Annotated[int | None, setting("most_session_pairs")] = None,
-    most_memory: Annotated[str | None, setting("most_memory")] = None,
-    most_seconds: Annotated[str | None, setting("most_seconds")] = None,
-    token_sessions: Annotated[int | None, setting("token_sessions")] = None,
-    token_stored: Annotated[str | None, setting("token_stored")] = None,
-    token_rounds: Annotated[int | None, setting("token_rounds")] = None,
-    token_pairs: Annotated[int | None, setting("token_pairs")] = None,
-    token_waits: Annotated[int | None, setting("token_waits")] = None,
-    connections: Annotated[int | None, setting("connections")] = None,
-    rate: Annotated[float | None, setting("rate")] = None,
-    tls_cert: Annotated[Path | None, setting("tls_cert")] = None,
-    tls_key: Annotated[Path | None, setting("tls_key")] = None,
-    client_ca: Annotated[Path | None, setting("client_ca")] = None,
-    insecure: Annotated[bool | None, setting("insecure", "--insecure")] = None,
-    trusted_proxies: Annotated[str | None, setting("trusted_proxies")] = None,
-    log_level: Annotated[str | None, setting("log_level")] = None,
-    stop_seconds: Annotated[float | None, setting("stop_seconds")] = None,
-    config: Config = None,
-) -> None:
+@with_every_setting
+def serve(*, config: Config = None, **flags: Any) -> None:
     """Answer devices over HTTP until Ctrl-C. Without options: on this machine only, with a database file here."""
-    _serve(load_settings({name: value for name, value in locals().items() if name != "config"}, config))
+    _serve(load_settings(flags, config))
 
 
 def _serve(settings: Settings) -> None:

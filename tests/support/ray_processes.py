@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 import psutil
+
 from .served import ServedCloud
 
-START_SECONDS = 240.0  # Ray starts a dozen processes, here beside other tests
+START_SECONDS = 600.0  # Ray starts a dozen processes, here beside other tests
 
 
 def served_on_ray(

@@ -24,6 +24,7 @@ def test_flags_come_before_the_environment_and_that_before_the_file(
     assert (settings.port, settings.queue, settings.keep, settings.most_stored) == (5, 4, 43_200.0, 2_000_000_000)
     assert settings.jobs == 4
 
+
 ON_RAY = {"engine": "ray", "database": "postgresql://ktl@database/ktl"}
 CLIENT_CA = {"client_ca": "ca.pem", "tls_cert": "cert.pem", "tls_key": "key.pem"}
 
