@@ -72,14 +72,17 @@ def asked(replicas: DeploymentHandle[Any], what: str, *tensors: Tensor) -> Tenso
 
     Raises what the method raises, and RayActorError when `TRIES` replicas died of it.
     """
-    for left in reversed(range(TRIES)):
+    for _ in range(TRIES - 1):
         try:
-            answer: Tensor = getattr(replicas, what).remote(*tensors).result()
-            return answer
-        except RayTaskError as error:
-            raise error.cause from None  # its text would be the replica's traceback
+            return _answer(replicas, what, tensors)
         except RayActorError as error:
-            if not left:
-                raise
             log.warning("a generator replica died", extra={"reason": str(error).splitlines()[0]})
-    raise AssertionError("unreachable")
+    return _answer(replicas, what, tensors)
+
+
+def _answer(replicas: DeploymentHandle[Any], what: str, tensors: tuple[Tensor, ...]) -> Tensor:
+    try:
+        answer: Tensor = getattr(replicas, what).remote(*tensors).result()
+    except RayTaskError as error:
+        raise error.cause from None  # its own text would be the replica's traceback
+    return answer

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-# read when ray is imported
-os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
+# read when ray is imported; the niceness is of the processes that do the work: by default others go first
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_worker_niceness": "0"}
 if "RAY_ADDRESS" not in os.environ:  # whoever reaches the own ports of a Ray without a token may run anything
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
@@ -29,6 +29,8 @@ from ktl.cloud.service.tls import tls_context
 from ktl.cloud.service.tokens import Tokens
 from ktl.errors import KtlError
 from ktl.ray.application import QUIET, application_of, cpus_needed
+
+NAME = "ktl"  # of the application
 
 
 def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable[[str], None]) -> None:
@@ -55,10 +57,11 @@ def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable
 @contextmanager
 def running(settings: Settings) -> Iterator[None]:
     """The application on Ray, ready for requests at the settings' URL. Raises KtlError when it does not start."""
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(logging_level=logging.ERROR)
-    else:
+    own = "RAY_ADDRESS" not in os.environ
+    if own:
         ray.init(num_cpus=math.ceil(cpus_needed(settings)), include_dashboard=False, logging_level=logging.ERROR)
+    else:
+        ray.init(logging_level=logging.ERROR)
     try:
         ray_serve.start(
             http_options=HTTPOptions(
@@ -72,11 +75,11 @@ def running(settings: Settings) -> Iterator[None]:
         )
         logging.getLogger("ray.serve").setLevel(logging.ERROR)  # it warns that it keeps these options
         try:
-            ray_serve.run(application_of(settings), name="ktl")
+            ray_serve.run(application_of(settings), name=NAME)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]  # before it: tracebacks
             raise KtlError(f"Ray Serve could not start the application: {reason}") from error
         yield
     finally:
-        ray_serve.shutdown()
+        ray_serve.shutdown() if own else ray_serve.delete(NAME)
         ray.shutdown()

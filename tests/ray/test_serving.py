@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -31,6 +33,8 @@ from ktl.cloud.service.models import DONE, DRAWING, Round, Upload
 from ktl.cloud.service.tokens import Tokens
 from ktl.edge.network.transport import Access
 from ktl.generators import load_generator
+from ktl.spaces import SPACES, space_of
+from ktl.spaces.base import SharedSpace
 from ktl.wire import SessionRequest
 
 REQUEST = SessionRequest(
@@ -44,6 +48,7 @@ REQUEST = SessionRequest(
     seed=3,
 )
 OWNERS = 4
+SPACE = "encoder?dimension=16"  # whose vectors the replicas make
 PAIRS = REQUEST.num_classes * REQUEST.pairs_per_class
 
 
@@ -54,6 +59,7 @@ class OnRay:
     cloud: ServedCloud
     database: Database
     tokens: list[str]
+    certificate: Path
 
     def batches(self) -> list[int]:
         """How many images the generator was asked for, each time."""
@@ -61,7 +67,7 @@ class OnRay:
 
     def drawn(self, number: int, rounds: int) -> list[bytes]:
         """The pairs of a session of an owner."""
-        access = Access(self.cloud.url, self.tokens[number % OWNERS])
+        access = Access(self.cloud.url, self.tokens[number % OWNERS], ca_file=self.certificate)
         request, run = replace(REQUEST, seed=number), self.cloud.folder / f"run-{number}-{time.monotonic_ns()}"
         return drawn_by(access, run, request, f"{number}", rounds)
 
@@ -71,22 +77,30 @@ class OnRay:
             return rows.scalar(select(func.count()).where(Round.state == state)) or 0
 
 
-def alone(number: int, rounds: int) -> list[bytes]:
+def alone(number: int, rounds: int, space: SharedSpace | None = None) -> list[bytes]:
     """What `OnRay.drawn` must be."""
-    return drawn_alone(load_generator("builtin"), replace(REQUEST, seed=number), f"{number}", rounds)
+    return drawn_alone(load_generator("builtin"), replace(REQUEST, seed=number), f"{number}", rounds, space)
 
 
 @contextmanager
 def running(folder: Path, *options: object) -> Iterator[OnRay]:
-    """A server on an empty database, until the block ends."""
+    """A server with TLS on an empty database, until the block ends."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    new = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=ray"
+    files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run([*new.split(), *files], check=True, capture_output=True)
+    options = ("--tls-cert", certificate, "--tls-key", key, *options)
     if reason := postgres.why_not():
         pytest.skip(reason)
     # Ray's processes find modules by PYTHONPATH alone
     environment = {FOLDER: str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
     with postgres.postgres() as url:
-        cloud = served_on_ray(folder, "support.noting:Noting", url, *options, environment=environment)
+        cloud = served_on_ray(
+            folder, "support.noting:Noting", url, *options, environment=environment, authority=certificate
+        )
         database = Database(url)
-        yield OnRay(cloud, database, [Tokens(database).create(f"owner-{i}", "edge") for i in range(OWNERS)])
+        tokens = [Tokens(database).create(f"owner-{number}", "edge") for number in range(OWNERS)]
+        yield OnRay(cloud, database, tokens, certificate)
         database.engine.dispose()
         assert cloud.stop(60) == 0
 
@@ -118,7 +132,8 @@ def test_sessions_at_once_are_drawn_together_to_the_bits_of_each_alone(on_ray: O
 
 
 def test_tokens_and_limits_are_those_of_the_service(on_ray: OnRay) -> None:
-    with httpx.Client(base_url=on_ray.cloud.url, trust_env=False) as http:
+    trusting = ssl.create_default_context(cafile=on_ray.certificate)
+    with httpx.Client(base_url=on_ray.cloud.url, verify=trusting, trust_env=False) as http:
         assert http.get("/readyz").json()["status"] == "ok"
         refused = http.get("/v1/sessions")
         assert (refused.status_code, refused.json()["type"]) == (401, "urn:ktl:error:unauthorised")
@@ -131,7 +146,7 @@ def test_tokens_and_limits_are_those_of_the_service(on_ray: OnRay) -> None:
 @pytest.mark.timeout(900)
 def test_replicas_that_are_killed_cost_no_round_and_no_client_an_error(tmp_path: Path) -> None:
     sessions, rounds, over, kills = 50, 3, threading.Event(), []
-    with running(tmp_path, "--generator-replicas", 2) as server:
+    with running(tmp_path, "--generator-replicas", 2, "--space", SPACE) as server:
 
         def kill_in_turn() -> None:
             rng = random.Random(0)
@@ -148,7 +163,8 @@ def test_replicas_that_are_killed_cost_no_round_and_no_client_an_error(tmp_path:
         finally:
             over.set()
             killer.join()
-        assert drawn == [alone(number, rounds) for number in range(sessions)]
+        space = space_of(load_generator("builtin"), SPACES.parse(SPACE))
+        assert drawn == [alone(number, rounds, space) for number in range(sessions)]
         assert server.count(DONE) == sessions * rounds
         with server.database.read() as rows:
             assert rows.scalar(select(func.count()).select_from(Upload)) == 2 * sessions * rounds

@@ -12,7 +12,7 @@ import psutil
 
 from .served import ServedCloud
 
-START_SECONDS = 600.0  # Ray starts a dozen processes, here beside other tests
+START_SECONDS = 180.0  # Ray starts a dozen processes, here beside other tests
 
 
 def served_on_ray(
@@ -21,11 +21,17 @@ def served_on_ray(
     database: str,
     *options: object,
     environment: Mapping[str, str] = MappingProxyType({}),
+    authority: Path | None = None,
 ) -> ServedCloud:
     """A server on a Ray of its own."""
-    options = ("--engine", "ray", "--rate", 100_000, *options)
     return ServedCloud(
-        folder, generator, *options, database=database, environment=environment, start_seconds=START_SECONDS
+        folder,
+        generator,
+        *("--engine", "ray", "--rate", 100_000, *options),
+        database=database,
+        environment=environment,
+        authority=authority,
+        start_seconds=START_SECONDS,
     )
 
 

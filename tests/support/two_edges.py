@@ -12,6 +12,7 @@ from ktl.edge.network.transport import Access
 from ktl.generators.base import ImageGenerator
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
+from ktl.spaces.base import SharedSpace
 from ktl.wire import SessionRequest, encode_message, encode_prototypes
 
 
@@ -25,9 +26,11 @@ def _prototypes(name: str, classes: int) -> bytes:
     return encode_prototypes(class_prototypes(embeddings, torch.arange(classes).repeat_interleave(3)))
 
 
-def drawn_alone(generator: ImageGenerator, request: SessionRequest, session: str, rounds: int) -> list[bytes]:
+def drawn_alone(
+    generator: ImageGenerator, request: SessionRequest, session: str, rounds: int, space: SharedSpace | None = None
+) -> list[bytes]:
     """Each round's pairs, of an embedded cloud."""
-    cloud = EmbeddedCloud(generator)
+    cloud = EmbeddedCloud(generator, space)
     cloud.open(encode_message(request), [])
     return [cloud.exchange(uploads(session, number, request.num_classes)) for number in range(1, rounds + 1)]
 
