@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import ssl
 import subprocess
 import sys
@@ -150,10 +151,10 @@ def test_replicas_that_are_killed_cost_no_round_and_no_client_an_error(tmp_path:
 
         def kill_in_turn() -> None:
             rng = random.Random(0)
-            while not over.wait(rng.uniform(1.0, 3.0)):
-                if alive := replicas(server.cloud, "generator"):
-                    kills.append(rng.choice(alive).pid)
-                    os.kill(kills[-1], 9)
+            while not over.wait(rng.uniform(0.5, 2.0)):
+                if len(ready := replicas(server.cloud, "generator")) == 2:
+                    kills.append(rng.choice(ready).pid)
+                    os.kill(kills[-1], signal.SIGKILL)
 
         killer = threading.Thread(target=kill_in_turn)
         killer.start()
@@ -169,5 +170,6 @@ def test_replicas_that_are_killed_cost_no_round_and_no_client_an_error(tmp_path:
         with server.database.read() as rows:
             assert rows.scalar(select(func.count()).select_from(Upload)) == 2 * sessions * rounds
         statuses = {record["status"] for record in logged(server.cloud, "request")}
-    assert len(kills) >= 3
+        assert list(logged(server.cloud, "a generator replica died"))  # with a draw in its hands
+    assert len(kills) >= 2
     assert statuses <= {200, 201, 202}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -36,9 +37,13 @@ def served_on_ray(
 
 
 def replicas(cloud: ServedCloud, deployment: str) -> list[psutil.Process]:
-    """The processes of a deployment that run."""
-    children = psutil.Process(cloud.pid).children(recursive=True)
-    return [each for each in children if f"ktl:{deployment}" in " ".join(each.cmdline())]
+    """The processes of a deployment that are ready: until then they have another name."""
+    ready = []
+    for process in psutil.Process(cloud.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if " ".join(process.cmdline()).startswith(f"ray::ServeReplica:ktl:{deployment}"):
+                ready.append(process)
+    return ready
 
 
 def logged(cloud: ServedCloud, message: str) -> Iterator[dict[str, Any]]:
