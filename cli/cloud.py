@@ -17,10 +17,11 @@ from ktl.errors import KtlError
 from ktl.files import write_secret
 
 from . import cloud_sessions, cloud_tokens
-from .cloud_database import Config, DatabaseUrl, needs_extra, opened, setting, with_every_setting
+from .cloud_database import SERVER, Config, DatabaseUrl, needs_extra, opened, setting
 from .cloud_engine import serving
 from .connection import CaFile, Insecure, TokenFile, access
 from .console import errors, exit_code, output
+from .settings import with_options
 
 app = typer.Typer(no_args_is_help=True, help="The cloud: serve devices, and look after tokens and data.")
 app.add_typer(cloud_tokens.app, name="token")
@@ -30,10 +31,10 @@ Keep = Annotated[str | None, setting("keep")]
 
 
 @app.command()
-@with_every_setting
-def serve(*, config: Config = None, **flags: Any) -> None:
+@with_options(Settings, SERVER)
+def serve(values: dict[str, Any], config: Config = None) -> None:
     """Answer devices over HTTP until Ctrl-C. Without options: on this machine only, with a database file here."""
-    _serve(load_settings(flags, config))
+    _serve(load_settings(values, config))
 
 
 def _serve(settings: Settings) -> None:
@@ -101,7 +102,7 @@ def ping(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check from a device that a cloud can be reached, takes the token, and speaks this version's protocol."""
-    from ktl.edge.network.http import ping as ask
+    from ktl.edge.network.ping import ping as ask
     from ktl.edge.network.transport import Transport
 
     transport = Transport(access(url, token_file, ca_file, patience=0.0, insecure=insecure))

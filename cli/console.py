@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ktl.errors import UsageError
+from ktl.errors import Interrupted, UsageError
 
 # paths and class names are printed as they are, even those that look like Rich's markup
 output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -77,15 +77,37 @@ def unused_folder(name: str) -> Path:
     return folder
 
 
+class Stop(Event):
+    """Set when the run is to stop."""
+
+    _at_once: str | None = None  # what to say
+
+    @contextmanager
+    def at_once(self, words: str) -> Iterator[None]:
+        """Inside, where there is nothing to save, a stop raises Interrupted with the words."""
+        self._at_once = words
+        try:
+            self.check()
+            yield
+        finally:
+            self._at_once = None
+
+    def check(self) -> None:
+        """Raises Interrupted for a stop in `at_once`."""
+        if self.is_set() and self._at_once is not None:
+            raise Interrupted(self._at_once)
+
+
 @contextmanager
-def stop_on_signal() -> Iterator[Event]:
-    """Inside, Ctrl-C or SIGTERM sets the event so that the run can save itself; a second Ctrl-C ends it at once."""
-    stop = Event()
+def stop_on_signal() -> Iterator[Stop]:
+    """Inside, Ctrl-C or SIGTERM asks the run to save itself and stop; a second Ctrl-C ends it at once."""
+    stop = Stop()
 
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
+        stop.check()
         errors.print("stopping after this step; once more to stop without saving")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -33,13 +33,14 @@ class Option:
     """An option that stands for a field of a settings class, by its dotted name.
 
     help: instead of what the field says; default: in words, where it is not the field's or wants words;
-    of: the settings class of a choice's own field.
+    of: the settings class of a choice's own field; written: a number that may be written with a unit.
     """
 
     path: str
     help: str = ""
     default: str | None = None
     of: type[Settings] | None = None
+    written: bool = False
 
 
 def with_options(
@@ -80,7 +81,7 @@ def assigned(assignments: list[str] | None) -> dict[str, Any]:
 
 def _parameter(kind: type[Settings], name: str, option: Option) -> inspect.Parameter:
     setting = setting_at(kind, option.path) if option.of is None else setting_at(option.of, option.path.split(".")[-1])
-    plain = setting.kind if setting.kind in (int, float, bool) else str
+    plain = setting.kind if setting.kind in (int, float, bool) and not option.written else str
     words = option.help or setting.description
     if get_origin(setting.kind) is Literal and "|" not in words:
         words = setting.expected.removeprefix("one of ").replace(", ", " | ") + (f": {words}" if words else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,10 @@ from ktl.edge.settings import RunConfig
 from ktl.errors import CloudError, CloudUnreachable
 from ktl.registry import chosen
 
-from .console import errors, stop_on_signal
+from .console import Stop, errors, stop_on_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from threading import Event
 
     from ktl.data.fewshot import FewShotTask
     from ktl.edge.compare import Comparison
@@ -84,7 +84,7 @@ class Training:
             tracker.finished(result)
         return result, comparison
 
-    def _cloud(self, progress: RunProgress, stop: Event) -> CloudConnection:
+    def _cloud(self, progress: RunProgress, stop: Stop) -> CloudConnection:
         if self.elsewhere is not None:
             return self._cloud_elsewhere(self.elsewhere, stop, progress.waiting)
         from ktl.cloud.embedded import embedded_cloud
@@ -99,14 +99,15 @@ class Training:
             should_stop=stop.is_set,
         )
 
-    def _cloud_elsewhere(self, elsewhere: Access, stop: Event, on_wait: Callable[[str], None]) -> CloudConnection:
+    def _cloud_elsewhere(self, elsewhere: Access, stop: Stop, on_wait: Callable[[str], None]) -> CloudConnection:
         from ktl.edge.network.http import HttpCloud
         from ktl.edge.network.joined import JoinedSession
 
-        session = self.config.cloud.session
+        words = f"stopped while it waited; go on with: ktl edge train --resume {self.folder}"
+        stoppable, session = partial(stop.at_once, words), self.config.cloud.session
         if session is None:
-            return HttpCloud(elsewhere, self.folder)
-        return JoinedSession(elsewhere, session, self.folder, on_wait=on_wait, should_stop=stop.is_set)
+            return HttpCloud(elsewhere, self.folder, stoppable=stoppable)
+        return JoinedSession(elsewhere, session, self.folder, on_wait=on_wait, stoppable=stoppable)
 
     def _beside_local(
         self, cloud: CloudConnection, observer: Observer, local: Observer, keep_session: bool

@@ -29,6 +29,7 @@ class Changes:
     def __init__(self, session: str | None, ends_only: bool) -> None:
         self.session = session
         self.ends_only = ends_only
+        self.on_the_way = False  # whether something happened that `ends_only` does not wait for
         self.stopping = False
         self.deleted = False
         self._changed = asyncio.Event()
@@ -48,6 +49,7 @@ class Changes:
         if event.kind == "stopping":
             self.stopping = True
         elif self.ends_only and event.kind in ON_THE_WAY:
+            self.on_the_way = True
             return
         elif event.kind == "deleted" and self.session is not None:
             self.deleted = True

@@ -7,11 +7,13 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ktl.cloud.service.database import AWAY
 from ktl.cloud.service.jobs import LEASE_SECONDS, Claim, Jobs
+from ktl.cloud.service.turns import Turns
 from ktl.errors import KtlError
 
 RENEW_EVERY = LEASE_SECONDS / 4
@@ -33,8 +35,10 @@ class Lost(Exception):
 class Hold:
     """A claimed round in the hands of a thread: how many pairs are drawn, and whether to go on."""
 
-    def __init__(self, claim: Claim, stopping: threading.Event, most_seconds: float) -> None:
+    def __init__(self, claim: Claim, turns: Turns, stopping: threading.Event, most_seconds: float) -> None:
         self.claim = claim
+        self._turns = turns
+        self._checked = 0.0
         self.pairs = 0
         self.lost = threading.Event()
         self.waits_for_database = False
@@ -42,18 +46,27 @@ class Hold:
         self._most_seconds = most_seconds
         self._until = float("inf")
 
-    def begin(self) -> None:
-        """It has its memory: from now on it may take so long."""
-        self._until = time.monotonic() + self._most_seconds
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Held while it is drawn: it has its memory, and from now on it may take so long."""
+        self._checked = time.monotonic()
+        self._until = self._checked + self._most_seconds
+        with self._turns.drawing(self.claim.owner):
+            yield
 
     def is_over(self) -> bool:
         """Whether nobody wants the round from this thread any more."""
         return self._stopping.is_set() or self.lost.is_set()
 
     def check(self) -> None:
-        """Raises Stopping, Lost, or KtlError when the round has taken too long. Called often while it is drawn."""
+        """Raises Stopping, Lost, or KtlError when the round has taken too long. Called often while it is drawn.
+
+        Lets others have their turn, too.
+        """
         self._check_held()
-        if time.monotonic() > self._until:
+        self._stopping.wait(self._turns.pause(self.claim.owner, time.monotonic() - self._checked))
+        self._checked = time.monotonic()
+        if self._checked > self._until:
             raise KtlError(
                 f"the round took more than the {self._most_seconds:,.0f} s that this server gives one: ask for fewer "
                 "classes, pairs or epochs"
@@ -100,6 +113,7 @@ class Leases:
         self._most_seconds = most_seconds
         self._holds: dict[str, Hold] = {}  # by the claim's holder
         self._taking = threading.Lock()
+        self._turns = Turns()
 
     def take(self) -> Hold | None:
         """The next round for a thread to draw, if any. An owner who has many leaves room for others."""
@@ -109,7 +123,7 @@ class Leases:
             claim = self.jobs.claim(self.server, besides=full)
             if claim is None:
                 return None
-            hold = self._holds[claim.holder] = Hold(claim, self.stopping, self._most_seconds)
+            hold = self._holds[claim.holder] = Hold(claim, self._turns, self.stopping, self._most_seconds)
         return hold
 
     def release(self, hold: Hold) -> None:
@@ -117,7 +131,8 @@ class Leases:
         del self._holds[hold.claim.holder]
 
     def renew(self) -> None:
-        """Prolongs all leases; threads whose round was lost are told."""
+        """Prolongs all leases; threads whose round was lost are told. Called every RENEW_EVERY seconds."""
+        self._turns.forget_half()
         holds = dict(self._holds)
         if not holds:
             return

@@ -22,7 +22,6 @@ from ktl.protocol import SAFETENSORS, digest_field, read_digests
 
 Seen = TypeVar("Seen")
 
-MAX_WAIT = 60.0  # seconds
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 HASHES = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}  # of other algorithms nothing is checked
 BINARY = {"schema": {"type": "string", "format": "binary"}}  # in the OpenAPI document
@@ -52,24 +51,27 @@ async def awaited(
     look: Callable[[], Seen],
     ready: Callable[[Seen], bool],
 ) -> Seen:
-    """What `look` sees in the store once that is `ready`, or as it is after `wait` seconds, at most MAX_WAIT.
+    """What `look` sees in the store once that is `ready`, or as it is after `wait` seconds, as far as granted.
+
+    Where nothing happened meanwhile the store is not asked again: thousands may wait.
 
     Raises ClientDisconnect when the client has gone meanwhile, Refused (rate-limited) when too many of its token wait.
     """
-    until = time.monotonic() + seconds_to_wait(wait, MAX_WAIT)
+    until = time.monotonic() + seconds_to_wait(wait, here.settings.most_wait)
     with here.events.listen(session, ends_only=True) as changes:
         while True:
             seen = await here.in_thread(look)
             left = until - time.monotonic()
             if ready(seen) or left <= 0 or changes.stopping:
                 return seen
-            await _changed(request, changes, left)
+            if not await _changed(request, changes, left) and not changes.on_the_way:
+                return seen
             await still_welcome(here, who)
 
 
-async def _changed(request: Request, changes: Changes, seconds: float) -> None:
-    """Waits for a change, at most so many seconds. Raises as `awaited` does."""
-    gone = False
+async def _changed(request: Request, changes: Changes, seconds: float) -> bool:
+    """Waits for a change, at most so many seconds; False if there was none. Raises as `awaited` does."""
+    gone = changed = False
     presence_of(request).wait()
     async with anyio.create_task_group() as both:
 
@@ -81,11 +83,12 @@ async def _changed(request: Request, changes: Changes, seconds: float) -> None:
             both.cancel_scope.cancel()
 
         both.start_soon(watch_client)
-        await changes.wait(seconds)
+        changed = await changes.wait(seconds)
         both.cancel_scope.cancel()
     presence_of(request).go_on()
     if gone:
         raise ClientDisconnect
+    return changed
 
 
 async def still_welcome(here: Service, who: Caller) -> None:

@@ -172,8 +172,8 @@ class Worker:
         with self.memory.of(needed, hold.claim.owner, hold.is_over) as granted:
             if not granted:
                 raise Stopping if self._stop.is_set() else Lost
-            hold.begin()
-            self._draw_within(hold)
+            with hold.drawing():
+                self._draw_within(hold)
 
     def _draw_within(self, hold: Hold) -> None:
         session, number = hold.claim.session, hold.claim.round

@@ -6,20 +6,19 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
-from ktl.edge.network.rounds import HttpRounds
+from ktl.edge.network.rounds import HttpRounds, Stoppable
 from ktl.edge.network.transport import MAX_ANSWER_BYTES, Access, Refusal, Transport
 from ktl.errors import CheckpointError, CloudError, CloudUnreachable, UsageError
 from ktl.files import write_json
 from ktl.protocol import JSON, NAME, SESSION_ID
-from ktl.wire import VERSION
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class HttpCloud(HttpRounds):
     killed at any moment finds its session again. Else as `HttpRounds`.
     """
 
-    def __init__(self, access: Access, run: Path, clients: int = 1) -> None:
-        super().__init__(Transport(access), clients)
+    def __init__(self, access: Access, run: Path, clients: int = 1, *, stoppable: Stoppable = nullcontext) -> None:
+        super().__init__(Transport(access), clients, stoppable)
         self.run = run
 
     def open(
@@ -67,7 +66,7 @@ class HttpCloud(HttpRounds):
 
         A session that the cloud no longer has is started anew, and those uploads are sent again.
         """
-        self._edges = _edge_names(str(ping(self.transport)["token"]["name"]), self.clients)
+        self._edges = _edge_names(self.own_name(), self.clients)
         kept = self._session_file(request)
         reply, session = self._opened(request, kept.key)
         SessionFile(kept.url, kept.key, kept.request, session).save(self._file)
@@ -140,18 +139,3 @@ def _edge_names(token_name: str, clients: int) -> list[str]:
     if not re.fullmatch(NAME, names[-1]):
         raise UsageError(f"{names[-1]!r} is too long a name for an edge: use a token with a shorter name")
     return names
-
-
-def ping(transport: Transport) -> dict[str, Any]:
-    """What a cloud says of itself and of the token. Raises CloudError if it is none that this ktl can talk to."""
-
-    about = transport.table("/v1")
-    try:
-        protocols, _ = list(about["protocols"]), str(about["token"]["name"])
-    except (KeyError, TypeError) as error:
-        raise CloudError(f"{transport.access.url} answered, but not as a ktl cloud does: check the address") from error
-    if VERSION not in protocols:
-        raise CloudError(
-            f"{transport.access.url} speaks protocols {protocols}, this ktl {VERSION}: update the older of the two"
-        )
-    return about

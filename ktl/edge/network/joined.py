@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ktl.edge.network.http import SessionFile, ping
+from ktl.edge.network.http import SessionFile
 from ktl.edge.network.named_sessions import find_session, standing_in
-from ktl.edge.network.rounds import HttpRounds
+from ktl.edge.network.rounds import HttpRounds, Stoppable
 from ktl.edge.network.transport import Access, Transport
-from ktl.errors import Interrupted, UsageError
+from ktl.errors import UsageError
 from ktl.loop.connection import Standing
 from ktl.loop.named_session import NamedSession
 from ktl.wire import SessionRequest, decode_message, encode_message
@@ -24,10 +25,9 @@ class JoinedSession(HttpRounds):
     """Implements `ktl.loop.connection.SharedConnection`.
 
     It waits for other edges as long as the session lasts. `on_wait` hears what it waits for, and an empty text when it
-    does no longer; while `should_stop()` is true, waiting raises Interrupted.
+    does no longer.
     """
 
-    poll_seconds = 5  # so that a stop is soon seen
     standstill = float("inf")
 
     def __init__(
@@ -37,14 +37,13 @@ class JoinedSession(HttpRounds):
         run: Path,
         *,
         on_wait: Callable[[str], None] = lambda text: None,
-        should_stop: Callable[[], bool] = lambda: False,
+        stoppable: Stoppable = nullcontext,
     ) -> None:
         """`name`: the session's; `run`: the run directory, which keeps its id in session.json."""
-        super().__init__(Transport(access), clients=1)
+        super().__init__(Transport(access), clients=1, stoppable=stoppable)
         self.name = name
         self.run = run
         self.on_wait = on_wait
-        self.should_stop = should_stop
         self._rounds = ""  # how many, in words
         self._number = 1  # of the present round
 
@@ -61,7 +60,7 @@ class JoinedSession(HttpRounds):
         if kept is None:
             self.run.mkdir(parents=True, exist_ok=True)
             SessionFile(url, session=session.id).save(file)
-        own = str(ping(self.transport)["token"]["name"])
+        own = self.own_name()
         if own not in [*session.members, session.owner]:
             raise UsageError(f"{own!r} is no edge of the session {session.name!r}, but {_named(session.members)}")
         _check_same(session, decode_message(request, SessionRequest))
@@ -98,10 +97,8 @@ class JoinedSession(HttpRounds):
         self.on_wait("")
 
     def waiting(self, state: dict[str, Any]) -> None:
-        """Says what it waits for. Raises Interrupted."""
+        """Says what it waits for."""
         self.on_wait(_in_words(state, self._rounds))
-        if self.should_stop():
-            raise Interrupted(f"stopped while it waited; go on with: ktl edge train --resume {self.run}")
 
 
 def _check_same(session: NamedSession, request: SessionRequest) -> None:

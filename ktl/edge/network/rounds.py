@@ -5,34 +5,47 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from ktl.edge.network.ping import ping
 from ktl.edge.network.transport import Passing, Refusal, Transport
 from ktl.errors import CloudError, UsageError
 from ktl.protocol import JSON, SAFETENSORS, digest_field
 from ktl.wire import MAX_PAIR_BYTES, MAX_WARM_START_BYTES
 
-WAIT_SECONDS = 20  # that the cloud is asked to hold back an answer while the pairs are not ready
+FIRST_WAIT = 1.0  # seconds that the cloud is asked to hold back an answer; then twice as long each time
+MAX_WAIT = 3600.0  # seconds, whatever the cloud grants
 STANDSTILL_SECONDS = 3600.0  # that a round may wait for other edges without any change
+
+Stoppable = Callable[[], AbstractContextManager[object]]
 
 
 class HttpRounds:
     """The part of `ktl.loop.connection.CloudConnection` that follows the opening; who derives from it opens.
 
-    One token speaks for all `clients`, and every one of them takes part in every round. Every method raises
+    One token speaks for all `clients`, and every one of them takes part in every round. `stoppable()` is held while it
+    waits for an answer: whoever wants a stop raises Interrupted in there. Every method raises
     CloudUnreachable when the cloud did not answer for `access.patience` seconds, CloudError when it refused, and
     UsageError for a round in which a client is missing.
     """
 
-    poll_seconds = WAIT_SECONDS
     standstill = STANDSTILL_SECONDS
 
-    def __init__(self, transport: Transport, clients: int) -> None:
+    def __init__(self, transport: Transport, clients: int, stoppable: Stoppable = nullcontext) -> None:
         self.clients = clients
         self.transport = transport
+        self.stoppable = stoppable
+        self.longest_wait = FIRST_WAIT  # seconds
         self._path = ""  # of the session
         self._edges: list[str] = []  # the clients' names in the session, by client number
         self._round = 0  # the last one that was answered
+
+    def own_name(self) -> str:
+        """The token's name. Learns how long the cloud lets one wait. Raises CloudError if it is no ktl cloud."""
+        about = ping(self.transport)
+        self.longest_wait = min(max(about["limits"]["wait_seconds"], FIRST_WAIT), MAX_WAIT)
+        return str(about["token"]["name"])
 
     def exchange(self, uploads: Mapping[int, bytes]) -> bytes:
         """One round: every client's prototypes up, pairs down, checked against the digest that the cloud sent along."""
@@ -53,7 +66,7 @@ class HttpRounds:
         return self._download(f"warm-starts/{model}", MAX_WARM_START_BYTES)
 
     def waiting(self, state: dict[str, Any]) -> None:
-        """Called with each answer that something is not ready, about every `poll_seconds`."""
+        """Called with each answer that something is not ready: soon at first, then about every `longest_wait`."""
 
     def ready(self) -> None:
         """Called when something has come, whether it was waited for or not."""
@@ -87,8 +100,9 @@ class HttpRounds:
     def _download(self, path: str, max_bytes: int = MAX_PAIR_BYTES) -> bytes:
         download = Download(self, f"{self._path}/{path}", max_bytes)
         payload: bytes | None = None
-        while payload is None:
-            payload = self.transport.retried(download.attempt)
+        with self.stoppable():
+            while payload is None:
+                payload = self.transport.retried(download.attempt)
         self.ready()
         return payload
 
@@ -102,7 +116,7 @@ class Download:
         self.max_bytes = max_bytes
         self.received = bytearray()
         self.etag = ""
-        self._wait = rounds.poll_seconds
+        self._wait, self._longest = FIRST_WAIT, rounds.longest_wait
         self._state: Any = None
         self._changed = time.monotonic()
 
@@ -111,11 +125,14 @@ class Download:
         headers = {"Accept": f"{SAFETENSORS}, {JSON}"}
         if self.received:
             headers |= {"Range": f"bytes={len(self.received)}-", "If-Range": self.etag}
-        wait, self._wait = self._wait, 0  # a network may drop what is silent for so long: then ask for less
-        path = f"{self.path}?wait={wait}"
+        wait, longest = self._wait, self._longest
+        # a network may drop what is silent for so long: if no answer comes, ask for less from then on
+        self._wait, self._longest = 0.0, max(wait / 2, FIRST_WAIT)
+        path = f"{self.path}?wait={wait:g}"
         with self.rounds.transport.request("GET", path, headers=headers, wait=wait) as answer:
+            self._longest = longest
             if answer.status == 202:
-                self._wait = min(max(2 * wait, 1), self.rounds.poll_seconds)
+                self._wait = min(max(2 * wait, FIRST_WAIT), longest)
                 self._note(answer.table())
                 return None
             self._start(answer.status, answer.headers)

@@ -129,14 +129,14 @@ class Transport:
     def retried(self, attempt: Callable[[Callable[[], None]], Any]) -> Any:
         """Calls `attempt(progress)` until it returns, with a pause after each passing fault that grows and is jittered.
 
-        `attempt` calls `progress()` whenever something new arrived. Raises CloudUnreachable after `patience` seconds
-        of tries without progress, and anything else that `attempt` raises at once.
+        `attempt` calls `progress()` whenever something new arrived. Raises CloudUnreachable when tries have failed for
+        `patience` seconds without progress, and anything else that `attempt` raises at once.
         """
-        last_progress, failures = time.monotonic(), 0
+        failing_since, failures = 0.0, 0
 
         def progress() -> None:
-            nonlocal last_progress, failures
-            last_progress, failures = time.monotonic(), 0
+            nonlocal failures
+            failures = 0
 
         while True:
             try:
@@ -149,8 +149,10 @@ class Transport:
                     ) from error
                 delay = min(FIRST_DELAY * 2**failures, MAX_DELAY) * random.uniform(0.5, 1.0)
                 delay = max(delay, getattr(error, "retry_after", 0.0))
+                if not failures:
+                    failing_since = time.monotonic()
                 failures += 1
-                if time.monotonic() + delay - last_progress > self.access.patience:
+                if time.monotonic() + delay - failing_since > self.access.patience:
                     raise _gave_up(error, self.access) from error
                 time.sleep(delay)
 

@@ -20,7 +20,7 @@ from support.waiting import eventually
 
 from ktl.cloud.service.settings import load_settings
 from ktl.cloud.service.tls import reload_certificate, tls_context
-from ktl.edge.network.http import ping
+from ktl.edge.network.ping import ping
 from ktl.edge.network.transport import Access, Transport
 from ktl.errors import CloudUnreachable, UsageError
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 
 import pytest
 import torch
+from ktl_cli.console import stop_on_signal
 from support.hall import DEVICES, TURN, Hall, given_up
 
 from ktl.checkpoint import load_checkpoint
@@ -123,12 +127,21 @@ def test_waiting_is_told_and_can_be_stopped(hall: Hall, tmp_path: Path) -> None:
     data = load_partition(hall.parts)
     request = encode_message(federated_problem(hall.federation, data).request)
     told: list[str] = []
-    device = JoinedSession(hall.access("cam-2"), "wait", tmp_path, on_wait=told.append, should_stop=lambda: bool(told))
-    device.open(request, [])
-    assert device.absent(0) is None
-    upload = encode_prototypes(bare_prototypes(data.task(1).shot_labels))
-    with pytest.raises(Interrupted, match="go on with: ktl edge train --resume"):
-        device.exchange({0: upload})
+
+    def stop_in_the_next_wait(text: str) -> None:
+        told.append(text)
+        Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with stop_on_signal() as stop:
+        stoppable = partial(stop.at_once, "go on later")
+        access = hall.access("cam-2")
+        device = JoinedSession(access, "wait", tmp_path, on_wait=stop_in_the_next_wait, stoppable=stoppable)
+        device.open(request, [])
+        assert device.absent(0) is None
+        upload = encode_prototypes(bare_prototypes(data.task(1).shot_labels))
+        with pytest.raises(Interrupted, match="go on later"):
+            device.exchange({0: upload})
+    assert len(told) == 1
     assert told[0].startswith("round 1 of 4: 1 of 3 devices are in (cam-2); goes on without the others at ")
 
 

@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 from support.served import ServedCloud
 
-from ktl.edge.network.http import ping
+from ktl.edge.network.ping import ping
 from ktl.edge.network.transport import Access, Transport, read_token
 from ktl.errors import CloudError, UsageError
 

@@ -34,7 +34,7 @@ async def about(here: Here, who: Holder) -> Response:
             image_size=settings.most_image_size,
             download_bytes=settings.most_download,
             quorum=settings.most_quorum,
-            wait_seconds=60.0,
+            wait_seconds=settings.most_wait,
         ),
     )
     return Response(info.model_dump_json(), media_type=JSON)

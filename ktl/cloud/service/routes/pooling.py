@@ -78,7 +78,7 @@ async def get_pooled(
     who: AnyCaller,
     session: SessionId,
     round_: RoundNumber,
-    wait: Annotated[float, Query(ge=0, description="Seconds to wait for it, at most 60.")] = 0.0,
+    wait: Annotated[float, Query(ge=0, description="Seconds to wait for it at most, as far as granted.")] = 0.0,
 ) -> Response:
     """As with pairs, its bytes never change."""
     require_accept(request, SAFETENSORS)

@@ -96,7 +96,7 @@ async def get_pairs(
     who: AnyCaller,
     session: SessionId,
     round_: RoundNumber,
-    wait: Annotated[float, Query(ge=0, description="Seconds to wait for them, at most 60.")] = 0.0,
+    wait: Annotated[float, Query(ge=0, description="Seconds to wait for them at most, as far as granted.")] = 0.0,
 ) -> Response:
     """Supports `If-None-Match`, `Range` and `If-Range`; the bytes of a round never change."""
     require_accept(request, SAFETENSORS)

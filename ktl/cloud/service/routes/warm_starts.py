@@ -41,7 +41,7 @@ async def get_warm_start(
     who: AnyCaller,
     session: SessionId,
     model: Annotated[str, Path(pattern=f"^{NAME}$", examples=["cnn4"])],
-    wait: Annotated[float, Query(ge=0, description="Seconds to wait for it, at most 60.")] = 0.0,
+    wait: Annotated[float, Query(ge=0, description="Seconds to wait for it at most, as far as granted.")] = 0.0,
 ) -> Response:
     """Of a model that the session's request named. As with pairs, its bytes never change."""
     require_accept(request, SAFETENSORS)
