@@ -77,9 +77,14 @@ def running(settings: Settings) -> Iterator[None]:
         try:
             ray_serve.run(application_of(settings), name=NAME)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]  # before it: tracebacks
-            raise KtlError(f"Ray Serve could not start the application: {reason}") from error
+            raise KtlError(f"Ray Serve could not start the application: {_why_not() or error}") from error
         yield
     finally:
         ray_serve.shutdown() if own else ray_serve.delete(NAME)
         ray.shutdown()
+
+
+def _why_not() -> str:
+    """What the replicas that did not start raised."""
+    failed = [each for each in ray_serve.status().applications[NAME].deployments.values() if each.message]
+    return "; ".join(each.message.strip().splitlines()[-1] for each in failed)  # before it: tracebacks

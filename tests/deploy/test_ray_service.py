@@ -61,7 +61,7 @@ def test_the_schema_refuses_what_kuberay_would(manifest: list[dict[str, Any]], w
 
 def test_ray_takes_the_serve_configuration(manifest: list[dict[str, Any]]) -> None:
     schema = pytest.importorskip("ray.serve.schema", reason="needs the extra ktl[ray]")
-    config = schema.ServeDeploySchema.model_validate(serve_config(manifest))
+    config = schema.ServeDeploySchema(**serve_config(manifest))
     assert config.http_options.host == "0.0.0.0"
     assert [(each.name, each.route_prefix) for each in config.applications] == [("ktl", "/")]
 
