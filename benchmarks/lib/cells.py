@@ -64,6 +64,7 @@ def _in_this_machine(cells: Iterable[Cell]) -> Iterator[Row]:
 
 def _on_ray(cells: Iterable[Cell]) -> Iterator[Row]:
     """On the cluster that RAY_ADDRESS names, whose machines have this folder too; if none, on this machine's cores."""
+    os.environ["RAY_worker_niceness"] = "0"  # read when ray is imported: as of a process here
     import ray
     import torch
 
