@@ -56,7 +56,7 @@ def _row(cell: Cell) -> Row:
     return cell.key | cell.measure(*cell.arguments) | provenance()
 
 
-def _in_this_machine(cells: Iterable[Cell]) -> Iterator[Row]:
+def _one_by_one(cells: Iterable[Cell]) -> Iterator[Row]:
     for cell in cells:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             yield process.submit(_row, cell).result()
@@ -64,7 +64,7 @@ def _in_this_machine(cells: Iterable[Cell]) -> Iterator[Row]:
 
 def _on_ray(cells: Iterable[Cell]) -> Iterator[Row]:
     """On the cluster that RAY_ADDRESS names, whose machines have this folder too; if none, on this machine's cores."""
-    os.environ["RAY_worker_niceness"] = "0"  # read when ray is imported: as of a process here
+    os.environ |= {"RAY_worker_niceness": "0"}  # read when ray is imported: as of a process here
     import ray
     import torch
 
@@ -79,4 +79,4 @@ def _on_ray(cells: Iterable[Cell]) -> Iterator[Row]:
     ray.shutdown()
 
 
-ENGINES = {"process": _in_this_machine, "ray": _on_ray}
+ENGINES = {"process": _one_by_one, "ray": _on_ray}

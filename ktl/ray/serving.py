@@ -63,6 +63,8 @@ def running(settings: Settings) -> Iterator[None]:
     else:
         ray.init(logging_level=logging.ERROR)
     try:
+        if own and settings.generator_gpus > ray.cluster_resources().get("GPU", 0):
+            raise KtlError(f"--generator-gpus {settings.generator_gpus:g}: this machine has not as many for Ray")
         ray_serve.start(
             http_options=HTTPOptions(
                 host=settings.host,
@@ -80,7 +82,10 @@ def running(settings: Settings) -> Iterator[None]:
             raise KtlError(f"Ray Serve could not start the application: {_why_not() or error}") from error
         yield
     finally:
-        ray_serve.shutdown() if own else ray_serve.delete(NAME)
+        if own:
+            ray_serve.shutdown()
+        else:  # others may have applications there
+            ray_serve.delete(NAME)
         ray.shutdown()
 
 

@@ -155,6 +155,8 @@ class Settings(settings.Settings):
                 raise UsageError("--client-ca: Ray's proxy does not ask clients for certificates; use --engine process")
             if (self.most_generator_replicas or self.generator_replicas) < self.generator_replicas:
                 raise UsageError("--most-generator-replicas is less than --generator-replicas: give as many or more")
+            if self.generator_gpus > 1 and self.generator_gpus % 1:
+                raise UsageError(f"--generator-gpus {self.generator_gpus:g}: give a part of one GPU, or whole ones")
             return
         for name in OF_RAY:
             if getattr(self, name) != getattr(type(self), name):

@@ -40,7 +40,7 @@ def test_what_a_stopped_run_has_measured_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_rays_processes_measure_the_rows_of_this_machines(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="needs the extra ktl[ray]")
+    pytest.importorskip("ray.serve", reason="needs the extra ktl[ray]")
     cells = [Cell({"seed": seed}, dict, ([("sum", seed + 1)],)) for seed in (0, 1)]
     for engine in ("process", "ray"):
         fill(tmp_path / engine, cells, engine=engine)

@@ -46,6 +46,7 @@ CLIENT_CA = {"client_ca": "ca.pem", "tls_cert": "cert.pem", "tls_key": "key.pem"
         ({"engine": "ray"}, "--engine ray needs --database postgresql://...: a file of SQLite has one server only"),
         ({"generator_gpus": 0.5}, "--generator-gpus needs --engine ray"),
         ({**ON_RAY, "generator_replicas": 2, "most_generator_replicas": 1}, "--most-generator-replicas is less"),
+        ({**ON_RAY, "generator_gpus": 1.5}, "--generator-gpus 1.5: give a part of one GPU, or whole ones"),
         ({**ON_RAY, **CLIENT_CA}, "--client-ca: Ray's proxy does not ask clients for certificates"),
         ({"tls_cert": "none.pem", "tls_key": "none.pem"}, "--tls-cert none.pem: there is no such file"),
     ],
