@@ -58,10 +58,14 @@ def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable
 def running(settings: Settings) -> Iterator[None]:
     """The application on Ray, ready for requests at the settings' URL. Raises KtlError when it does not start."""
     own = "RAY_ADDRESS" not in os.environ
-    if own:
-        ray.init(num_cpus=math.ceil(cpus_needed(settings)), include_dashboard=False, logging_level=logging.ERROR)
-    else:
-        ray.init(logging_level=logging.ERROR)
+    try:
+        if own:
+            ray.init(num_cpus=math.ceil(cpus_needed(settings)), include_dashboard=False, logging_level=logging.ERROR)
+        else:
+            ray.init(logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError) as error:
+        where = "a Ray cannot be started here" if own else f"no Ray answers at RAY_ADDRESS {os.environ['RAY_ADDRESS']}"
+        raise KtlError(f"{where}: {' '.join(str(error).split())}") from error
     try:
         if own and settings.generator_gpus > ray.cluster_resources().get("GPU", 0):
             raise KtlError(f"--generator-gpus {settings.generator_gpus:g}: this machine has not as many for Ray")
