@@ -1,4 +1,4 @@
-"""The built-in generator, which notes how many images each of its batches has, and can be held."""
+"""The built-in generator, which notes each of its batches, and can be held."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Noting:
         """As the built-in one does, once nothing holds it."""
         folder = Path(os.environ[FOLDER])
         with (folder / "batches").open("a") as file:
-            file.write(f"{len(latents)}\n")
+            file.write(f"{len(latents)} {os.getpid()}\n")
         while (folder / "hold").exists():
             time.sleep(0.01)
         return self._builtin.images(latents)
