@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 pytest.importorskip("ray.serve", reason="needs the extra ktl[ray]")
@@ -23,7 +25,7 @@ pytest.importorskip("ray.serve", reason="needs the extra ktl[ray]")
 from sqlalchemy import func, select
 from support import postgres
 from support.noting import FOLDER
-from support.ray_processes import logged, replicas, served_on_ray
+from support.ray_processes import logged, served_on_ray
 from support.served import ServedCloud
 from support.two_edges import drawn_alone, drawn_by
 from support.waiting import eventually
@@ -48,6 +50,7 @@ REQUEST = SessionRequest(
     seed=3,
 )
 OWNERS = 4
+AT_START = 4  # batches by which a replica finds out whether images have the same bits in a batch
 SPACE = "encoder?dimension=16"  # whose vectors the replicas make
 PAIRS = REQUEST.num_classes * REQUEST.pairs_per_class
 
@@ -151,8 +154,9 @@ def test_tokens_and_limits_are_those_of_the_service(on_ray: OnRay) -> None:
 
 
 def kill_one_that_draws(server: OnRay) -> bool:
-    """Whether it did: only where both replicas are up, and one of them has a batch in its hands."""
-    ready = {replica.pid for replica in replicas(server.cloud, "generator")}
+    """Whether it did: only where two replicas have drawn for others, and one of them has a batch in its hands."""
+    batches = Counter(process for _, process in server.batches())
+    ready = {process for process, count in batches.items() if count > AT_START and psutil.pid_exists(process)}
     if len(ready) < 2:
         return False
     with server.held():
