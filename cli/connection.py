@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ktl.errors import UsageError
+from ktl.errors import CloudError, UsageError
+
+from .console import errors
 
 if TYPE_CHECKING:
     from ktl.edge.network.transport import Access
+    from ktl.loop.connection import CloudConnection
 
 TOKEN_VARIABLE = "KTL_TOKEN"
 CLIENT_CERT_VARIABLE = "KTL_CLIENT_CERT"  # a PEM file of a certificate and its key
@@ -27,6 +32,22 @@ CaFile = Annotated[
 ]
 Patience = Annotated[float, typer.Option(min=0.0, help="Seconds for which a failing cloud is tried again.")]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Send the token over plain HTTP to another machine.")]
+
+
+@contextmanager
+def session_ending_with(cloud: CloudConnection, had_ended: bool, keep: bool = False) -> Iterator[None]:
+    """A cloud elsewhere forgets the run's session after a training inside: it would keep what it holds for days.
+
+    had_ended: the run was finished before, and its session is no longer asked for.
+    """
+    from ktl.edge.network.http import HttpCloud
+
+    yield
+    if isinstance(cloud, HttpCloud) and not had_ended and not keep:
+        try:
+            cloud.delete_session()
+        except CloudError as error:  # the run is complete all the same
+            errors.print(f"its session was left on the cloud: {error}")
 
 
 def access(url: str, token_file: Path | None, ca_file: Path | None, patience: float, insecure: bool) -> Access:

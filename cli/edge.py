@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,6 +76,7 @@ TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Event files, u
 OPTIONS = {
     "session": Option("cloud.session", help="On --cloud, of several devices that learn together."),
     "client": Option("data.client"),
+    "epsilon": Option("noise.epsilon", help="Noise on what a --session pools; less is more noise.", default="none"),
     "data": Option("data.source", help="A data set's name, a folder, or an .npz file; see `ktl datasets`."),
     "shots": Option("data.shots"),
     "ways": Option("data.ways", default="all"),
@@ -254,14 +255,14 @@ def _show(
     if as_json:
         folds = {} if validation is None else {"folds": fold_summary(validation)}
         more: dict[str, Any] = {"report": report and str(report), "weights": weights}
-        more |= {"session": session_summary(result.rows)} if config.shared else {}
+        more |= {"session": session_summary(result.rows), "noise": asdict(config.noise)} if config.shared else {}
         print(json.dumps(summary(result, comparison) | folds | more))
         return
     output.print(table(result, comparison))
     if weights:
         output.print(f"started from {weights}")
     if config.shared:
-        output.print(session_line(config.cloud.session, result.rows))
+        output.print(session_line(config, result.rows))
     if validation is not None:
         show_folds(validation)
     elif not config.shared and (little := tells_little(result.evaluation.tested, folder, config.data.shots)):

@@ -11,8 +11,8 @@ import typer
 from ktl.errors import UsageError
 from ktl.federation.settings import FederationConfig
 
+from .connection import session_ending_with
 from .console import check_choice
-from .training import delete_session
 
 if TYPE_CHECKING:
     from threading import Event
@@ -46,12 +46,9 @@ def run_by(
     from ktl.federation.problem import client_count
     from ktl.federation.run import is_finished
 
-    had_ended = is_finished(place, config)
     cloud = HttpCloud(elsewhere, place, client_count(config))
-    result = start(config, place, connection=cloud, **options)
-    if not had_ended:
-        delete_session(cloud)
-    return result
+    with session_ending_with(cloud, is_finished(place, config)):
+        return start(config, place, connection=cloud, **options)
 
 
 def _engine_named(name: str) -> Start:

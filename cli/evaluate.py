@@ -12,6 +12,7 @@ from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
 from ktl.formatting import in_gain
 from ktl.intervals import wilson_interval
+from ktl.run_folder import is_bundle, is_federation, is_node_folder, to_export_first
 
 from .comparison import show_evaluation, tells_little
 from .console import output
@@ -47,7 +48,7 @@ def evaluate(
         print(json.dumps(record))
         return
     show_evaluation(evaluation, names)
-    if data is None:
+    if data is None and not is_node_folder(run):
         _show_what_it_tells(run, evaluation)
 
 
@@ -65,10 +66,25 @@ def _show_what_it_tells(run: Path, evaluation: Evaluation) -> None:
 def _evaluated(run: Path, data: str | None, skip_damaged: bool) -> tuple[Evaluation, list[str]]:
     from ktl.edge.other_data import evaluate_on
     from ktl.edge.run import evaluate_run
-    from ktl.run_folder import is_bundle
 
     if data is not None:
         return evaluate_on(run, data, skip_damaged=skip_damaged)
     if is_bundle(run):
         raise UsageError(f"{run} is a bundle, which has no test images: name a folder of some by --data")
+    if is_node_folder(run):
+        return _kept_by_device(run)
+    if is_federation(run):
+        raise UsageError(f"{to_export_first(run)}, and evaluate that with --data")
     return evaluate_run(run)
+
+
+def _kept_by_device(folder: Path) -> tuple[Evaluation, list[str]]:
+    from ktl.federation.trained_client import kept_client
+    from ktl.learning.evaluation import evaluate
+
+    trained = kept_client(folder)
+    task = trained.learner.task
+    tested = evaluate(
+        trained.predictor, task.test_images, task.test_labels, len(task.class_names), trained.learner.device
+    )
+    return tested, task.class_names

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from ktl.edge.export.quantise import Quantisation
 
 
-Run = Annotated[Path, typer.Argument(help="A run directory of `ktl edge train`, or of one method of `ktl federate`.")]
+Run = Annotated[
+    Path,
+    typer.Argument(help="A run directory of `ktl edge train`, of one method of `ktl federate`, or `ktl edge join`'s."),
+]
 
 
 def export(
@@ -75,10 +78,16 @@ def _print_checks(bundle: Bundle, max_drop: float) -> None:
 
 
 def _loader(run: Path, client: int | None, data: str | None) -> Callable[[Path], Source]:
-    """How to read the run: as one edge's, or as a federation's client."""
+    """How to read the run: as one edge's, as a federation's client, or as what a device of a fleet keeps."""
     from ktl.edge.export.bundle_source import edge_run
-    from ktl.run_folder import is_federation
+    from ktl.run_folder import is_federation, is_node_folder
 
+    if is_node_folder(run):
+        from ktl.federation.client_source import node_client
+
+        if client is not None or data is not None:
+            raise UsageError(f"{run} keeps its device's model and images: leave --client and --data out")
+        return node_client
     if client is None:
         if is_federation(run):
             raise UsageError(f"{run} is the run of a federation: name one of its clients, as in --client 0")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from ktl.class_agreement import read_class_names
 from ktl.data import check_apart
 from ktl.errors import UsageError
 
@@ -30,6 +31,10 @@ KeyFile = Annotated[
     Path | None, typer.Option(help="This device's private key, for a SuperLink that asks for one.", show_default="none")
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Without TLS, on a network that is trusted.")]
+Classes = Annotated[
+    Path | None,
+    typer.Option(help="A text file of all the fleet's classes, one a line, where this device has images of some."),
+]
 OnlySums = Annotated[
     bool, typer.Option("--secure-aggregation", help="Take part in runs alone whose cloud learns sums and no more.")
 ]
@@ -41,6 +46,7 @@ def join(
     client: Client,
     data: Data,
     folder: Folder = Path("ktl-node"),
+    classes: Classes = None,
     ca_file: CaFile = None,
     key_file: KeyFile = None,
     insecure: Insecure = False,
@@ -53,6 +59,9 @@ def join(
         raise UsageError(f"{PROGRAM} is not installed: pip install 'ktl[flower]'")
     check_apart(data, folder)
     texts = {"data": str(Path(data).absolute()) if Path(data).exists() else data, "folder": str(folder.absolute())}
+    if classes is not None:
+        read_class_names(classes)  # refuses what is no list of classes before the node starts
+        texts["classes"] = str(classes.absolute())
     for name, text in texts.items():
         if '"' in text or "'" in text:
             raise UsageError(f"{name} is {text!r}: Flower takes no quotes in it, rename it")

@@ -53,9 +53,11 @@ def session_summary(rows: list[Row]) -> dict[str, Any]:
     return {"rounds": len(rows), "edges": rows[-1]["edges"], "late": dict(sorted(late.items()))}
 
 
-def session_line(name: str | None, rows: list[Row]) -> str:
-    """The same in words."""
+def session_line(config: RunConfig, rows: list[Row]) -> str:
+    """The same in words, and the noise that this device has added."""
     summary = session_summary(rows)
     late = [f"{edge} in round {', '.join(map(str, rounds))}" for edge, rounds in summary["late"].items()]
     pooled = f"{len(summary['edges'])} devices pooled in the last of {summary['rounds']} rounds"
-    return f"session {name}: {pooled}; late: {'; '.join(late) or 'none'}"
+    line = f"session {config.cloud.session}: {pooled}; late: {'; '.join(late) or 'none'}"
+    noise = config.noise
+    return line + (f"; with noise of epsilon {noise.epsilon:g}, delta {noise.delta:g}" if noise.epsilon else "")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ktl.edge.settings import RunConfig
-from ktl.errors import CloudError, CloudUnreachable
+from ktl.errors import CloudUnreachable
 from ktl.registry import chosen
 
+from .connection import session_ending_with
 from .console import Stop, errors, stop_on_signal
 
 if TYPE_CHECKING:
@@ -116,20 +117,19 @@ class Training:
         from ktl.edge.record import is_finished
 
         had_ended = is_finished(self.folder)
-        comparison = train_beside_local(
-            self.config,
-            self.folder,
-            cloud,
-            task=self.task,
-            resume=self.resume,
-            observer=observer,
-            local_observer=local,
-            timekeeper=self.timekeeper,
-        )
-        if not had_ended:
-            _keep_valid_latents(self.config, self.folder, cloud)
-            if not keep_session:
-                delete_session(cloud)
+        with session_ending_with(cloud, had_ended, keep_session):
+            comparison = train_beside_local(
+                self.config,
+                self.folder,
+                cloud,
+                task=self.task,
+                resume=self.resume,
+                observer=observer,
+                local_observer=local,
+                timekeeper=self.timekeeper,
+            )
+            if not had_ended:
+                _keep_valid_latents(self.config, self.folder, cloud)
         return comparison
 
     def _offline(self, error: CloudUnreachable, local: Observer) -> RunResult:
@@ -150,17 +150,6 @@ def _boards(folder: Path, wanted: bool) -> tuple[list[Tracker], list[Tracker]]:
     if not wanted:
         return [], []
     return [TensorBoardTracker(folder / "tensorboard" / "ktl")], [TensorBoardTracker(folder / "tensorboard" / "local")]
-
-
-def delete_session(cloud: CloudConnection) -> None:
-    """A cloud elsewhere would keep what it holds of the run for days."""
-    from ktl.edge.network.http import HttpCloud
-
-    if isinstance(cloud, HttpCloud):
-        try:
-            cloud.delete_session()
-        except CloudError as error:  # the run is complete all the same
-            errors.print(f"its session was left on the cloud: {error}")
 
 
 def _keep_valid_latents(config: RunConfig, folder: Path, cloud: CloudConnection) -> None:

@@ -1,8 +1,8 @@
-"""How the edges of one session agree on their classes: each checks its names, in order, against one digest.
+"""How edges that learn together agree on their classes: each checks its names, in order, against one digest.
 
-Classes travel as numbers. Who creates a session has the list of their names; the cloud keeps a salted digest of it,
-which tells an edge whether its own list is the same, and a stranger nothing but whether a guess of the whole list is
-right. Each guess takes a tenth of a second.
+Classes travel as numbers. The cloud has a salted digest of the list of their names, which tells an edge whether its own
+list is the same, and a stranger nothing but whether a guess of the whole list is right. Each guess takes a tenth of a
+second. Who creates a session makes its digest; over Flower the server gives all nodes one salt, and compares.
 """
 
 from __future__ import annotations
@@ -35,10 +35,15 @@ def read_class_names(file: Path) -> list[str]:
     return names
 
 
-def class_digest(names: Sequence[str]) -> str:
-    """What a session keeps of its classes' names: a new salt and the digest, both hexadecimal, a dot between them."""
-    salt = secrets.token_bytes(SALT_BYTES)
-    return f"{salt.hex()}.{_digest(names, salt).hex()}"
+def new_salt() -> str:
+    """32 hexadecimal digits."""
+    return secrets.token_hex(SALT_BYTES)
+
+
+def class_digest(names: Sequence[str], salt: str | None = None) -> str:
+    """What is told of classes' names: a salt (a new one if none), a dot and the digest, in hexadecimal digits."""
+    salt = salt or new_salt()
+    return f"{salt}.{_digest(names, bytes.fromhex(salt)).hex()}"
 
 
 def is_agreed(names: Sequence[str], digest: str) -> bool:

@@ -15,6 +15,7 @@ from ktl.errors import CheckpointError
 LAYOUT = 2
 CONFIG, CHECKPOINT, METRICS = "config.json", "checkpoint.safetensors", "metrics.jsonl"
 DATA = "data.json"  # what a run was made of
+SETUP = "setup.msgpack"  # of a run that a device of a fleet takes part in
 DRAWINGS = "drawings.safetensors"  # of a federation that pooled: what its cloud could draw
 TRANSFER_SETTINGS = (  # that ktl 0.1.0 had for every objective on pairs
     "warmup_steps",
@@ -58,6 +59,20 @@ def is_resumable(run: Path) -> bool:
 def is_federation(run: Path) -> bool:
     """Whether the folder holds one run of `ktl federate`."""
     return "partition" in _config(run)
+
+
+def is_node_folder(folder: Path) -> bool:
+    """Whether a folder is what a device of a fleet over Flower keeps, of one run or of several."""
+    return any(any(folder.glob(pattern)) for pattern in (SETUP, f"*/{SETUP}"))
+
+
+def to_export_first(folder: Path) -> str | None:
+    """What to do before a folder's model can be used, where that takes `ktl export`."""
+    if is_federation(folder):
+        return f"{folder} is the run of a federation: write a bundle of one client by `ktl export {folder} --client 0`"
+    if is_node_folder(folder):
+        return f"{folder} is what a device of a fleet keeps: write a bundle by `ktl export {folder}`"
+    return None
 
 
 def is_run_folder(folder: Path) -> bool:

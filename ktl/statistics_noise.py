@@ -12,15 +12,17 @@ images is not covered.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from secrets import randbits
 
 import torch
 from torch import Tensor
 
 from ktl.class_statistics import ClassStatistics
 from ktl.errors import UsageError
+from ktl.noise_settings import DELTA
 
-DELTA = 1e-5
 SHARES = {"sums": 0.7, "counts": 0.1, "moment": 0.2}  # of the squared length by which one image moves them all
 
 
@@ -30,22 +32,49 @@ def noised(
     """`statistics` with noise, made valid again; the same classes.
 
     Of the same images statistics can go out `releases` times: all together have `epsilon` > 0 and 0 < `delta` < 1.
+    Who knows the seed of `rng` can take the noise off: against a cloud, use `secret_rng`. Raises UsageError for another
+    epsilon or delta.
+    """
+    return with_noise(statistics, noise_deviation(epsilon, delta, releases), rng)
+
+
+def with_noise(statistics: ClassStatistics, deviation: float, rng: torch.Generator) -> ClassStatistics:
+    """`statistics` with noise of `deviation` on numbers that one image moves by 1 together, made valid again."""
+    sums, counts, moment = noise(len(statistics.classes), statistics.sums.shape[1], deviation, rng)
+    return nearest_valid(
+        replace(statistics, sums=statistics.sums + sums, moment=statistics.moment + moment), statistics.counts + counts
+    )
+
+
+def noise(classes: int, dimension: int, deviation: float, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """What is added to sums (classes, dimension), counts (classes,) and the moment (dimension, dimension), float64.
+
+    `deviation` is that of numbers which one image moves by 1 together; it is divided by the root of each one's share.
+    Added up over n edges that each draw with `deviation` / sqrt(n), it is as one draw with `deviation`.
+    """
+    of_sums, of_counts, of_moment = (deviation / math.sqrt(share) for share in SHARES.values())
+    counts = of_counts * _normal((classes,), rng)
+    sums = of_sums * _normal((classes, dimension), rng)
+    square = _normal((dimension, dimension), rng)  # its symmetric part is spherical among symmetric matrices
+    return sums, counts, of_moment * (square + square.T) / 2
+
+
+def nearest_valid(noisy: ClassStatistics, counts: Tensor) -> ClassStatistics:
+    """What edges can use in place of `noisy` statistics with noisy `counts` (m,) of any dtype; the same classes.
 
     Counts are rounded, at least 1. Means are at most 1 long. The moment is the nearest to the noisy one that has no
     negative eigenvalue and the counts' sum as its trace. None of this looks at the images again, so it costs nothing.
-    Who knows the seed of `rng` can take the noise off: against a cloud, seed it by what the cloud does not know.
-    Raises UsageError for another epsilon or delta.
     """
-    deviation = noise_deviation(epsilon, delta, releases)
-    of_sums, of_counts, of_moment = (deviation / math.sqrt(share) for share in SHARES.values())
-    counts = statistics.counts.double() + of_counts * _normal(statistics.counts.shape, rng)
-    counts = counts.round().clamp_min(1.0)
-    sums = statistics.sums.double() + of_sums * _normal(statistics.sums.shape, rng)
-    sums *= (counts / sums.norm(dim=1).clamp_min(1e-30)).clamp_max(1.0)[:, None]
-    square = _normal(statistics.moment.shape, rng)  # its symmetric part is spherical among symmetric matrices
-    moment = statistics.moment.double() + of_moment * (square + square.T) / 2
-    moment = _nearest_moment(moment, float(counts.sum()))
-    return replace(statistics, sums=sums.float(), counts=counts.long(), moment=moment.float())
+    counts = counts.double().round().clamp_min(1.0)
+    sums = noisy.sums.double()
+    sums = sums * (counts / sums.norm(dim=1).clamp_min(1e-30)).clamp_max(1.0)[:, None]
+    moment = _nearest_moment(noisy.moment.double(), float(counts.sum()))
+    return replace(noisy, sums=sums.float(), counts=counts.long(), moment=moment.float())
+
+
+def secret_rng() -> torch.Generator:
+    """Seeded by the operating system's randomness: a cloud knows a run's seed, and what is drawn from it."""
+    return torch.Generator().manual_seed(randbits(63))
 
 
 def noise_deviation(epsilon: float, delta: float = DELTA, releases: int = 1) -> float:
@@ -89,5 +118,5 @@ def _nearest_moment(noisy: Tensor, trace: float) -> Tensor:
     return (moment + moment.T) / 2
 
 
-def _normal(shape: torch.Size, rng: torch.Generator) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64, generator=rng)
+def _normal(shape: Sequence[int], rng: torch.Generator) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=rng)

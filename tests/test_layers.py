@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # single files, which every room may import, and those that import other single files or none
 SINGLE = {
     *("errors", "files", "formatting", "machine", "seeds", "settings", "registry", "run_folder", "checkpoint"),
-    *("etf", "prototypes", "class_indices", "class_statistics", "statistics_noise"),
+    *("etf", "prototypes", "class_indices", "class_statistics", "statistics_noise", "noise_settings"),
     *("pairs", "protocol", "intervals", "file_kinds", "source_options", "class_agreement", "field_annotations"),
 }
 LEAVES = SINGLE | {"wire"}

@@ -29,8 +29,9 @@ class SessionRun(EdgeRun):
             self.exchange.opening = 0, len(self.exchange.reply)  # others sent the request
 
     def make_method(self, problem: Problem) -> Method:
-        """FedKTL as in `ktl federate`."""
-        return FedKTL(FedKTL.Settings(), problem)
+        """FedKTL as in `ktl federate`, with the noise that this edge adds."""
+        noise = self.config.noise
+        return FedKTL(FedKTL.Settings(epsilon=noise.epsilon, delta=noise.delta), problem)
 
     def participants(self, round_index: int) -> tuple[list[int], dict[int, str]]:
         """The edge, unless the session has gone on without it."""

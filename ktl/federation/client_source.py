@@ -11,7 +11,7 @@ from ktl.edge.export.card import render_card
 from ktl.edge.export.quantise import Quantisation
 from ktl.edge.onnx.model_file import ModelFacts, PictureClassifier, export_onnx
 from ktl.edge.record import describe_environment
-from ktl.federation.trained_client import TrainedClient, trained_client
+from ktl.federation.trained_client import TrainedClient, kept_client, trained_client
 from ktl.intervals import wilson_interval
 from ktl.learning.evaluation import evaluate
 from ktl.registry import chosen
@@ -19,11 +19,17 @@ from ktl.shared_space.pooled_model import PooledModel
 
 
 def federation_client(run: Path, client: int, data: str | None = None) -> Source:
-    """Client `client` of the federation in `run`, whose data is at `data` now; raises what `trained_client` raises.
+    """Client `client` of the federation in `run`, whose data is at `data` now; raises what `trained_client` raises."""
+    return client_source(trained_client(run, client, data))
 
-    Its probabilities are the softmax of the method's scores as they are: no temperature is fitted.
-    """
-    trained = trained_client(run, client, data)
+
+def node_client(folder: Path) -> Source:
+    """What a device of a fleet keeps in `folder`; raises what `kept_client` raises."""
+    return client_source(kept_client(folder))
+
+
+def client_source(trained: TrainedClient) -> Source:
+    """Its probabilities are the softmax of the method's scores as they are: no temperature is fitted."""
     task, model = trained.learner.task, trained.predictor
     channels, size = task.shot_images.shape[1:3]
     facts = ModelFacts(task.class_names, size, channels, temperature=1.0, ranges=task.ranges, fit=task.fit)
@@ -36,13 +42,11 @@ def federation_client(run: Path, client: int, data: str | None = None) -> Source
         calibration=lambda: rgb_pictures(task.shot_images),
         calibrated_on="the client's own training images",
         float_head=True,
-        card=partial(_card, run, client, trained, facts),
+        card=partial(_card, trained, facts),
     )
 
 
 def _card(
-    run: Path,
-    client: int,
     trained: TrainedClient,
     facts: ModelFacts,
     model_file: str,
@@ -56,7 +60,8 @@ def _card(
     low, high = wilson_interval(round(accuracy * tested.tested), tested.tested)
     return render_card(
         "client_card.md.j2",
-        name=f"client {client} of {run.name}",
+        name=trained.name,
+        data=trained.data,
         file=model_file,
         calibration=calibration,
         labels=facts.labels,
@@ -73,7 +78,7 @@ def _card(
         config=config,
         method=chosen(config.method).name,
         share=model.share if isinstance(model, PooledModel) else None,
-        generator=config.cloud.url or chosen(config.cloud.generator).name if learner.pairs is not None else None,
+        generator=trained.generator,
         shots=len(task.shot_labels),
         known=len(task.shot_labels.unique()),
         parameters=sum(weight.numel() for weight in model.parameters()),

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import msgspec
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from ktl.errors import KtlError
+from ktl.errors import DataError, KtlError
+from ktl.federation.node_folder import Setup
 from ktl.flower.node import Node
-from ktl.flower.records import Answer, Hello, Order, Setup, packed, unpacked
+from ktl.flower.records import Answer, Hello, Order, packed, unpacked
 from ktl.flower.secure_sums import summand_app
 from ktl.flower.sites import Device, Site, device_of
 from ktl.flower.summands import Vector
 from ktl.methods.message import message_bytes, read_message
+
+log = logging.getLogger("flwr")  # of the node
 
 
 def client_app(site_of: Callable[[Context], Site]) -> ClientApp:
@@ -68,6 +72,9 @@ def _says(act: Callable[[Device, Message], bytes]) -> Callable[[Message, Context
     def handle(message: Message, context: Context) -> Message:
         try:
             answer = Answer(message=act(device_of(context.node_config), message))
+        except DataError as error:  # it may name classes, which stay here
+            log.error("%s", error)
+            answer = Answer(error="its images cannot be used: its own log says why")
         except KtlError as error:
             answer = Answer(error=str(error))
         return Message(packed(answer), reply_to=message)

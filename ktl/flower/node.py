@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ktl.data.fewshot import FewShotTask
 from ktl.errors import CheckpointError
+from ktl.federation.node_folder import keep_last, keep_pairs, kept_pairs
 from ktl.federation.processes import WarmStarts, federated_edges
 from ktl.federation.settings import FederationConfig
-from ktl.files import replace_atomically
-from ktl.flower.summands import Vector, vector_of
+from ktl.flower.secure_terms import fewest_with, noise_of_each
+from ktl.flower.summands import Vector, noise_vector, vector_of
 from ktl.learning.process import prepare_process
 from ktl.loop.clients import Outcome
 from ktl.loop.edges import client_file
 from ktl.methods.base import Problem
 from ktl.methods.fedktl import FedKTL
-from ktl.methods.message import Message, message_bytes, read_message
-
-MESSAGE_FILE = re.compile(r"round-(\d+)\.message")
+from ktl.methods.message import Message
+from ktl.models import client_model
+from ktl.statistics_noise import secret_rng
 
 
 class Node:
@@ -39,18 +38,25 @@ class Node:
         task: FewShotTask,
         warm_starts: WarmStarts,
         version: int,
+        *,
+        keeps_last: bool,
     ) -> None:
-        """Raises CheckpointError for a version that is not there, or is damaged."""
+        """`keeps_last`: whether what each version predicts by is kept, for `ktl export`.
+
+        Raises CheckpointError for a version that is not there, or is damaged.
+        """
         prepare_process(1)
         self.folder = folder
         self.client = client
+        self.keeps_last = keeps_last
         self.secure = config.secure_aggregation
+        self.fewest = fewest_with(client_model(config.models, client), config, problem)  # in a secure sum
         self.edges = federated_edges(config, problem, {client: task}, warm_starts)
         if version > 0:
             file = client_file(folder, client, version)
             if not file.exists():
                 raise CheckpointError(f"{file} is missing: this node has lost what client {client} had learnt")
-            self.edges.restore(folder, {}, {str(client): version}, self._messages())
+            self.edges.restore(folder, {}, {str(client): version}, kept_pairs(folder))
 
     def ask(self, round_index: int) -> Message | str:
         """What the client sends before it trains, or why it cannot."""
@@ -62,29 +68,29 @@ class Node:
         outcome = self.edges.learn([self.client], round_index, message)[self.client]
         if outcome.error is None:
             if self.edges.method.uses_pairs:
-                self._keep(round_index, message)
+                keep_pairs(self.folder, round_index, message)
             self.edges.save(self.folder)
+            if not self.edges.method.closes_rounds:
+                self._keep_last(message)
         return replace(outcome, report=Message()) if self.secure else outcome
 
     def test(self, message: Message) -> tuple[int, int]:
         """Test images classified right, and in all."""
+        if self.edges.method.closes_rounds:
+            self._keep_last(message)
         return self.edges.test([self.client], message)[self.client]
 
     def summand(self) -> Vector:
-        """What the client adds to a secure sum: statistics of its images, in a FedKTL that pools."""
+        """What the client adds to a secure sum: statistics of its images, in a FedKTL that pools, and its noise."""
         method = self.edges.method
         assert isinstance(method, FedKTL)
-        return vector_of(method.statistics(self.edges.learners[self.client]), method.problem.classes)
+        statistics, classes = method.statistics(self.edges.learners[self.client]), method.problem.classes
+        vector = vector_of(statistics, classes)
+        if (deviation := noise_of_each(method, self.fewest)) is not None:
+            vector += noise_vector(classes, statistics.sums.shape[1], deviation, secret_rng())
+        return vector
 
-    def _keep(self, round_index: int, message: Message) -> None:
-        """A round's pairs, which the client learns from in later rounds too."""
-        folder = self.folder / "messages"
-        folder.mkdir(parents=True, exist_ok=True)
-        content = message_bytes(message)  # the clients of one machine share the folder, and write the same bytes
-        replace_atomically(
-            folder / f"round-{round_index + 1:03d}.message", lambda path: path.write_bytes(content), lasting=False
-        )
-
-    def _messages(self) -> Mapping[int, Message]:
-        found = ((MESSAGE_FILE.fullmatch(file.name), file) for file in (self.folder / "messages").glob("*.message"))
-        return {int(name[1]) - 1: read_message(file.read_bytes()) for name, file in found if name is not None}
+    def _keep_last(self, message: Message) -> None:
+        version = self.edges.versions[self.client]
+        if self.keeps_last and version > 0:
+            keep_last(self.folder, self.client, version, message)

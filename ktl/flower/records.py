@@ -10,45 +10,34 @@ from flwr.app import ConfigRecord, RecordDict
 from msgspec import Meta
 
 from ktl.errors import WireError
+from ktl.federation.node_folder import ClassDigest, Count
 
 NAME, BODY = "ktl", "body"
 # kinds of messages
 HELLO, PREPARE, ASK = "query.hello", "query.prepare", "query.ask"
 LEARN, TEST = "train.learn", "evaluate.test"
 
-Count = Annotated[int, Meta(ge=0, lt=2**31)]
 RunName = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]  # it names a folder on the node
 Table = TypeVar("Table")
 
 
 @dataclass(frozen=True)
 class Hello:
-    """Asks a node who it is: `settings` are those of the run, as JSON."""
+    """Asks a node who it is: `settings` are those of the run, as JSON; `salt` is for the digest of its classes."""
 
     settings: str
+    salt: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 
 
 @dataclass(frozen=True)
 class Introduction:
-    """Who a node is: its client's number, its classes, and its training images of each."""
+    """Who a node is: its client's number, a digest of its classes' names, and its training images of each class."""
 
     client: Count
-    class_names: Annotated[list[str], Meta(min_length=2, max_length=1000)]
-    counts: list[Count]
+    classes: ClassDigest
+    counts: Annotated[list[Count], Meta(min_length=2, max_length=1000)]
     channels: Count
     image_size: Count  # pixels
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What all nodes know before the first round: the run's settings as JSON, all classes, all nodes' counts."""
-
-    settings: str
-    class_names: Annotated[list[str], Meta(min_length=2, max_length=1000)]
-    counts: list[list[Count]]
-    channels: Count
-    image_size: Count
-    warm_starts: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

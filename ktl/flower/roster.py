@@ -9,16 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-import torch
 
+from ktl.class_agreement import new_salt
 from ktl.errors import CheckpointError, UsageError, WireError
-from ktl.federation.problem import problem_of
+from ktl.federation.node_folder import Setup
 from ktl.federation.processes import WarmStarts
 from ktl.federation.settings import FederationConfig
 from ktl.files import write_atomically
 from ktl.flower.post import Post
-from ktl.flower.records import HELLO, PREPARE, Answer, Hello, Introduction, Setup, decoded, packed
-from ktl.flower.sites import run_name, settings_for_nodes
+from ktl.flower.records import HELLO, PREPARE, Answer, Hello, Introduction, decoded, packed
+from ktl.flower.sites import SAME_CLASSES, run_name, settings_for_nodes
 from ktl.methods.base import Problem
 
 FLEET_FILE = "fleet.json"  # of a run: who was introduced before its first round
@@ -38,7 +38,8 @@ class Roster:
         self._introduced: dict[int, Introduction] = {}  # by node, in the order in which they were met
         self._prepared: set[int] = set()
         self._warnings: dict[int, str] = {}  # by node
-        self._setup = Setup("", [], [], 0, 0)
+        self._salt = new_salt()
+        self._setup = Setup("", "", [], 0, 0)
 
     def assemble(self, out: Path, wait: float) -> Problem:
         """What the run is about, as the nodes of all its clients say, or as `out` keeps it, if it has begun.
@@ -47,6 +48,8 @@ class Roster:
         needs only one. Raises CheckpointError for a damaged file.
         """
         known = _kept(out / FLEET_FILE)
+        if known:
+            self._salt, _, _ = next(iter(known.values())).classes.partition(".")
         wanted = 1 if known else self._config.partition.clients
         started = time.monotonic()
         while len(met := self._met()) < wanted:
@@ -58,8 +61,7 @@ class Roster:
             out.mkdir(parents=True, exist_ok=True)
             write_atomically(out / FLEET_FILE, msgspec.json.encode(list(known.values())))
         self._setup = _setup(self._config, known)
-        counts = torch.tensor(self._setup.counts)
-        return problem_of(self._config, counts, self._setup.channels, self._setup.image_size)
+        return self._setup.problem(self._config)
 
     def begin(self, warm_starts: WarmStarts) -> str:
         """Completes what nodes are told before their first round; returns the run's name."""
@@ -80,7 +82,7 @@ class Roster:
     def _met(self) -> dict[int, int]:
         """The connected nodes by client, after new ones have said who they are; of two for one client the later one."""
         connected = set(self._post.grid.get_node_ids())
-        hello = packed(Hello(settings_for_nodes(self._config)))
+        hello = packed(Hello(settings_for_nodes(self._config), self._salt))
         contents = {node: (node, hello) for node in sorted(connected - self._introduced.keys())}
         for node, answer in self._post.answers(HELLO, contents).items():
             said = _introduction(answer)
@@ -102,12 +104,9 @@ def _introduction(answer: Answer | str) -> Introduction | str:
     if isinstance(answer, str):
         return answer
     try:
-        said = decoded(answer.message, Introduction)
+        return decoded(answer.message, Introduction)
     except WireError as error:
         return str(error)
-    if len(said.counts) != len(said.class_names) or len(set(said.class_names)) != len(said.class_names):
-        return f"it has {len(said.counts)} counts of {len(said.class_names)} classes"
-    return said
 
 
 def _kept(file: Path) -> Fleet:
@@ -121,20 +120,17 @@ def _kept(file: Path) -> Fleet:
 
 
 def _setup(config: FederationConfig, fleet: Fleet) -> Setup:
-    """What all clients together are. Raises UsageError where numbers, channels or sizes do not fit together."""
+    """What all clients together are. Raises UsageError where numbers, classes, channels or sizes do not fit."""
     if sorted(fleet) != list(range(len(fleet))):
         raise UsageError(f"the nodes have clients {sorted(fleet)}: number them from 0 to {len(fleet) - 1}")
     first = fleet[0]
     for client, said in fleet.items():
+        if (said.classes, len(said.counts)) != (first.classes, len(first.counts)):
+            raise UsageError(f"client {client} has other classes than client 0, or in another order: {SAME_CLASSES}")
         if (said.channels, said.image_size) != (first.channels, first.image_size):
             raise UsageError(
                 f"client {client} has images of {said.image_size} pixels in {said.channels} channels, client 0 of "
                 f"{first.image_size} in {first.channels}: set image_size, and let all be grey or all in colour"
             )
-    alike = all(said.class_names == first.class_names for said in fleet.values())
-    names = first.class_names if alike else sorted({name for said in fleet.values() for name in said.class_names})
-    counts = []
-    for client in sorted(fleet):
-        own = dict(zip(fleet[client].class_names, fleet[client].counts, strict=True))
-        counts.append([own.get(name, 0) for name in names])
-    return Setup(settings_for_nodes(config), names, counts, first.channels, first.image_size)
+    counts = [fleet[client].counts for client in sorted(fleet)]
+    return Setup(settings_for_nodes(config), first.classes, counts, first.channels, first.image_size)

@@ -6,20 +6,22 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ktl.class_statistics import architecture_of
+from ktl.class_statistics import ClassStatistics, architecture_of
 from ktl.errors import DataError, UsageError
 from ktl.federation.processes import make_method
 from ktl.federation.settings import FederationConfig
 from ktl.flower.fleet import Fleet
 from ktl.flower.post import Post
 from ktl.flower.records import Order
-from ktl.flower.secure_sums import FEWEST, log, secure_sum
-from ktl.flower.summands import statistics_in, summand_length
+from ktl.flower.secure_sums import log, secure_sum
+from ktl.flower.secure_terms import FEWEST, fewest_with, noise_of_each
+from ktl.flower.summands import Vector, noisy_statistics_in, statistics_in, summand_length
 from ktl.loop.clients import Outcome, Watch
-from ktl.methods.base import Method, Problem
+from ktl.methods.base import Problem
+from ktl.methods.fedktl import FedKTL
 from ktl.methods.message import Message
 from ktl.models import client_model
-from ktl.statistics_noise import SHARES, noise_deviation
+from ktl.statistics_noise import SHARES
 from ktl.wire import SessionReply, decode_message, encode_statistics
 
 NUMBER_BYTES = 8  # of a masked number, as it travels
@@ -40,6 +42,7 @@ def fleet_of(
     method = make_method(config, problem)
     if not config.secure_aggregation:
         return Fleet(post, nodes, method, run, clients)
+    assert isinstance(method, FedKTL)  # the settings refuse others
     if not method.closes_rounds:
         raise UsageError("secure_aggregation adds up what clients pool: leave method.pool at all")
     models = {client: client_model(config.models, client) for client in clients}
@@ -50,23 +53,28 @@ def fleet_of(
                 f"{count} clients have the model {model}: a secure sum is of at least {FEWEST} clients with one "
                 "model, give more clients or fewer models"
             )
-    return SecureFleet(post, nodes, method, run, models)
+    fewest = {model: fewest_with(model, config, problem) for model in {*models.values()}}
+    return SecureFleet(post, nodes, method, run, models, fewest)
 
 
 class SecureFleet(Fleet):
     """After training, the clients of each model add up their statistics; the first one reports the sum for all."""
 
+    _method: FedKTL
+
     def __init__(
         self,
         post: Post,
         nodes: Callable[[], Mapping[int, int]],
-        method: Method,
+        method: FedKTL,
         run: str,
         models: Mapping[int, str],
+        fewest: Mapping[str, int],
     ) -> None:
-        """`models`: those of the run's clients."""
+        """`models`: those of the run's clients; `fewest`: of each model, how many clients a sum is of at least."""
         super().__init__(post, nodes, method, run, list(models))
         self._models = models
+        self._fewest = fewest
 
     def learn(
         self, clients: Sequence[int], round_index: int, message: Message, watch: Watch = Watch()
@@ -76,7 +84,7 @@ class SecureFleet(Fleet):
         done = [client for client, outcome in outcomes.items() if outcome.error is None]
         for model in sorted({self._models[client] for client in done}):
             members = [client for client in done if self._models[client] == model]
-            if len(members) < FEWEST:
+            if len(members) < self._fewest[model]:
                 log.warning("%d clients with %s finished: too few for a secure sum", len(members), model)
                 continue
             payload, sent = self._sum(members, model, round_index, message)
@@ -96,28 +104,32 @@ class SecureFleet(Fleet):
             for client in members
             if client in nodes
         }
-        if len(orders) < FEWEST:
+        if len(orders) < (fewest := self._fewest[model]):
             return None, 0
         dimension = decode_message(message.payloads["reply"], SessionReply).latent_dim
         sent = NUMBER_BYTES * summand_length(problem.classes, dimension)
-        total = secure_sum(self._post.grid, orders, _largest(self._method), self._post.timeout)
+        largest = _largest(self._method, fewest)
+        total = secure_sum(self._post.grid, orders, fewest, largest, self._post.timeout)
         if total is None:
             return None, sent
         try:
-            statistics = statistics_in(total, problem.classes, dimension, architecture_of(model))
+            return encode_statistics(self._statistics(total, members, model, dimension)), sent
         except DataError as error:
             log.warning("the secure sum of %s cannot be used: %s", model, error)
             return None, sent
-        return encode_statistics(statistics), sent
+
+    def _statistics(self, total: Vector, members: list[int], model: str, dimension: int) -> ClassStatistics:
+        counts, architecture = self._method.problem.counts, architecture_of(model)
+        if self._method.deviation is None:
+            return statistics_in(total, counts.shape[1], dimension, architecture)
+        held = counts[members].sum(dim=0).nonzero().squeeze(1)
+        return noisy_statistics_in(total, counts.shape[1], dimension, architecture, held)
 
 
-def _largest(method: Method) -> float:
+def _largest(method: FedKTL, fewest: int) -> float:
     """No number in a client's statistics is larger: it has a unit vector for each image, and the moment's trace is
-    their number. With noise that number is as large as the classes' noisy counts, of which one in 10**9 is larger.
+    their number. With noise one count in 10**9 is; sums and moments, which get less of it, never are.
     """
-    problem, settings = method.problem, method.settings
-    images = float(problem.counts.sum(dim=1).max())
-    if settings.epsilon is None:
-        return images
-    deviation = noise_deviation(settings.epsilon, settings.delta, problem.rounds) / math.sqrt(SHARES["counts"])
-    return images + problem.classes * (1 + 6 * deviation)
+    images = float(method.problem.counts.sum(dim=1).max())
+    deviation = noise_of_each(method, fewest)
+    return images if deviation is None else images + 6 * deviation / math.sqrt(SHARES["counts"])

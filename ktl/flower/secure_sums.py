@@ -25,9 +25,7 @@ from flwr.serverapp import Grid
 from ktl.flower.records import Order
 from ktl.flower.summands import Vector
 
-FEWEST = 3  # clients in a sum: of two, each could tell what the other added
 LEVELS, MODULUS = 2**22, 2**32  # of a quantised number, and of sums of them: Flower's defaults
-NEEDED = 0.67  # share of the clients that must stay to the end, and that would have to tell the cloud to unmask one
 
 log = logging.getLogger("flwr")
 
@@ -52,8 +50,10 @@ class _OneVector(FedAvg):
         return None, {}
 
 
-def secure_sum(grid: Grid, orders: Mapping[int, Order], largest: float, timeout: float | None) -> Vector | None:
-    """The sum of the vectors of those nodes that stayed to the end; None where these are too few.
+def secure_sum(
+    grid: Grid, orders: Mapping[int, Order], fewest: int, largest: float, timeout: float | None
+) -> Vector | None:
+    """The sum of the vectors of those nodes that stayed to the end; None where these are less than `fewest`.
 
     `orders`: what each node is told of the client whose statistics it adds; `largest`: no number in a vector is larger.
     Each is off by at most `largest` / 2**21.
@@ -67,7 +67,7 @@ def secure_sum(grid: Grid, orders: Mapping[int, Order], largest: float, timeout:
     context = LegacyContext(Context(grid.run.run_id, 0, {}, records, {}), strategy=strategy)
     workflow = SecAggPlusWorkflow(
         1.0,
-        max(FEWEST, round(NEEDED * len(orders))),
+        fewest,
         max_weight=1.0,
         clipping_range=largest,
         quantization_range=min(LEVELS, MODULUS // (2 * len(orders))),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,29 @@ import numpy as np
 import torch
 
 from ktl.alignment import ALIGNMENTS
+from ktl.class_agreement import class_digest, is_agreed, read_class_names
 from ktl.data import load_dataset
 from ktl.data.dataset import ranges_of, read_by
 from ktl.data.hold_out import by_content
 from ktl.data.partition import ClientIndex, FederatedData
 from ktl.data.partition_files import load_partition, save_partition
 from ktl.errors import DataError, UsageError, WireError
-from ktl.federation.problem import data_of, federated_problem, problem_of
+from ktl.federation.node_folder import NodeRun, Setup
+from ktl.federation.problem import data_of, federated_problem
 from ktl.federation.settings import FederationConfig
 from ktl.files import write_atomically
 from ktl.flower.node import Node
-from ktl.flower.records import Hello, Introduction, Setup
+from ktl.flower.records import Hello, Introduction
 from ktl.loop.exchange import warm_start_file
 from ktl.loop.folder import load_config
 from ktl.methods import METHODS
 from ktl.methods.base import Problem
 from ktl.models import MODELS, model_group
 from ktl.objectives import TRANSFERS
+from ktl.run_folder import SETUP
 from ktl.settings import as_table, from_table
 
-SETUP_FILE = "setup.msgpack"
+SAME_CLASSES = "start each node with the same list of classes, by `ktl edge join --classes FILE`"
 TORCHVISION = "torchvision.models:"  # whose models are named as what is imported by a path, but are installed
 
 
@@ -54,7 +57,8 @@ class SharedRun:
         config, data, problem = _shared(self.out, self.source)
         files = {model: warm_start_file(self.out / "wire", model) for model in config.warm_started}
         warm_starts = {model: file.read_bytes() for model, file in files.items()}
-        return Node(self.out / "clients", config, problem, client, data.task(client), warm_starts, version)
+        task = data.task(client)
+        return Node(self.out / "clients", config, problem, client, task, warm_starts, version, keeps_last=False)
 
 
 @lru_cache(maxsize=1)
@@ -69,48 +73,56 @@ def _shared(out: Path, source: str) -> tuple[FederationConfig, FederatedData, Pr
 class Device:
     """A device with images of its own, `data`, and a `folder` that keeps what its client learns, run by run.
 
-    only_sums: it takes part in runs with secure aggregation alone.
+    only_sums: it takes part in runs with secure aggregation alone; class_names: all classes of its fleet, of which it
+    may have images of some; None: those of its images.
     """
 
     client: int
     data: str
     folder: Path
     only_sums: bool = False
+    class_names: Sequence[str] | None = None
 
     def introduce(self, hello: Hello) -> Introduction:
         """Who this is, by the images as the run sees them. Raises DataError, and WireError for damaged settings."""
-        data = own_data(self.data, self._settings(hello.settings))
-        counts = data.counts("train")[0].tolist()
-        return Introduction(self.client, data.class_names, counts, data.images.shape[1], data.images.shape[2])
+        data = self._images(self._settings(hello.settings))
+        digest, counts = class_digest(data.class_names, hello.salt), data.counts("train")[0].tolist()
+        return Introduction(self.client, digest, counts, data.images.shape[1], data.images.shape[2])
 
     def prepare(self, setup: Setup) -> str:
         """Keeps what a run is about, and the images as they are now; returns the run's name.
 
-        Raises DataError where the images are not those that the device was introduced with.
+        Raises UsageError for a run of other classes, and DataError where the images are not those that the device was
+        introduced with.
         """
         content = msgspec.msgpack.encode(setup)
-        folder = self._folder(name := run_name(content))
-        if not (folder / SETUP_FILE).exists():
-            data = among_classes(own_data(self.data, self._settings(setup.settings)), setup.class_names)
+        run = self._run(name := run_name(content))
+        if not (run.path / SETUP).exists():
+            data = self._images(self._settings(setup.settings))
+            if not is_agreed(data.class_names, setup.classes):
+                raise UsageError(f"client {self.client} has other classes than the run: {SAME_CLASSES}")
             if not 0 <= self.client < len(setup.counts):
                 raise UsageError(f"client is {self.client}: the run has clients 0 to {len(setup.counts) - 1}")
             if data.counts("train")[0].tolist() != setup.counts[self.client]:
                 raise DataError(f"the images in {self.data} changed while the run began: start it again")
-            shutil.rmtree(folder / "data", ignore_errors=True)  # of a device that was killed here
-            save_partition(data, folder / "data")
-            write_atomically(folder / SETUP_FILE, content)
+            shutil.rmtree(run.data, ignore_errors=True)  # of a device that was killed here
+            save_partition(data, run.data)
+            write_atomically(run.path / SETUP, content)
         return name
 
     def node(self, run: str, client: int, version: int) -> Node:
         """This device's client. Raises UsageError for another one, or for a run that it was not prepared for."""
-        folder = self._folder(run)
-        if client != self.client or not (folder / SETUP_FILE).exists():
+        kept = self._run(run)
+        if client != self.client or not (kept.path / SETUP).exists():
             raise UsageError(f"{self.folder} keeps nothing of client {client} in run {run}: start the server again")
-        setup = msgspec.msgpack.decode((folder / SETUP_FILE).read_bytes(), type=Setup)
+        setup = kept.setup()
         config = self._settings(setup.settings)
-        problem = problem_of(config, torch.tensor(setup.counts), setup.channels, setup.image_size)
-        task = load_partition(folder / "data").task(0)
-        return Node(folder / "clients", config, problem, client, task, setup.warm_starts, version)
+        problem, warm_starts = setup.problem(config), setup.warm_starts
+        return Node(kept.clients, config, problem, client, kept.task(), warm_starts, version, keeps_last=True)
+
+    def _images(self, config: FederationConfig) -> FederatedData:
+        data = own_data(self.data, config)
+        return data if self.class_names is None else among_classes(data, self.class_names)
 
     def _settings(self, text: str) -> FederationConfig:
         config = _settings(text)
@@ -118,8 +130,8 @@ class Device:
             raise UsageError("this device takes part with secure_aggregation alone: set it in the run")
         return config
 
-    def _folder(self, run: str) -> Path:
-        return self.folder / f"client-{self.client}-run-{run}"
+    def _run(self, name: str) -> NodeRun:
+        return NodeRun(self.folder / f"client-{self.client}-run-{name}")
 
 
 Site = SharedRun | Device
@@ -180,12 +192,12 @@ def own_data(source: str, config: FederationConfig) -> FederatedData:
     )
 
 
-def among_classes(data: FederatedData, class_names: list[str]) -> FederatedData:
-    """The same images with labels of the classes that all nodes have together. Raises DataError for a missing one."""
+def among_classes(data: FederatedData, class_names: Sequence[str]) -> FederatedData:
+    """The same images with labels of all classes that a fleet has. Raises DataError for a missing one."""
     if missing := [name for name in data.class_names if name not in class_names]:
-        raise DataError(f"class {missing[0]!r} is not among the run's: {', '.join(class_names[:20])}")
+        raise DataError(f"class {missing[0]!r} is not in --classes, which has: {', '.join(class_names[:20])}")
     index = torch.tensor([class_names.index(name) for name in data.class_names])
-    return FederatedData(class_names, data.images, index[data.labels], data.clients, data.ranges, data.fit, data.files)
+    return replace(data, class_names=[*class_names], labels=index[data.labels])
 
 
 def device_of(node_config: Mapping[str, Any]) -> Device:
@@ -195,4 +207,6 @@ def device_of(node_config: Mapping[str, Any]) -> Device:
         raise UsageError(f"client is {client!r} in the node's configuration: give its number, from 0")
     if not isinstance(data, str) or not isinstance(folder, str):
         raise UsageError(f"data is {data!r}, folder {folder!r} in the node's configuration: give both as texts")
-    return Device(client, data, Path(folder), node_config.get("only-sums") is True)
+    classes = node_config.get("classes")
+    names = read_class_names(Path(classes)) if isinstance(classes, str) else None
+    return Device(client, data, Path(folder), node_config.get("only-sums") is True, names)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from secrets import randbits
 from typing import Annotated, Literal
 from weakref import WeakKeyDictionary
 
@@ -25,13 +24,14 @@ from ktl.learning.learner import EdgeLearner
 from ktl.methods.base import Exchange, Method, Problem, features_of
 from ktl.methods.message import Message
 from ktl.models.classifiers import EtfClassifier
+from ktl.noise_settings import NoiseSettings
 from ktl.pairs import ImageVectorPairs
 from ktl.prototypes import bare_prototypes
-from ktl.settings import Meta, Settings
+from ktl.settings import Meta
 from ktl.shared_space.pooled_model import PooledModel
 from ktl.shared_space.space_map import SpaceMap, fit_space_map
 from ktl.shared_space.translation import in_terms_of
-from ktl.statistics_noise import DELTA, noised
+from ktl.statistics_noise import noise_deviation, secret_rng, with_noise
 from ktl.wire import (
     SessionReply,
     decode_message,
@@ -45,8 +45,8 @@ from ktl.wire import (
 
 
 @dataclass(frozen=True)
-class PoolingSettings(Settings):
-    """Whether edges learn from each other through sums in the space of the pairs' vectors."""
+class PoolingSettings(NoiseSettings):
+    """Whether edges learn from each other through sums in the space of the pairs' vectors, and noise on these."""
 
     pool: (
         Annotated[
@@ -55,11 +55,6 @@ class PoolingSettings(Settings):
         ]
         | None
     ) = None
-    epsilon: (
-        Annotated[float, Meta(gt=0, description="Of noise on all rounds' statistics together; less is more noise.")]
-        | None
-    ) = None
-    delta: Annotated[float, Meta(gt=0, lt=1, description="The chance at which epsilon may not hold.")] = DELTA
 
 
 class FedKTL(Method):
@@ -115,17 +110,21 @@ class FedKTL(Method):
     def report(self, learner: EdgeLearner) -> Message:
         if not self.closes_rounds or learner.pairs is None:
             return Message()
-        return Message(payloads={"statistics": encode_statistics(self.statistics(learner))})
+        statistics = self.statistics(learner)
+        if (deviation := self.deviation) is not None:
+            statistics = with_noise(statistics, deviation, secret_rng())
+        return Message(payloads={"statistics": encode_statistics(statistics)})
 
     def statistics(self, learner: EdgeLearner) -> ClassStatistics:
-        """Of the images of an edge that has trained: what it adds to those of others."""
+        """Of the images of an edge that has trained, without noise."""
         mapped = self._mapped[learner] = mapped_images(learner)
-        statistics = replace(mapped.statistics, architecture=architecture_of(learner.config.model))
-        if (epsilon := self.settings.epsilon) is not None:
-            # the cloud knows the run's seed, and could take off what is drawn from it
-            rng, delta = torch.Generator().manual_seed(randbits(63)), self.settings.delta
-            statistics = noised(statistics, epsilon, rng, delta=delta, releases=self.problem.rounds)
-        return statistics
+        return replace(mapped.statistics, architecture=architecture_of(learner.config.model))
+
+    @property
+    def deviation(self) -> float | None:
+        """Of the noise that a round's statistics get, on numbers that one image moves by 1; None for none."""
+        epsilon = self.settings.epsilon
+        return None if epsilon is None else noise_deviation(epsilon, self.settings.delta, self.problem.rounds)
 
     @property
     def closes_rounds(self) -> bool:

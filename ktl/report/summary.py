@@ -77,6 +77,12 @@ class RunSummary:
         return name
 
     @property
+    def noise(self) -> dict[str, float] | None:
+        """`epsilon` and `delta` of what it added to its statistics in that session, if it did."""
+        noise: dict[str, float] = self.settings.get("noise") or {}
+        return noise if self.session and noise.get("epsilon") else None
+
+    @property
     def class_names(self) -> list[str]:
         """In the order of the labels."""
         return self.main.record.class_names

@@ -13,6 +13,9 @@ from PIL import Image
 from support.hall import Hall
 
 from ktl.data.npz import load_bundle
+from ktl.edge.run import load_pooled
+from ktl.methods.fedktl import mapped_images
+from ktl.wire import decode_statistics
 
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 At = Callable[[str], list[str]]
@@ -92,14 +95,21 @@ def test_a_device_with_some_of_the_classes_learns_and_reports(
     alone = ktl(*train, "--out", run)
     assert alone.returncode == 2
     assert "this data's classes (green, red) are not the 3 of the session 'photos'" in alone.stderr
-    done = ktl(*train, "--out", run, "--classes", classes, "--json")
+    done = ktl(*train, "--out", run, "--classes", classes, "--epsilon", 8, "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
+    assert told["noise"] == {"epsilon": 8.0, "delta": 1e-5}
     assert told["session"] == {"rounds": 1, "edges": ["cam-1"], "late": {}}
     assert json.loads((run / "labels.json").read_text()) == ["blue", "green", "red"]
     settings = json.loads((run / "config.json").read_text())
     assert (settings["seed"], settings["rounds"], settings["cloud"]["alignment"]["name"]) == (3, 1, "pooled")
-    assert "With other devices: session photos" in (run / "report.html").read_text()
+    report = (run / "report.html").read_text()
+    assert "With other devices: session photos" in report
+    assert "noise of epsilon 8, delta 1e-05" in report
+    sent = decode_statistics((run / "wire" / "round-001-statistics-0.safetensors").read_bytes(), 3, 16)
+    without = mapped_images(load_pooled(run)[0]).statistics
+    assert sent.classes.tolist() == without.classes.tolist()
+    assert (sent.sums - without.sums).std() > 0.1  # int8 alone is a hundredth off
     tested = json.loads(ktl("edge", "evaluate", run, "--json").stdout)
     assert (tested["accuracy"], tested["class_accuracy"]["blue"]) == (told["test_accuracy"], None)
     shown = ktl("cloud", "session", "show", "photos", *at("cam-1")).stdout
@@ -124,6 +134,11 @@ def test_options_that_do_not_go_with_a_session_are_refused(
     train = ["edge", "train", "--data", hall.parts, "--session", line, "--out", tmp_path / "run"]
     given = ktl(*train, *options, *at("cam-1"))
     assert (given.returncode, reason in given.stderr) == (2, True), given.stderr
+
+
+def test_noise_is_for_a_session(ktl: Ktl, tmp_path: Path) -> None:
+    given = ktl("edge", "train", "--epsilon", 8, "--out", tmp_path / "run")
+    assert (given.returncode, "epsilon is 8: noise is for the class statistics" in given.stderr) == (2, True)
 
 
 def test_classes_are_for_a_session(ktl: Ktl, hall: Hall) -> None:

@@ -84,11 +84,12 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert_same_run(whole, parts)
 
 
+@pytest.mark.parametrize("method", ["fedktl", "fedproto", "fml"])
 def test_processes_and_this_process_give_the_same_bits(
-    plain: FederationConfig, shared: FederatedData, tmp_path: Path
+    plain: FederationConfig, shared: FederatedData, tmp_path: Path, method: str
 ) -> None:
     for out, workers in (("here", 0), ("there", 2)):
-        federate(plain, tmp_path / out, data=shared, workers=workers)
+        federate(replace(plain, method=method), tmp_path / out, data=shared, workers=workers)
     assert_same_run(tmp_path / "here", tmp_path / "there")
 
 

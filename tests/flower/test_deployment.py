@@ -20,8 +20,10 @@ from ktl.data.partition import FederatedData, share_out
 from ktl.data.partition_files import save_partition
 from ktl.data.settings import PartitionConfig
 from ktl.federation.run import federate
+from ktl.federation.trained_client import kept_client
 from ktl.files import Row, read_rows
 from ktl.flower.server_app import served_by
+from ktl.learning.evaluation import evaluate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]  # every message starts a process at its node
 
@@ -60,6 +62,10 @@ def test_three_devices_end_with_the_numbers_of_one_process(
     assert eventually(lambda: len(rows_in(out)) == 2, 700), devices.flwr("log", run, "loopback", "--show")
     here = federate(served_by(config).config, tmp_path / "here", data=apart, workers=0)
     assert without_seconds(rows_in(out)) == without_seconds(here.rows)
+    kept = kept_client(devices.home / "device-1")  # of the run that was the last, on the device
+    task = kept.learner.task
+    tested = evaluate(kept.predictor, task.test_images, task.test_labels, 3, kept.learner.device)
+    assert tested.accuracy == here.rows[-1]["by_client"]["1"]
 
 
 def test_three_devices_add_up_securely(

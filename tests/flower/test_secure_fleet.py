@@ -7,6 +7,7 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,8 +24,11 @@ from ktl.data.settings import PartitionConfig
 from ktl.errors import UsageError
 from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig, federated_transfer
+from ktl.flower.sites import Device
+from ktl.flower.summands import vector_of
 from ktl.learning.settings import RECIPES
 from ktl.methods import METHODS
+from ktl.statistics_noise import SHARES, noise_deviation
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +73,26 @@ def test_a_client_that_leaves_while_sums_are_taken_is_not_in_them(
     counts = torch.stack([apart.counts("train")[client] for client in (0, 1, 3, 4)]).sum(dim=0)
     assert pooled_in(tmp_path / "run").counts.tolist() == counts.tolist()
     assert secure.rows[0]["clients"] == 5
+
+
+def test_the_fewest_clients_of_a_sum_have_added_all_of_its_noise(
+    five: FederationConfig, apart: FederatedData, tmp_path: Path
+) -> None:
+    """Each of five adds a third of the variance: the sum holds, too, where two of them leave or tell theirs."""
+    noisy = replace(five, secure_aggregation=True, method=METHODS.choose("fedktl", epsilon=8.0))
+    run_over(grid_of(apart, tmp_path), noisy, tmp_path / "run")
+    found = pooled_in(tmp_path / "run")
+    found.validate(3)
+    assert found.classes.tolist() == [0, 1, 2]
+    (folder,) = (tmp_path / "device-0").glob("client-0-run-*")
+    node = Device(0, str(tmp_path / "images-0"), tmp_path / "device-0").node(folder.name[-16:], 0, version=1)
+    assert node.fewest == 3
+    plain = vector_of(node.edges.method.statistics(node.edges.learners[0]), 3)  # type: ignore[attr-defined]
+    noise = np.stack([node.summand() - plain for _ in range(40)])
+    deviation = noise_deviation(8.0, releases=noisy.rounds) / 3**0.5
+    blocks = np.split(noise, [3 * 16, 3 * 17], axis=1)
+    for block, share in zip(blocks[:2], (SHARES["sums"], SHARES["counts"]), strict=True):
+        assert block.std() == pytest.approx(deviation / share**0.5, rel=0.25)
 
 
 def test_what_cannot_be_added_up_securely_is_refused(

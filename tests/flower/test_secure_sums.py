@@ -19,6 +19,7 @@ from support.direct_grid import DirectGrid
 
 from ktl.flower.records import Order
 from ktl.flower.secure_sums import MODULUS, secure_sum, summand_app
+from ktl.flower.secure_terms import FEWEST
 
 CLIENTS, LENGTH, LARGEST = 5, 20_000, 30.0
 VECTORS = np.random.default_rng(0).normal(0, 3, (CLIENTS, LENGTH)).clip(-LARGEST, LARGEST)
@@ -41,7 +42,7 @@ def grid(leaving: tuple[int, ...] = ()) -> DirectGrid:
 
 def total(over: DirectGrid) -> Any:
     orders = {node: Order("0" * 16, client=node, version=1, round=0) for node in range(CLIENTS)}
-    return secure_sum(over, orders, LARGEST, timeout=1.0)
+    return secure_sum(over, orders, FEWEST, LARGEST, timeout=1.0)
 
 
 def sent_by(over: DirectGrid, node: int) -> Any:

@@ -54,7 +54,7 @@ def test_methods_stand_beside_one_another_with_intervals_over_seeds(runs: Path) 
     assert "fedktl 3 62.0% ± 5.0 62.0% 25.0% 10.0% 4.0 6" in text
     assert "local 4.0 kB 0 B 0 B 300 7,170,000" in text
     assert "fedktl 4.0 kB 2.00 MB 666.7 kB 300 7,170,000" in text
-    assert "they differ in method, method.pool, method.epsilon, method.delta, seed" in text
+    assert "they differ in method, method.epsilon, method.delta, method.pool, seed" in text
 
 
 def test_one_methods_folder_is_a_page_too_and_needs_no_network(runs: Path) -> None:

@@ -18,6 +18,7 @@ from ktl.data.reading import EARLIER_RANGES, Ranges
 from ktl.data.settings import Fit
 from ktl.errors import CheckpointError, DataError
 from ktl.files import why_unreadable
+from ktl.run_folder import to_export_first
 
 UNKNOWN = "unknown"
 BATCH = 32  # pictures held in memory at a time
@@ -52,7 +53,8 @@ class Predictor:
         model, labels = folder / "model.onnx", folder / "labels.json"
         if not model.is_file() or not labels.is_file():
             raise CheckpointError(
-                f"{folder} holds no finished run: model.onnx or labels.json is missing; train it to the end"
+                to_export_first(folder)
+                or f"{folder} holds no finished run: model.onnx or labels.json is missing; train it to the end"
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # decoding the pictures is the work, and has threads of its own
