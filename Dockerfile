@@ -6,7 +6,11 @@ COPY ktl ktl
 COPY cli cli
 # a smaller image without CUDA: --build-arg PIP_ARGS='--extra-index-url <the index of PyTorch's CPU wheels>'
 ARG PIP_ARGS=""
-RUN pip install --no-cache-dir $PIP_ARGS '.[cloud,telemetry]' \
+# for Ray Serve: EXTRAS=cloud,ray,telemetry and PACKAGES=wget (Debian's), see deploy/README.md
+ARG EXTRAS=cloud,telemetry
+ARG PACKAGES=""
+RUN if [ -n "$PACKAGES" ]; then apt-get update && apt-get install -y --no-install-recommends $PACKAGES && rm -rf /var/lib/apt/lists/*; fi \
+ && pip install --no-cache-dir $PIP_ARGS ".[$EXTRAS]" \
  && useradd --create-home --uid 10001 ktl \
  && install -d -o ktl /data && rm -rf /src/*
 USER ktl

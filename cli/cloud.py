@@ -18,6 +18,7 @@ from ktl.files import write_secret
 
 from . import cloud_sessions, cloud_tokens
 from .cloud_database import SERVER, Config, DatabaseUrl, needs_extra, opened, setting
+from .cloud_engine import serving
 from .connection import CaFile, Insecure, TokenFile, access
 from .console import errors, exit_code, output
 from .settings import with_options
@@ -37,8 +38,7 @@ def serve(values: dict[str, Any], config: Config = None) -> None:
 
 
 def _serve(settings: Settings) -> None:
-    with needs_extra():
-        from ktl.cloud.service.server import serve as run
+    run = serving(settings.engine)
     files = {scope: _first_token_file(settings.database, scope) for scope in ("admin", "edge")}
 
     def keep_tokens(tokens: dict[str, str]) -> None:

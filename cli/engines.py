@@ -53,6 +53,8 @@ def run_by(
 
 def _engine_named(name: str) -> Start:
     """Raises UsageError for a name that is none, or an engine that is not installed."""
+    if name == "ray":
+        raise UsageError("unknown engine 'ray': Flower's simulation runs on Ray, so give --engine flower")
     check_choice("engine", name, ENGINES)
     if name == PROCESSES:
         from ktl.federation.run import federate

@@ -53,14 +53,16 @@ def command_reference() -> str:
 def openapi() -> dict[str, Any]:
     """The OpenAPI document of this version's server."""
     from ktl.cloud.service.app import create_app
+    from ktl.cloud.service.batching import BatchingGenerator
+    from ktl.cloud.service.chosen import chosen_generator, chosen_space
     from ktl.cloud.service.database import Database
     from ktl.cloud.service.settings import Settings
-    from ktl.generators import load_generator
 
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/empty.db"
-        app = create_app(Settings(database=url), Database(url), load_generator("builtin"))
-        return app.openapi()
+        settings = Settings(database=url)
+        generator = BatchingGenerator(chosen_generator(settings))
+        return create_app(settings, Database(url), generator, chosen_space(settings, generator)).openapi()
 
 
 def http_reference(document: dict[str, Any]) -> str:

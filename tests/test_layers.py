@@ -35,6 +35,7 @@ ALLOWED = {
     "edge": LEAVES | {"edge", "loop", "methods", "learning", "models", "data"},
     "report": LEAVES | {"report", "edge"},
     "cloud": LEAVES | {"cloud", "alignment", "generators", "spaces", "data", "warm_start"},
+    "ray": LEAVES | {"ray", "cloud", "generators", "spaces"},
     "federation": LEAVES
     | {"federation", "cloud", "loop", "methods", "learning", "objectives", "models", "data", "generators", "spaces"}
     | {"edge", "shared_space"}  # to export a client as an edge

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.lib.cells import Cell, Row, fill, read
+from benchmarks.lib.cells import ENGINES, Cell, Row, fill, read
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 Tables = Mapping[str, Callable[[list[Row]], str]]
@@ -32,11 +32,12 @@ def command_line(
         command.add_argument("--out", type=Path, default=results_of(benchmark), help="rows, a JSON line each")
     runs.add_argument("--data-root", type=Path, default=Path("data"), help="folder of data sets")
     runs.add_argument("--part", type=_part, default=(0, 1), help="0/2 and 1/2 are two processes' halves of the work")
+    runs.add_argument("--engine", choices=ENGINES, default="process", help="ray: cells at once, over a cluster")
     options(runs)
     shown.add_argument("names", nargs="*", type=one_of(tables), metavar="TABLE", help=", ".join(tables))
     args = parser.parse_args()
     if args.command == "run":
-        fill(args.out, cells(args), args.part)
+        fill(args.out, cells(args), args.part, args.engine)
         return
     rows = read(args.out)
     print("\n\n".join(tables[name](rows) for name in args.names or list(tables)[:1]))

@@ -29,19 +29,16 @@ from tempfile import TemporaryDirectory
 import torch
 from sqlalchemy import func, select
 
-from ktl.cloud.embedded import EmbeddedCloud
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.models import DONE, Round, Upload
-from ktl.edge.network.http import HttpCloud
 from ktl.edge.network.transport import Access
 from ktl.generators import load_generator
-from ktl.prototypes import class_prototypes
-from ktl.seeds import stream
-from ktl.wire import SessionRequest, encode_message, encode_prototypes
+from ktl.wire import SessionRequest
 from tests.support.nginx import nginx
 from tests.support.postgres import postgres
 from tests.support.served import PRELOADED, ServedCloud
 from tests.support.tiny import save_tiny_generator
+from tests.support.two_edges import drawn_alone, drawn_by
 
 CLASSES = 5
 VARIANTS = 5  # different sessions; the others repeat them
@@ -102,36 +99,21 @@ def fleet(generator: Path | str, count: int, *options: object) -> Iterator[tuple
                 server.stop()
 
 
-def uploads(variant: int, round_: int, classes: int = CLASSES) -> dict[int, bytes]:
-    """What the two edges of a session send for a round."""
-    return {edge: prototypes(f"{variant}/{round_}/{edge}", classes) for edge in (0, 1)}
-
-
-def prototypes(name: str, classes: int) -> bytes:
-    embeddings = torch.randn(3 * classes, classes, generator=stream(0, "embeddings", name))
-    return encode_prototypes(class_prototypes(embeddings, torch.arange(classes).repeat_interleave(3)))
-
-
 def alone(generator: Path, rounds: int) -> list[list[bytes]]:
     """Each variant's pairs, of an embedded cloud."""
-    loaded, drawn = load_generator(str(generator)), []
-    for variant in range(VARIANTS):
-        cloud = EmbeddedCloud(loaded)
-        cloud.open(encode_message(replace(REQUEST, seed=variant)), [])
-        drawn.append([cloud.exchange(uploads(variant, round_)) for round_ in range(1, rounds + 1)])
-    return drawn
+    loaded = load_generator(str(generator))
+    return [drawn_alone(loaded, replace(REQUEST, seed=variant), f"{variant}", rounds) for variant in range(VARIANTS)]
 
 
 def run_session(servers: Fleet, number: int, expected: list[list[bytes]]) -> str:
     """One client's run; what went wrong with it, or nothing."""
     variant = number % VARIANTS
     run = servers.folder / f"run-{number}-{time.monotonic_ns()}"
-    cloud = HttpCloud(Access(url=servers.url, token=servers.token, patience=PATIENCE), run, clients=2)
+    access = Access(url=servers.url, token=servers.token, patience=PATIENCE)
     try:
-        cloud.open(encode_message(replace(REQUEST, seed=variant)), [])
-        for round_, pairs in enumerate(expected[variant], 1):
-            if cloud.exchange(uploads(variant, round_)) != pairs:
-                return f"session {number} got other pairs in round {round_}"
+        pairs = drawn_by(access, run, replace(REQUEST, seed=variant), f"{variant}", len(expected[variant]))
+        if pairs != expected[variant]:
+            return f"session {number} got other pairs"
     except Exception as error:  # whatever ends a run is what is looked for
         return f"session {number}: {type(error).__name__}: {error}"
     return ""
@@ -218,7 +200,7 @@ def throughput(args: argparse.Namespace) -> list[str]:
         for count, measured in rates.items():
             with fleet("builtin", count, "--rate", 100_000, "--jobs", 4) as (servers, _):
                 for core, server in enumerate(servers.servers):
-                    pin(server, core)
+                    pin(server.pid, core)
                 run_large(servers, 4, "warm")
                 began = time.monotonic()
                 run_large(servers, args.rounds, "measured")
@@ -230,9 +212,9 @@ def throughput(args: argparse.Namespace) -> list[str]:
     return [] if sorted(gains)[len(gains) // 2] >= 1.7 else ["two servers draw less than 1.7 times the rounds of one"]
 
 
-def pin(server: ServedCloud, core: int) -> None:
+def pin(process: int, core: int) -> None:
     """To one core, with all of its threads."""
-    for thread in os.listdir(f"/proc/{server.pid}/task"):
+    for thread in os.listdir(f"/proc/{process}/task"):
         os.sched_setaffinity(int(thread), {core})
 
 
@@ -240,10 +222,8 @@ def run_large(servers: Fleet, count: int, name: str) -> None:
     """So many sessions of one round, eight at a time."""
 
     def one(number: int) -> None:
-        run = servers.folder / f"{name}-{number}"
-        cloud = HttpCloud(Access(url=servers.url, token=servers.token, patience=PATIENCE), run, clients=2)
-        cloud.open(encode_message(replace(LARGE, seed=number)), [])
-        cloud.exchange(uploads(number, 1, LARGE.num_classes))
+        access = Access(url=servers.url, token=servers.token, patience=PATIENCE)
+        drawn_by(access, servers.folder / f"{name}-{number}", replace(LARGE, seed=number), f"{number}", rounds=1)
 
     with ThreadPoolExecutor(8) as clients:
         list(clients.map(one, range(count)))

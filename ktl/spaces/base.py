@@ -21,7 +21,7 @@ class SharedSpace(ABC):
     """
 
     Settings: ClassVar[type[settings.Settings]] = settings.NoSettings
-    name: ClassVar[str]  # what a session's reply calls it
+    name: str  # what a session's reply calls it
     metric: bool = False  # whether vectors of alike images point to alike directions: taken as they are then
     dimension: int  # numbers in a vector
     fingerprint: str = ""  # tells it from others of its name, generator and dimension, where those do not say it all

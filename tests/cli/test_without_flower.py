@@ -23,6 +23,11 @@ def test_the_engine_names_the_line_that_installs_it(tmp_path: Path) -> None:
 def test_an_unknown_engine_and_sums_that_no_engine_takes_are_refused(tmp_path: Path) -> None:
     done = run("federate", "--engine", "spark", "--out", tmp_path / "run")
     assert (done.returncode, done.stderr) == (2, "error: unknown engine 'spark': choose one of processes, flower\n")
+    on_ray = run("federate", "--engine", "ray", "--out", tmp_path / "run")
+    assert (on_ray.returncode, on_ray.stderr) == (
+        2,
+        "error: unknown engine 'ray': Flower's simulation runs on Ray, so give --engine flower\n",
+    )
     secure = run("federate", "--secure-aggregation", "--method", "fedktl", "--out", tmp_path / "run")
     assert secure.returncode == 2
     assert "give --engine flower" in secure.stderr

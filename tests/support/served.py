@@ -91,6 +91,8 @@ class ServedCloud:
         *options: object,
         database: str | None = None,
         authority: Path | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        start_seconds: float = START_SECONDS,
     ) -> None:
         self.database = database or f"sqlite:///{folder / 'cloud.db'}"
         self.folder = folder
@@ -98,7 +100,8 @@ class ServedCloud:
         self.tokens: dict[str, str] = {}
         self.url = ""
         self._port = 0
-        self._environment = {"KTL_WARM_STARTS": str(folder / "warm starts")}
+        self._start_seconds = start_seconds
+        self._environment = {"KTL_WARM_STARTS": str(folder / "warm starts")} | dict(environment)
         self._verify = ssl.create_default_context(cafile=authority) if authority else True
         self._options = ["--generator", generator, "--threads", "1", "--database", self.database, *options]
         self.start()
@@ -107,7 +110,7 @@ class ServedCloud:
         """Returns when it takes requests."""
         arguments = ["cloud", "serve", "--port", self._port, *self._options]
         self.command = Command(arguments, self.log, self._environment, self.folder)
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._start_seconds
         while (found := re.search(r"listening on (\S+:(\d+))\n", self.command.output())) is None:
             if self.command.process.exitcode is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the server did not start: {self.command.output()[-2000:]}")
@@ -128,9 +131,9 @@ class ServedCloud:
         """kill -9."""
         self.command.kill()
 
-    def stop(self) -> int:
+    def stop(self, seconds: float = 30.0) -> int:
         """SIGTERM; the exit code."""
-        return self.command.stop()
+        return self.command.stop(seconds)
 
     @property
     def pid(self) -> int:

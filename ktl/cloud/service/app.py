@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from ktl.cloud.service.accounts import Quotas
 from ktl.cloud.service.answers import ProblemDetail
-from ktl.cloud.service.batching import BatchingGenerator
+from ktl.cloud.service.batching import BatchingGenerator, ServedGenerator
 from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
 from ktl.cloud.service.crowd import Crowd
 from ktl.cloud.service.database import AWAY, READY_SECONDS, THREADS, Database
@@ -40,8 +40,7 @@ from ktl.cloud.service.store import Store
 from ktl.cloud.service.tokens import Tokens
 from ktl.cloud.service.warm_starting import WarmStarting
 from ktl.cloud.service.worker import Worker
-from ktl.generators.base import ImageGenerator
-from ktl.spaces import SPACES, space_of
+from ktl.spaces.base import SharedSpace
 from ktl.warm_start.settings import WarmStartConfig
 from ktl.warm_start.warm_starts import WarmStarts
 
@@ -52,9 +51,9 @@ USES_EVERY = 60.0  # seconds
 KINDS = {404: "not-found", 405: "method-not-allowed"}
 
 
-def create_app(settings: Settings, database: Database, generator: ImageGenerator) -> FastAPI:
+def create_app(settings: Settings, database: Database, generator: ServedGenerator, space: SharedSpace) -> FastAPI:
     """The application; the database's schema must be this release's. Its worker runs while the application does."""
-    here = _service(settings, database, generator)
+    here = _service(settings, database, generator, space)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -112,18 +111,16 @@ async def _written(here: Service) -> None:
         log.warning("the tokens' times of last use could not be written")
 
 
-def _service(settings: Settings, database: Database, generator: ImageGenerator) -> Service:
+def _service(settings: Settings, database: Database, generator: ServedGenerator, space: SharedSpace) -> Service:
     store = Store(database, quotas_of(settings))
     events, metrics, tokens = Events(), Metrics(), Tokens(database)
-    batching = BatchingGenerator(generator)
-    space = space_of(batching, SPACES.parse(settings.space) if settings.space else None)
     offered = WarmStarts(
-        batching, space, WarmStartConfig(images=settings.warm_start_images), most_bytes=settings.most_warm_start
+        generator, space, WarmStartConfig(images=settings.warm_start_images), most_bytes=settings.most_warm_start
     )
     worker = Worker(
         store,
-        LiveSessions(store, batching, space, offered),
-        batching,
+        LiveSessions(store, generator, space, offered),
+        generator,
         events,
         metrics,
         MemoryBudget(settings.most_memory),
@@ -131,14 +128,14 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
         keep_seconds=settings.keep,
         most_seconds=settings.most_seconds,
     )
-    _watch(metrics, store, batching)
+    _watch(metrics, store, generator)
     return Service(
         settings=settings,
         database=database,
         store=store,
         steering=Steering(store),
         tokens=tokens,
-        generator=batching,
+        generator=generator,
         space=space,
         warm_starting=WarmStarting(offered, events),
         events=events,
@@ -154,11 +151,12 @@ def _service(settings: Settings, database: Database, generator: ImageGenerator) 
     )
 
 
-def _watch(metrics: Metrics, store: Store, generator: BatchingGenerator) -> None:
+def _watch(metrics: Metrics, store: Store, generator: ServedGenerator) -> None:
     promised = "Bytes of all sessions, with what is promised to their rounds."
     metrics.watch("queued_rounds", "Rounds that wait or are being drawn.", store.queued, in_database=True)
     metrics.watch("stored_bytes", promised, store.stored_bytes, in_database=True)
-    metrics.watch("generator_batches", "Batches drawn since the start.", lambda: generator.batches)
+    if isinstance(generator, BatchingGenerator):
+        metrics.watch("generator_batches", "Batches drawn since the start.", lambda: generator.batches)
 
 
 def quotas_of(settings: Settings) -> Quotas:

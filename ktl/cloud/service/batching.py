@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +18,16 @@ from ktl.seeds import stream
 MAX_DRAWN_TOGETHER = 512  # images
 
 Order = tuple[Tensor, "Future[Tensor]"]
+
+
+class ServedGenerator(ImageGenerator, Protocol):
+    """An `ImageGenerator` that any number of threads may ask at the same time."""
+
+    def alive(self) -> bool:
+        """Whether images can still be drawn."""
+
+    def close(self) -> None:
+        """Nobody asks any more."""
 
 
 class BatchingGenerator:
@@ -33,8 +45,7 @@ class BatchingGenerator:
         self.noise_dim, self.latent_dim = generator.noise_dim, generator.latent_dim
         self.image_size, self.parameters = generator.image_size, generator.parameters
         self.members = members_of(generator)
-        # a slow generator, whose images are cached, is filled by one session; the check would draw for minutes
-        self.together = not isinstance(generator, CachedGenerator) and draws_alike_together(generator)
+        self.together = draws_alike_together(generator)
         self.batches = 0
         self._orders: queue.Queue[Order | None] = queue.Queue()  # as long as there are threads that wait
         self._thread = threading.Thread(target=self._draw_all, name="generator", daemon=True)
@@ -83,23 +94,33 @@ class BatchingGenerator:
             count += len(order[0])
         return batch, None
 
-    @torch.no_grad()
     def _draw(self, batch: list[Order]) -> None:
         self.batches += 1
         try:
-            images = self.generator.images(torch.cat([latents for latents, _ in batch]))
-            parts = images.split([len(latents) for latents, _ in batch])
+            parts = drawn_together(self.generator, [latents for latents, _ in batch])
         except Exception as error:  # it is raised where the images are waited for
             for _, order in batch:
                 order.set_exception(error)
             return
         for (_, order), part in zip(batch, parts, strict=True):
-            order.set_result(part.clone())
+            order.set_result(part)
+
+
+@torch.no_grad()
+def drawn_together(generator: ImageGenerator, orders: Sequence[Tensor]) -> list[Tensor]:
+    """The images of each order's latents (n, latent_dim), uint8 (n, 3, size, size), drawn in one batch."""
+    images = generator.images(torch.cat([*orders]))
+    return [part.clone() for part in images.split([len(latents) for latents in orders])]
 
 
 @torch.no_grad()
 def draws_alike_together(generator: ImageGenerator) -> bool:
-    """Whether images have the same bits drawn alone, in a batch, and in a larger batch."""
+    """Whether images have the same bits drawn alone, in a batch, and in a larger batch.
+
+    A slow generator, whose images are cached, is not tried, which would take minutes: one session fills its batches.
+    """
+    if isinstance(generator, CachedGenerator):
+        return False
     latents = sample_latents(generator, 37, stream(0, "batching"))
     together = generator.images(latents)
     parts = torch.cat([generator.images(part) for part in latents.split([1, 4, 32])])

@@ -14,7 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import ClientDisconnect
 
 from ktl.cloud.service.answers import RoundState
-from ktl.cloud.service.batching import BatchingGenerator
+from ktl.cloud.service.batching import ServedGenerator
 from ktl.cloud.service.crowd import Presence
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.events import Events
@@ -47,7 +47,7 @@ class Service:
     store: Store
     steering: Steering
     tokens: Tokens
-    generator: BatchingGenerator
+    generator: ServedGenerator
     space: SharedSpace
     warm_starting: WarmStarting
     events: Events

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.cloud.round_bounds import round_bounds
-from ktl.cloud.service.batching import BatchingGenerator
+from ktl.cloud.service.batching import ServedGenerator
 from ktl.cloud.service.store import Store
 from ktl.errors import KtlError
 from ktl.prototypes import Prototypes
@@ -22,7 +22,7 @@ MAX_LIVE_SESSIONS = 64
 class LiveSessions:
     """The sessions that this server drew last; one that is missing, or behind, catches up on its earlier rounds."""
 
-    def __init__(self, store: Store, generator: BatchingGenerator, space: SharedSpace, warm_starts: WarmStarts) -> None:
+    def __init__(self, store: Store, generator: ServedGenerator, space: SharedSpace, warm_starts: WarmStarts) -> None:
         self.store = store
         self.warm_starts = warm_starts
         self.generator = generator

@@ -14,6 +14,8 @@ import torch
 import uvicorn
 
 from ktl.cloud.service.app import create_app
+from ktl.cloud.service.batching import BatchingGenerator
+from ktl.cloud.service.chosen import chosen_generator, chosen_space
 from ktl.cloud.service.connections import ListeningSocket, bounded, connections_granted
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.events import Event
@@ -23,7 +25,6 @@ from ktl.cloud.service.tls import reload_certificate, tls_context
 from ktl.cloud.service.tokens import Tokens
 from ktl.cloud.service.tracing import export_spans
 from ktl.errors import KtlError, UsageError
-from ktl.generators import load_generator
 
 SWITCH_SECONDS = 0.0005  # a tenth of what is usual: a thread of short steps gets its turn beside one of long steps
 KEEP_ALIVE = 75  # seconds that an idle connection is held
@@ -84,11 +85,9 @@ def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Se
         database.upgrade()
         torch.set_num_threads(settings.threads)
         sys.setswitchinterval(SWITCH_SECONDS)
-        generator = load_generator(
-            settings.generator, cached=True, products=settings.products, compiled=settings.compile
-        )
-        app = create_app(settings, database, generator)
-        listening = _listen(settings)
+        generator = BatchingGenerator(chosen_generator(settings))
+        app = create_app(settings, database, generator, chosen_space(settings, generator))
+        listening = listen(settings)
         Tokens(database).create_first(on_first_tokens)
         config = uvicorn.Config(
             app,
@@ -107,7 +106,8 @@ def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Se
             yield Server(config, listening, url, context)
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """On the address and port of the settings. Raises KtlError for one that cannot be had."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # the protocol named: asyncio sets TCP_NODELAY on such sockets only, and without it an answer takes 40 ms more
     listening = ListeningSocket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -23,6 +23,7 @@ from ktl.protocol import is_loopback
 
 PREFIX = "KTL_CLOUD_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"  # names the file
+OF_RAY = ("generator_replicas", "most_generator_replicas", "generator_gpus", "ingress_replicas")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,15 @@ class Settings(settings.Settings):
     ] = "float32"
     compile: Annotated[bool, Meta(description="Compile a StyleGAN at its first images: a minute or more.")] = False
     threads: Annotated[int, Meta(ge=1, description="CPU threads of the generator.")] = 2
+    engine: Annotated[
+        Literal["process", "ray"], Meta(description="process | ray: all in this process, or Ray Serve's replicas.")
+    ] = "process"
+    generator_replicas: Annotated[int, Meta(ge=1, description="Of --engine ray: processes that draw.")] = 1
+    most_generator_replicas: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="As many under load; by default never more.")
+    ] = None
+    generator_gpus: Annotated[float, Meta(ge=0, description="GPUs of each, such as 0.5.")] = 0.0
+    ingress_replicas: Annotated[int, Meta(ge=1, description="Of --engine ray: processes that answer requests.")] = 1
     jobs: Annotated[int, Meta(ge=1, le=64, description="Rounds drawn at the same time, in common batches.")] = 4
     queue: Annotated[int, Meta(ge=1, description="Rounds that may wait; then 503.")] = 256
     most_seconds: Annotated[float, DURATION, Meta(gt=0, description="Most time for a round; then it fails.")] = 3600.0
@@ -124,6 +134,7 @@ class Settings(settings.Settings):
             raise UsageError("--tls-cert and --tls-key go together: give both")
         if self.client_ca is not None and self.tls_cert is None:
             raise UsageError("--client-ca needs TLS: give --tls-cert and --tls-key, too")
+        self._check_engine()
         files = {"--tls-cert": self.tls_cert, "--tls-key": self.tls_key, "--client-ca": self.client_ca}
         for flag, file in files.items():
             if file is not None and not file.is_file():
@@ -135,6 +146,21 @@ class Settings(settings.Settings):
                 f"--host {self.host} without TLS would send tokens in the clear: give --tls-cert and --tls-key, or "
                 "--insecure if something before this server does TLS"
             )
+
+    def _check_engine(self) -> None:
+        if self.engine == "ray":
+            if not self.database.startswith("postgresql"):
+                raise UsageError("--engine ray needs --database postgresql://...: a file of SQLite has one server only")
+            if self.client_ca is not None:
+                raise UsageError("--client-ca: Ray's proxy does not ask clients for certificates; use --engine process")
+            if (self.most_generator_replicas or self.generator_replicas) < self.generator_replicas:
+                raise UsageError("--most-generator-replicas is less than --generator-replicas: give as many or more")
+            if self.generator_gpus > 1 and self.generator_gpus % 1:
+                raise UsageError(f"--generator-gpus {self.generator_gpus:g}: give a part of one GPU, or whole ones")
+            return
+        for name in OF_RAY:
+            if getattr(self, name) != getattr(type(self), name):
+                raise UsageError(f"--{name.replace('_', '-')} needs --engine ray")
 
     @property
     def url(self) -> str:

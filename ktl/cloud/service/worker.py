@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.cloud.service.answers import Seconds
-from ktl.cloud.service.batching import BatchingGenerator
+from ktl.cloud.service.batching import ServedGenerator
 from ktl.cloud.service.database import AWAY
 from ktl.cloud.service.events import Event, Events
 from ktl.cloud.service.leases import RENEW_EVERY, Hold, Leases, Lost, Stopping
@@ -40,7 +40,7 @@ class Worker:
         self,
         store: Store,
         sessions: LiveSessions,
-        generator: BatchingGenerator,
+        generator: ServedGenerator,
         events: Events,
         metrics: Metrics,
         memory: MemoryBudget,

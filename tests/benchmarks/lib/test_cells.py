@@ -36,3 +36,13 @@ def test_what_a_stopped_run_has_measured_is_kept(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         fill(out, [Cell({"seed": 0}, dict, ()), Cell({"seed": 1}, operator.truediv, (1, 0))])
     assert read(out) == [{"seed": 0, "sum": 1}]
+
+
+@pytest.mark.slow
+def test_rays_processes_measure_the_rows_of_this_machines(tmp_path: Path) -> None:
+    pytest.importorskip("ray.serve", reason="needs the extra ktl[ray]")
+    cells = [Cell({"seed": seed}, dict, ([("sum", seed + 1)],)) for seed in (0, 1)]
+    for engine in ("process", "ray"):
+        fill(tmp_path / engine, cells, engine=engine)
+    here, there = (sorted(read(tmp_path / engine), key=lambda row: row["seed"]) for engine in ("process", "ray"))
+    assert here == there

@@ -25,6 +25,10 @@ def test_flags_come_before_the_environment_and_that_before_the_file(
     assert settings.jobs == 4
 
 
+ON_RAY = {"engine": "ray", "database": "postgresql://ktl@database/ktl"}
+CLIENT_CA = {"client_ca": "ca.pem", "tls_cert": "cert.pem", "tls_key": "key.pem"}
+
+
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
@@ -39,6 +43,11 @@ def test_flags_come_before_the_environment_and_that_before_the_file(
         ({"client_ca": "ca.pem"}, "--client-ca needs TLS"),
         ({"trusted_proxies": "10.0.0.1, proxy"}, "--trusted-proxies: 'proxy' is no address and no network"),
         ({"trusted_proxies": "10.0.0.1/8"}, "--trusted-proxies: '10.0.0.1/8'"),
+        ({"engine": "ray"}, "--engine ray needs --database postgresql://...: a file of SQLite has one server only"),
+        ({"generator_gpus": 0.5}, "--generator-gpus needs --engine ray"),
+        ({**ON_RAY, "generator_replicas": 2, "most_generator_replicas": 1}, "--most-generator-replicas is less"),
+        ({**ON_RAY, "generator_gpus": 1.5}, "--generator-gpus 1.5: give a part of one GPU, or whole ones"),
+        ({**ON_RAY, **CLIENT_CA}, "--client-ca: Ray's proxy does not ask clients for certificates"),
         ({"tls_cert": "none.pem", "tls_key": "none.pem"}, "--tls-cert none.pem: there is no such file"),
     ],
 )

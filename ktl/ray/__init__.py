@@ -1,0 +1,1 @@
+"""The cloud on Ray Serve: servers that hold no generator, and replicas that do nothing but draw."""
