@@ -14,7 +14,7 @@ from ktl.errors import CloudError, UsageError
 from ktl.protocol import JSON, SAFETENSORS, digest_field
 from ktl.wire import MAX_PAIR_BYTES, MAX_WARM_START_BYTES
 
-FIRST_WAIT = 1.0  # seconds that the cloud is asked to hold back an answer; then twice as long each time
+FIRST_WAIT = 5.0  # seconds that the cloud is asked to hold back an answer; then twice as long each time
 MAX_WAIT = 3600.0  # seconds, whatever the cloud grants
 STANDSTILL_SECONDS = 3600.0  # that a round may wait for other edges without any change
 

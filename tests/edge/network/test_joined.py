@@ -16,6 +16,7 @@ from support.hall import DEVICES, TURN, Hall, given_up
 
 from ktl.checkpoint import load_checkpoint
 from ktl.data.partition_files import load_partition
+from ktl.edge.network import rounds
 from ktl.edge.network.joined import JoinedSession
 from ktl.errors import Interrupted, UsageError
 from ktl.federation.problem import federated_problem
@@ -122,7 +123,8 @@ def test_a_device_that_comes_late_goes_on_with_the_present_round(hall: Hall, tmp
     assert [len(other.result()) for other in others] == [3, 3]
 
 
-def test_waiting_is_told_and_can_be_stopped(hall: Hall, tmp_path: Path) -> None:
+def test_waiting_is_told_and_can_be_stopped(hall: Hall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "FIRST_WAIT", 1.0)
     hall.create(tmp_path / "create.log", "wait", "--edges", ",".join(DEVICES[:3]), "--deadline", "1h", "--rounds", 4)
     data = load_partition(hall.parts)
     request = encode_message(federated_problem(hall.federation, data).request)
