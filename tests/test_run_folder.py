@@ -36,7 +36,7 @@ def test_a_runs_settings_are_read_as_they_were_given(tmp_path: Path, config: Set
 def test_runs_of_both_layouts_have_the_same_settings_in_the_same_form() -> None:
     for run, kind in (("finished", RunConfig), ("federation/fedproto", FederationConfig)):
         old, new = settings_table(RELEASED / run), as_table(kind())
-        since = {"classifier", "fit", "secure_aggregation", "skip_damaged", "weights"}
+        since = {"classifier", "fit", "noise", "secure_aggregation", "skip_damaged", "weights"}
         assert new.keys() - old.keys() <= since
         assert old.keys() <= new.keys()
         since = {"memory", "session", "space", "warm_start_images"}

@@ -267,6 +267,7 @@ def test_predict_reports_an_unreadable_file_and_goes_on(
     assert summary == "1 of 3 pictures could not be read"
 
 
+@pytest.mark.slow
 def test_a_time_budget_cuts_the_steps_and_the_run_remembers_them(ktl: Ktl, options: list[str], tmp_path: Path) -> None:
     long = [option for option in options if option not in ("--steps", "20", "--warmup-steps", "10")]
     command = ["edge", "train", *long, "--steps", 90_000, "--warmup-steps", 90_000, "--time-budget", 3]

@@ -197,6 +197,7 @@ def test_tensorboard_gets_the_curves_of_both_trainings(ktl: Ktl, options: list[s
     assert [event.step for event in local.Scalars("loss/shots")] == [10, 20]
 
 
+@pytest.mark.slow
 def test_export_takes_a_client_of_a_federation(
     ktl: Ktl, trained: Path, small_bundle: Path, tiny_generator_file: Path, tmp_path: Path
 ) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 WITHOUT = "import sys; sys.modules['flwr'] = None; sys.modules['ray'] = None; from ktl_cli.main import main; main()"
+
+
+Ktl = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
@@ -20,15 +24,15 @@ def test_the_engine_names_the_line_that_installs_it(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unknown_engine_and_sums_that_no_engine_takes_are_refused(tmp_path: Path) -> None:
-    done = run("federate", "--engine", "spark", "--out", tmp_path / "run")
+def test_an_unknown_engine_and_sums_that_no_engine_takes_are_refused(ktl: Ktl, tmp_path: Path) -> None:
+    done = ktl("federate", "--engine", "spark", "--out", tmp_path / "run")
     assert (done.returncode, done.stderr) == (2, "error: unknown engine 'spark': choose one of processes, flower\n")
-    on_ray = run("federate", "--engine", "ray", "--out", tmp_path / "run")
+    on_ray = ktl("federate", "--engine", "ray", "--out", tmp_path / "run")
     assert (on_ray.returncode, on_ray.stderr) == (
         2,
         "error: unknown engine 'ray': Flower's simulation runs on Ray, so give --engine flower\n",
     )
-    secure = run("federate", "--secure-aggregation", "--method", "fedktl", "--out", tmp_path / "run")
+    secure = ktl("federate", "--secure-aggregation", "--method", "fedktl", "--out", tmp_path / "run")
     assert secure.returncode == 2
     assert "give --engine flower" in secure.stderr
 

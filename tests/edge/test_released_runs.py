@@ -149,6 +149,7 @@ def test_a_federation_is_reported() -> None:
         assert f"{100 * max(row['accuracy'] for row in own):.1f}%" in page
 
 
+@pytest.mark.slow
 def test_it_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
     answer = CliRunner().invoke(app, ["bench", "finished", "--threads", "1", "--batch", "1", "--json"])
     assert answer.exit_code == 0, answer.output

@@ -139,6 +139,7 @@ def test_an_edge_trains_with_it_by_name(ktl: Ktl, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "model.onnx").is_file()
 
 
+@pytest.mark.slow
 def test_clients_train_with_it_by_name(ktl: Ktl, tmp_path: Path) -> None:
     options = [
         "--clients",
@@ -168,6 +169,7 @@ def test_clients_train_with_it_by_name(ktl: Ktl, tmp_path: Path) -> None:
     assert shared[1] != proximal[1]
 
 
+@pytest.mark.slow
 def test_it_needs_no_package(ktl: Ktl, tmp_path: Path) -> None:
     for name in ("transfer", "generator", "model"):
         shutil.copy(PLUGIN / "ktl_colour" / f"{name}.py", tmp_path / f"own_{name}.py")

@@ -84,7 +84,9 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert_same_run(whole, parts)
 
 
-@pytest.mark.parametrize("method", ["fedktl", "fedproto", "fml"])
+@pytest.mark.parametrize(
+    "method", ["fedktl", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fedproto", "fml"))]
+)
 def test_processes_and_this_process_give_the_same_bits(
     plain: FederationConfig, shared: FederatedData, tmp_path: Path, method: str
 ) -> None:

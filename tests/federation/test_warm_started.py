@@ -39,6 +39,7 @@ def cloud(tiny_generator: StyleGANGenerator) -> EmbeddedCloud:
     return EmbeddedCloud(tiny_generator, warm_starts=WarmStartConfig(images=16, chunk=16, passes=2, batch=16))
 
 
+@pytest.mark.slow
 def test_in_processes_or_not_it_has_the_same_bits_and_every_client_s_bytes_count(
     warm: FederationConfig, shared: FederatedData, cloud: EmbeddedCloud, tmp_path: Path
 ) -> None:

@@ -25,10 +25,8 @@ from ktl.methods import METHODS
 KTL = Path(sys.executable).parent / "ktl"
 
 
-@pytest.mark.parametrize(
-    "method",
-    ["fedproto", *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS.names() if name != "fedproto")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS.names())
 def test_virtual_nodes_end_with_the_bits_of_one_process(
     plain: FederationConfig, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

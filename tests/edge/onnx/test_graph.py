@@ -71,7 +71,8 @@ class Cast(nn.Module):
         return pixels.float()
 
 
-def test_only_the_latest_graphs_are_kept(traces: list[nn.Module]) -> None:
+def test_only_the_latest_graphs_are_kept(traces: list[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "KEPT", 2)
     modules = [Scaled(float(factor), torch.ones(3), seed=0) for factor in range(1, graph.KEPT + 2)]
     for module in [*modules, modules[-1], modules[0]]:
         check(module)
