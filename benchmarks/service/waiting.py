@@ -125,8 +125,8 @@ async def measured(cloud: ServedCloud, args: argparse.Namespace, gateways: list[
     waiting = Waiting(cloud.url)
     began = time.monotonic()
     edges = [asyncio.create_task(waiting.edge(heads[i // OF_ONE_TOKEN])) for i in range(args.edges)]
-    while waiting.waiting < args.edges:
-        await asyncio.sleep(0.1)
+    while waiting.waiting + sum(edge.done() for edge in edges) < args.edges:
+        await asyncio.sleep(1.0)
     seconds = time.monotonic() - began
     await asyncio.sleep(args.settle)
     beside = await uploads.acknowledged(args.seconds, "b")
