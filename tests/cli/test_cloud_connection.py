@@ -33,6 +33,7 @@ def small(small_bundle: Path) -> list[str]:
     return ["--data", str(small_bundle), *numbers.split()]
 
 
+@pytest.mark.slow
 def test_offline_ok_trains_alone_says_so_and_goes_on_with_the_cloud_later(
     ktl: Ktl, served: ServedCloud, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,7 @@ def test_predict_refuses_nothing_and_empty_folders(ktl: Ktl, trained: Path, tmp_
     assert nothing.stderr == "error: give image files, folders, patterns or - ; or else --video\n"
 
 
+@pytest.mark.slow
 def test_bench_sets_torch_beside_onnx_runtime(ktl: Ktl, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ktl.edge.export.measure.SECONDS", 0.0)
     rows = [

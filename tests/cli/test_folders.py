@@ -33,6 +33,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.mark.slow
 def test_the_folder_one_is_in_is_trained_on_again_and_again(
     ktl: Ktl, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

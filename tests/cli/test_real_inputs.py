@@ -151,6 +151,7 @@ def trained(ktl: Ktl, data: Path, run: Path, **options: object) -> subprocess.Co
     return ended
 
 
+@pytest.mark.slow
 def test_noise_that_more_photographs_do_not_change(ktl: Ktl, folders: Path, tmp_path: Path) -> None:
     data, run = tmp_path / "photos", tmp_path / "run"
     shutil.copytree(folders / "noise_only" / "photos", data)

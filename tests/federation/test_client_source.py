@@ -79,6 +79,7 @@ def test_a_client_s_bundle_is_an_edge_s(pooled: Path, shared: FederatedData, tmp
         assert fact in card, fact
 
 
+@pytest.mark.slow
 def test_int8_quantises_extractors_and_leaves_the_discriminant_exact(pooled: Path, tmp_path: Path) -> None:
     load = partial(federation_client, client=0)
     bundle = write_bundle(pooled, tmp_path / "int8", int8=True, max_drop=1.0, load=load)

@@ -13,6 +13,7 @@ from benchmarks.accuracy import generators
 from ktl.generators.official.convert import convert_official
 
 
+@pytest.mark.slow
 def test_generators_are_compared_with_local_training_of_the_same_seeds(
     small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

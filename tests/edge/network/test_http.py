@@ -88,6 +88,7 @@ def sessions(served: ServedCloud) -> list[dict[str, Any]]:
     return listed
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_weights_and_metrics_of_one(
     served: ServedCloud, small_config: RunConfig, finished: Comparison, contents_of: Contents, tmp_path: Path
 ) -> None:
