@@ -30,7 +30,6 @@ from tests.support.served import ServedCloud
 OF_ONE_TOKEN = 50
 MAX_GROWTH = 100_000  # bytes an edge
 MAX_P99 = 0.25  # seconds
-CONNECTED_AT_ONCE = 100
 UPLOADERS = 20
 PAYLOAD = prototypes(MODEST.num_classes)
 
@@ -41,25 +40,20 @@ class Waiting:
     def __init__(self, url: str) -> None:
         self.url = url
         self.statuses: Counter[int] = Counter()
-        self.waiting = 0
-        self._room = asyncio.Semaphore(CONNECTED_AT_ONCE)
 
-    async def edge(self, head: bytes) -> None:
-        """Asks again and again on one connection, until it is cancelled."""
-        async with self._room:
-            reader, writer = await connected(self.url)
-            writer.write(head)
-            await writer.drain()
-            self.waiting += 1
+    async def edge(self, head: bytes, after: float) -> None:
+        """Asks again and again on one connection from `after` seconds on, until it is cancelled."""
+        await asyncio.sleep(after)
+        reader, writer = await connected(self.url)
         while True:
+            writer.write(head)
             answer = (await reader.readuntil(b"\r\n\r\n")).decode()
             status = int(answer.split()[1])
-            length = next(line for line in answer.lower().splitlines() if line.startswith("content-length"))
-            await reader.readexactly(int(length.split(":")[1]))
+            fields = dict(line.lower().split(": ", 1) for line in answer.splitlines()[1:] if line)
+            await reader.readexactly(int(fields["content-length"]))
             self.statuses[status] += 1
             if status != 202:
-                await asyncio.sleep(1.0)
-            writer.write(head)
+                await asyncio.sleep(float(fields["retry-after"]))
 
 
 @dataclass
@@ -97,7 +91,8 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=240.0, help="of uploads, once all edges wait: each edge asks again meanwhile"
     )
-    parser.add_argument("--settle", type=float, default=20.0, help="seconds from the last connection to the uploads")
+    parser.add_argument("--arrivals", type=float, default=100.0, help="edges that come per second")
+    parser.add_argument("--settle", type=float, default=20.0, help="seconds from the last edge to the uploads")
     parser.add_argument("--wait", type=int, default=240, help="seconds that an edge asks the server to wait")
     args = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -123,19 +118,15 @@ async def measured(cloud: ServedCloud, args: argparse.Namespace, gateways: list[
     alone = await uploads.acknowledged(args.seconds / 16, "a")
     before = memory_of(cloud.pid, "VmRSS")
     waiting = Waiting(cloud.url)
-    began = time.monotonic()
-    edges = [asyncio.create_task(waiting.edge(heads[i // OF_ONE_TOKEN])) for i in range(args.edges)]
-    while waiting.waiting + sum(edge.done() for edge in edges) < args.edges:
-        await asyncio.sleep(1.0)
-    seconds = time.monotonic() - began
-    await asyncio.sleep(args.settle)
+    edges = [asyncio.create_task(waiting.edge(heads[i // OF_ONE_TOKEN], i / args.arrivals)) for i in range(args.edges)]
+    await asyncio.sleep(args.edges / args.arrivals + args.settle)
     beside = await uploads.acknowledged(args.seconds, "b")
     growth = (memory_of(cloud.pid, "VmRSS") - before) / args.edges
     for edge in edges:
         edge.cancel()
     failed = sum(isinstance(each, Exception) for each in await asyncio.gather(*edges, return_exceptions=True))
     print(
-        f"{args.edges} edges connected in {seconds:.0f} s; answers by status {dict(waiting.statuses)}; {failed} failed"
+        f"{args.edges} edges, {args.arrivals:g} a second; answers by status {dict(waiting.statuses)}; {failed} failed"
     )
     print(f"memory: {growth / 1000:.1f} kB an edge")
     for name, times in (("alone", alone), ("beside them", beside)):

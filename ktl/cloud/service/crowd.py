@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 
 from ktl.cloud.service.refusals import Refused, busy
 
 MOST_AT_ONCE = 1024  # requests, but for those that wait for pairs or events
 TOKEN_AT_ONCE = 64  # of them, of one token
+LONGEST_AWAY = 20  # seconds until one comes again for whom there was no room
 DOOR = 64  # of them, until it is known whose they are; the others wait outside, and many have gone before they get in
 
 
@@ -51,7 +53,9 @@ class Presence:
                 "busy", "as many clients are connected as may be", {"Retry-After": "5", "Connection": "close"}
             )
         if self.crowd.at_once > MOST_AT_ONCE:
-            return busy(f"{MOST_AT_ONCE} requests are being served; try again", retry_after=1)
+            # not all in the same second: to refuse thousands takes the time in which they could be served
+            wait = random.randint(1, LONGEST_AWAY)
+            return busy(f"{MOST_AT_ONCE} requests are being served; try again", retry_after=wait)
         return None
 
     def known_as(self, name: str) -> None:
