@@ -149,5 +149,5 @@ EdgeName = Annotated[str, Path(alias="edge", pattern=f"^{NAME}$", examples=["cam
 
 
 def seconds_to_wait(wanted: float, max_seconds: float) -> float:
-    """A wait within what the server grants, up to a quarter less: who began together does not ask again together."""
-    return 0.0 if math.isnan(wanted) else min(max(wanted, 0.0), max_seconds) * random.uniform(0.75, 1.0)
+    """A wait within what the server grants, up to a half less: who began together does not ask again together."""
+    return 0.0 if math.isnan(wanted) else min(max(wanted, 0.0), max_seconds) * random.uniform(0.5, 1.0)
