@@ -3,7 +3,7 @@
 The edges are gateways' (one token speaks for fifty of them), each with a connection of its own, and ask again when
 the server says "not yet". Measured: the server's memory for each, and how long the uploads take to be acknowledged.
 
-Run: python -m benchmarks.service.waiting [--edges 10000] [--pace 50] [--seconds 240] [--wait 240]
+Run: python -m benchmarks.service.waiting [--edges 10000] [--arrivals 100] [--pace 50] [--seconds 240] [--wait 240]
 """
 
 from __future__ import annotations
