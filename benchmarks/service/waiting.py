@@ -3,7 +3,7 @@
 The edges are gateways' (one token speaks for fifty of them), each with a connection of its own, and ask again when
 the server says "not yet". Measured: the server's memory for each, and how long the uploads take to be acknowledged.
 
-Run: python -m benchmarks.service.waiting [--edges 10000] [--arrivals 100] [--pace 50] [--seconds 240] [--wait 240]
+Run: python -m benchmarks.service.waiting [--edges 10000] [--arrivals 100] [--pace 50] [--seconds 600] [--wait 600]
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ def main() -> None:
     parser.add_argument("--edges", type=int, default=10_000)
     parser.add_argument("--pace", type=float, default=50.0, help="uploads per second")
     parser.add_argument(
-        "--seconds", type=float, default=240.0, help="of uploads, once all edges wait: each edge asks again meanwhile"
+        "--seconds", type=float, default=600.0, help="of uploads, once all edges wait: each edge asks again meanwhile"
     )
     parser.add_argument("--arrivals", type=float, default=100.0, help="edges that come per second")
     parser.add_argument("--settle", type=float, default=20.0, help="seconds from the last edge to the uploads")
-    parser.add_argument("--wait", type=int, default=240, help="seconds that an edge asks the server to wait")
+    parser.add_argument("--wait", type=int, default=600, help="seconds that an edge asks the server to wait")
     args = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -115,7 +115,7 @@ async def measured(cloud: ServedCloud, args: argparse.Namespace, gateways: list[
         heads.append(request_head(cloud.url, "GET", f"{session}/rounds/1/pairs?wait={args.wait}", token))
     sessions = [Edge(cloud.url, token).open(MODEST, quorum=1000).headers["location"] for token in uploaders]
     uploads = Uploads(cloud.url, list(zip(uploaders, sessions, strict=True)), args.pace)
-    alone = await uploads.acknowledged(args.seconds / 16, "a")
+    alone = await uploads.acknowledged(args.seconds / 40, "a")
     before = memory_of(cloud.pid, "VmRSS")
     waiting = Waiting(cloud.url)
     edges = [asyncio.create_task(waiting.edge(heads[i // OF_ONE_TOKEN], i / args.arrivals)) for i in range(args.edges)]

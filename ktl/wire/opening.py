@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import lru_cache
 from reprlib import repr as shortened  # a stranger's value in an error text stays short
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -96,11 +97,16 @@ def decode_message(payload: bytes, kind: type[Opening]) -> Opening:
     """
     values = _table(payload)
     check_version(values.pop("version", None))
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     required = {entry.name for entry in fields(kind) if _default(entry) is MISSING}
     if odd := sorted((required - values.keys()) | (values.keys() - hints.keys())):
         raise WireError(f"{shortened(odd)} missing or unknown in a session message: expected {', '.join(hints)}")
     return kind(**{name: _checked(name, value, hints[name]) for name, value in values.items()})
+
+
+@lru_cache  # a server reads one with each upload
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
 
 
 def _default(entry: Field[Any]) -> Any:

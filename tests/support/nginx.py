@@ -50,7 +50,7 @@ def nginx(
     if certificate is None:
         dropped = (*dropped, "ssl_")
     example = "\n".join(line for line in lines if not line.strip().startswith(dropped))
-    example = example.replace("listen 443 ssl;", f"listen 127.0.0.1:{port}{' ssl' if certificate else ''};")
+    example = example.replace("listen 443 ssl ", f"listen 127.0.0.1:{port}{' ssl' if certificate else ''} ")
     if certificate is not None:
         for name, file in zip(("fullchain.pem", "privkey.pem"), certificate, strict=True):
             example = example.replace(f"/etc/ktl/{name}", str(file))

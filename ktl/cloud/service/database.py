@@ -224,7 +224,7 @@ def _engine(url: str, new: bool) -> Engine:
             parsed,
             pool_size=THREADS + 4,
             max_overflow=4,
-            pool_pre_ping=True,
+            pool_pre_ping=parsed.drivername != "sqlite",  # a file does not go away as a server does
             connect_args={"check_same_thread": False} if parsed.drivername == "sqlite" else POSTGRESQL,
             hide_parameters=True,  # payloads and hashes are for no log
         )

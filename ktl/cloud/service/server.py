@@ -28,6 +28,8 @@ from ktl.errors import KtlError, UsageError
 
 SWITCH_SECONDS = 0.0005  # a tenth of what is usual: a thread of short steps gets its turn beside one of long steps
 KEEP_ALIVE = 75  # seconds that an idle connection is held
+# probes of TCP on a silent connection: routers do not forget one that waits, and a client without power is found out
+PROBES = {"TCP_KEEPIDLE": 45, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}  # seconds, seconds, how many
 
 OnFirstTokens = Callable[[dict[str, str]], None]  # tokens by scope
 
@@ -112,6 +114,10 @@ def listen(settings: Settings) -> socket.socket:
     # the protocol named: asyncio sets TCP_NODELAY on such sockets only, and without it an answer takes 40 ms more
     listening = ListeningSocket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted connections inherit it and what follows
+    for option, value in PROBES.items():
+        if hasattr(socket, option):  # not on every system
+            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
     try:
         listening.bind((settings.host, settings.port))
         listening.listen(1024)

@@ -113,7 +113,7 @@ class Settings(settings.Settings):
     token_rounds: Annotated[int, Meta(ge=1, description="Rounds of one name that wait or are drawn.")] = 32
     token_pairs: Annotated[int, Meta(ge=1, description="Pairs that one name may have drawn in a day.")] = 1_000_000
     token_waits: Annotated[int, Meta(ge=1, description="Requests of one name that wait for pairs.")] = 100
-    most_wait: Annotated[float, DURATION, Meta(ge=0, description="Longest that a request may wait for pairs.")] = 240.0
+    most_wait: Annotated[float, DURATION, Meta(ge=0, description="Longest that a request may wait for pairs.")] = 600.0
     connections: Annotated[int, Meta(ge=1, description="Clients that are connected at once.")] = 12_000
     rate: Annotated[float, Meta(gt=0, description="Requests per second and token; twice as many at once.")] = 100.0
     tls_cert: Annotated[Path | None, Meta(description="Certificate chain, PEM.")] = None

@@ -52,6 +52,16 @@ def crowd_of(cloud: Running) -> crowd.Crowd:
     return found
 
 
+def test_silent_connections_are_probed(start: Start) -> None:
+    with start() as cloud, connected(cloud.url):
+        open_ones = cloud.server.server_state.connections
+        assert eventually(lambda: len(open_ones) == 1)
+        accepted = next(iter(open_ones)).transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 45
+
+
 def test_half_a_head_and_silence_are_given_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     with start() as cloud:
