@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def serving(engine: str) -> Serve:
-    """Serves until a signal, by one of the engines of the settings. Raises UsageError for one that is not installed."""
+    """Serves until a signal, by one of the engines of the settings.
+
+    Raises UsageError for one that is not installed, and on Windows.
+    """
+    if sys.platform == "win32":
+        raise UsageError("the cloud service runs on Linux and macOS; on Windows start it in WSL")
     with needs_extra():
         from ktl.cloud.service.server import serve
     if engine == "process":

@@ -17,8 +17,6 @@ import psutil
 import pytest
 
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.cloud.service.server import serve
-from ktl.cloud.service.settings import Settings
 from ktl.data import data_name
 from ktl.edge.compare import Comparison, train_beside_local
 from ktl.edge.inference.predictor import Predictor
@@ -127,10 +125,13 @@ def test_text_files_are_utf_8_everywhere() -> None:
     assert bare == []
 
 
-def test_the_service_says_that_it_is_not_for_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", ["process", "ray"])
+def test_the_service_says_that_it_is_not_for_windows(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ktl_cli.cloud_engine import serving
+
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(UsageError, match="the cloud service runs on Linux and macOS; on Windows start it in WSL"):
-        serve(Settings(), lambda tokens: None, lambda url: None)
+        serving(engine)
 
 
 def test_memory_and_cores_where_the_system_counts_them_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,10 +38,15 @@ def fill(out: Path, cells: Sequence[Cell], part: tuple[int, int] = (0, 1), engin
     as many at once as there are cores for; its rows come as they are done.
     """
     for row in ENGINES[engine](_missing(out, cells[part[0] :: part[1]])):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with out.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        keep(out, row)
         print(row, flush=True)
+
+
+def keep(out: Path, row: Row) -> None:
+    """Adds a row to the file."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("a") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def _missing(out: Path, cells: Iterable[Cell]) -> Iterator[Cell]:

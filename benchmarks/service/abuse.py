@@ -5,7 +5,9 @@ and another program asks whether the server is well. Promised: the server is not
 a second, and the session takes at most twice the time that it takes undisturbed, but for the seconds in which there is
 no database. What holds the limit is said.
 
-Run: python -m benchmarks.service.abuse [--attacks 1 3 4] [--seconds 20] [--postgres]
+Each attack is a row of results/service-abuse.jsonl; a table has the latest of each.
+
+Run: python -m benchmarks.service.abuse [--attacks 1 3 4] [--seconds 20] [--postgres] [--out FILE]
 """
 
 from __future__ import annotations
@@ -15,11 +17,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.lib.cells import Row, keep
+from benchmarks.lib.command_line import results_of
+from benchmarks.lib.markdown import markdown
+from benchmarks.lib.provenance import provenance
 from benchmarks.service.attacks import ATTACKS, Target
 from benchmarks.service.edges import Edge
 from benchmarks.service.limited import LimitedCloud, MemoryLimit, memory_of
@@ -46,49 +54,42 @@ class Outcome:
     memory: int = 0  # bytes, the most so far
     broken: list[str] = field(default_factory=list)
 
-    def row(self, undisturbed: float) -> str:
-        """A line of the table."""
-        session = f"{self.session:.1f} ({self.session / undisturbed:.1f}x)"
-        session += f", and {self.away:.1f} without a database" if self.away else ""
-        promises = "; ".join(self.broken) or "kept"
-        return f"| {self.attack} | {self.health:.2f} | {session} | {self.memory >> 20} | {promises} |"
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--attacks", type=int, nargs="+", default=sorted(ATTACKS), choices=sorted(ATTACKS))
     parser.add_argument("--seconds", type=float, default=20.0, help="of each attack, at least")
     parser.add_argument("--postgres", action="store_true", help="instead of SQLite")
+    parser.add_argument("--out", type=Path, default=results_of("service/abuse"), help="rows, a JSON line each")
     args = parser.parse_args()
-    limit = MemoryLimit(MEMORY)
+    limit, rows = MemoryLimit(MEMORY), []
     with TemporaryDirectory() as folder, postgres() if args.postgres else nullcontext(None) as database:
         cloud = LimitedCloud(Path(folder), limit, *OPTIONS, database=database)
         try:
-            broken = endure(cloud, args.attacks, args.seconds)
+            for row in endure(cloud, args.attacks, args.seconds):
+                print(f"{row['attack']}: {'; '.join(row['broken']) or 'every promise kept'}", flush=True)
+                rows.append({"database": "PostgreSQL" if args.postgres else "SQLite"} | row | provenance())
+                keep(args.out, rows[-1])
         finally:
             cloud.stop()
+    print(f"\n{table(rows[0]['database'], rows)}")
     print(f"\nmemory limit: {MEMORY >> 20} MiB, {limit.kind}; killed for it: {limit.kills()}")
-    broken |= limit.kills() > 0
+    broken = limit.kills() > 0 or any(row["broken"] for row in rows)
     limit.end()
     sys.exit(1 if broken else 0)
 
 
-def endure(cloud: LimitedCloud, attacks: list[int], seconds: float) -> bool:
-    """Every attack after the other; whether a promise was broken."""
+def endure(cloud: LimitedCloud, attacks: list[int], seconds: float) -> Iterator[Row]:
+    """Every attack after the other, and what it came to."""
     tokens = Tokens(Database(cloud.database))
     honest = Edge(cloud.url, tokens.create("honest", "edge"))
     honest.whole_session(1)  # the first one loads what is loaded once
     undisturbed = max(honest.whole_session(ROUNDS) for _ in range(UNDISTURBED))
     print(f"a session undisturbed: {undisturbed:.1f} s; memory {memory_of(cloud.pid, 'VmRSS') >> 20} MiB\n")
-    print("| attack | worst /healthz s | session beside it s | peak MiB | promises |\n|---|---|---|---|---|")
-    broken = False
     for number in attacks:
         token = tokens.create(f"attacker-{number}", "edge")
         target = Target(cloud.url, token, cloud.database, cloud.folder, cloud.pid, seconds)
-        outcome = under(number, target, honest, undisturbed)
-        print(outcome.row(undisturbed), flush=True)
-        broken |= bool(outcome.broken)
-    return broken
+        yield asdict(under(number, target, honest, undisturbed)) | {"undisturbed": undisturbed}
 
 
 def under(number: int, target: Target, honest: Edge, undisturbed: float, rounds: int = ROUNDS) -> Outcome:
@@ -132,6 +133,20 @@ def under(number: int, target: Target, honest: Edge, undisturbed: float, rounds:
         outcome.broken += [] if kept else [promise]
     return outcome
 
+
+def table(database: str, rows: Sequence[Row]) -> str:
+    """The latest of each attack on a server with this database."""
+    latest = {row["attack"]: row for row in rows if row["database"] == database}
+    lines = []
+    for row in (latest[attack] for attack in sorted(latest)):
+        session = f"{row['session']:.1f} ({row['session'] / row['undisturbed']:.1f} times)"
+        session += f", and {row['away']:.1f} without a database" if row["away"] else ""
+        promises = "; ".join(row["broken"]) or "kept"
+        lines.append([row["attack"], f"{row['health']:.2f}", session, row["memory"] >> 20, promises])
+    return markdown(["attack", "worst `/healthz`, s", "session beside it, s", "peak, MiB", "promises"], lines)
+
+
+TABLES = {database: partial(table, database) for database in ("SQLite", "PostgreSQL")}
 
 if __name__ == "__main__":
     main()

@@ -6,6 +6,8 @@ published one, whose state lives on through the rounds. What each session must g
 
 `throughput` draws large rounds with one server that has one core, and with two that have a core each.
 
+Each run adds its rows to results/service-fleet.jsonl; a table has the latest of each.
+
 Run: python -m benchmarks.service.fleet faults [--servers 3] [--sessions 50] [--rounds 3] [--seed 0]
      python -m benchmarks.service.fleet throughput [--rounds 24] [--repeats 3]
 """
@@ -19,7 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,6 +31,10 @@ from tempfile import TemporaryDirectory
 import torch
 from sqlalchemy import func, select
 
+from benchmarks.lib.cells import Row, keep
+from benchmarks.lib.command_line import results_of
+from benchmarks.lib.markdown import markdown
+from benchmarks.lib.provenance import provenance
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.models import DONE, Round, Upload
 from ktl.edge.network.transport import Access
@@ -149,8 +155,6 @@ PHASES: dict[str, Callable[[ServedCloud], None] | None] = {
 def faults(args: argparse.Namespace) -> list[str]:
     """All phases on one fleet each; what was broken."""
     broken: list[str] = []
-    print("| phase | servers | sessions | rounds | kills or restarts | seconds | failed runs | rounds kept twice |")
-    print("|---|---|---|---|---|---|---|---|")
     with TemporaryDirectory() as folder:
         generator = save_tiny_generator(Path(folder) / "tiny.safetensors")
         expected = alone(generator, args.rounds)
@@ -177,12 +181,10 @@ def endure(
     failed = [problem for problem in ended if problem]
     kept, rounds = servers.done(), args.sessions * args.rounds
     twice = [job for job, times in kept.items() if times > 1]
-    seconds = time.monotonic() - began
-    print(
-        f"| {phase} | {len(servers.servers)} | {args.sessions} | {rounds} | {count} | {seconds:.1f} | {len(failed)} | "
-        f"{len(twice)} |",
-        flush=True,
-    )
+    row = {"phase": phase, "servers": len(servers.servers), "sessions": args.sessions, "rounds": rounds}
+    row |= {"faults": count, "seconds": time.monotonic() - began, "failed": len(failed), "twice": len(twice)}
+    keep(args.out, row | provenance())
+    print(f"{phase}: {len(failed)} of {args.sessions} sessions failed, {len(twice)} rounds were kept twice", flush=True)
     with database.read() as rows:
         done = rows.scalar(select(func.count()).where(Round.state == DONE))
         sent = rows.scalar(select(func.count()).select_from(Upload))
@@ -193,10 +195,8 @@ def endure(
 
 def throughput(args: argparse.Namespace) -> list[str]:
     """Rounds a second of one pinned server and of two."""
-    print("| servers, a core each | rounds | rounds a second, of each repeat |")
-    print("|---|---|---|")
     rates: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(args.repeats):
+    for repeat in range(args.repeats):
         for count, measured in rates.items():
             with fleet("builtin", count, "--rate", 100_000, "--jobs", 4) as (servers, _):
                 for core, server in enumerate(servers.servers):
@@ -205,10 +205,10 @@ def throughput(args: argparse.Namespace) -> list[str]:
                 began = time.monotonic()
                 run_large(servers, args.rounds, "measured")
                 measured.append(args.rounds / (time.monotonic() - began))
-    for count, measured in rates.items():
-        print(f"| {count} | {args.rounds} | {', '.join(f'{rate:.2f}' for rate in measured)} |")
+            row = {"pinned": count, "repeat": repeat, "rounds": args.rounds, "rate": measured[-1]}
+            keep(args.out, row | provenance())
     gains = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
-    print(f"\ntwo servers draw {', '.join(f'{gain:.2f}' for gain in gains)} times the rounds of one")
+    print(f"two servers draw {', '.join(f'{gain:.2f}' for gain in gains)} times the rounds of one")
     return [] if sorted(gains)[len(gains) // 2] >= 1.7 else ["two servers draw less than 1.7 times the rounds of one"]
 
 
@@ -229,6 +229,29 @@ def run_large(servers: Fleet, count: int, name: str) -> None:
         list(clients.map(one, range(count)))
 
 
+def survived(rows: Sequence[Row]) -> str:
+    """Sessions beside kills and restarts: the latest of each number of servers and phase."""
+    latest = {(row["servers"], row["phase"]): row for row in rows if "phase" in row}
+    names = ("servers", "phase", "sessions", "rounds", "faults", "seconds", "failed", "twice")
+    lines = [[f"{row[name]:.0f}" if name == "seconds" else row[name] for name in names] for row in latest.values()]
+    columns = ["servers", "phase", "sessions", "rounds", "kills or restarts", "seconds", "failed runs"]
+    return markdown([*columns, "rounds kept twice"], lines)
+
+
+def rates(rows: Sequence[Row]) -> str:
+    """Rounds per second of one pinned server and of two: the latest of each repeat."""
+    latest = {(row["pinned"], row["repeat"]): row for row in rows if "pinned" in row}
+    repeats = sorted({repeat for _, repeat in latest})
+    lines = []
+    for repeat in repeats:
+        one, two = (latest[count, repeat]["rate"] for count in (1, 2))
+        lines.append([repeat + 1, latest[1, repeat]["rounds"], f"{one:.2f}", f"{two:.2f}", f"{two / one:.2f}"])
+    return markdown(["run", "rounds", "one server, rounds per second", "two servers", "times"], lines)
+
+
+TABLES = {"survived": survived, "rates": rates}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -241,6 +264,8 @@ def main() -> None:
     measured = commands.add_parser("throughput")
     measured.add_argument("--rounds", type=int, default=24)
     measured.add_argument("--repeats", type=int, default=3)
+    for command in (endured, measured):
+        command.add_argument("--out", type=Path, default=results_of("service/fleet"), help="rows, a JSON line each")
     args = parser.parse_args()
     torch.set_num_threads(1)
     PRELOADED.append("torch._dynamo")  # what an optimizer's first step imports, in seconds: servers start often here

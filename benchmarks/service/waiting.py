@@ -1,7 +1,8 @@
 """Many edges that wait for their round beside uploads at a steady pace; exits with 1 if a promise was broken.
 
 The edges are gateways' (one token speaks for fifty of them), each with a connection of its own, and ask again when
-the server says "not yet". Measured: the server's memory for each, and how long the uploads take to be acknowledged.
+the server says "not yet". Measured: the server's memory for each, and how long the uploads take to be acknowledged: a
+row of results/service-waiting.jsonl.
 
 Run: python -m benchmarks.service.waiting [--edges 10000] [--arrivals 100] [--pace 50] [--seconds 600] [--wait 600]
 """
@@ -14,6 +15,7 @@ import resource
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from benchmarks.lib.cells import Row, keep
+from benchmarks.lib.command_line import results_of
+from benchmarks.lib.markdown import markdown
+from benchmarks.lib.provenance import provenance
 from benchmarks.service.edges import MODEST, Edge, connected, prototypes, request_head
 from benchmarks.service.limited import memory_of
 from ktl.cloud.service.database import Database
@@ -94,6 +100,7 @@ def main() -> None:
     parser.add_argument("--arrivals", type=float, default=100.0, help="edges that come per second")
     parser.add_argument("--settle", type=float, default=20.0, help="seconds from the last edge to the uploads")
     parser.add_argument("--wait", type=int, default=600, help="seconds that an edge asks the server to wait")
+    parser.add_argument("--out", type=Path, default=results_of("service/waiting"), help="rows, a JSON line each")
     args = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -102,13 +109,16 @@ def main() -> None:
         tokens = Tokens(Database(cloud.database))
         gateways = [tokens.create(f"gateway-{i}", "edge") for i in range(-(-args.edges // OF_ONE_TOKEN))]
         uploaders = [tokens.create(f"uploader-{i}", "edge") for i in range(UPLOADERS)]
-        broken = asyncio.run(measured(cloud, args, gateways, uploaders))
+        row = asyncio.run(measured(cloud, args, gateways, uploaders))
         cloud.stop()
-    sys.exit(1 if broken else 0)
+    row |= {name: getattr(args, name) for name in ("edges", "wait", "arrivals", "pace")}
+    keep(args.out, row | provenance())
+    print(table([row]))
+    sys.exit(1 if row["memory"] > MAX_GROWTH or row["beside"][1] > MAX_P99 or row["failed"] > 0 else 0)
 
 
-async def measured(cloud: ServedCloud, args: argparse.Namespace, gateways: list[str], uploaders: list[str]) -> bool:
-    """Prints memory and acknowledgements with and without the edges; whether a promise was broken."""
+async def measured(cloud: ServedCloud, args: argparse.Namespace, gateways: list[str], uploaders: list[str]) -> Row:
+    """`memory`: bytes for each edge; median and p99 of acknowledgements in seconds, `alone` and `beside` the edges."""
     heads = []
     for token in gateways:
         session = Edge(cloud.url, token).open(MODEST, quorum=1000).headers["location"]
@@ -125,14 +135,30 @@ async def measured(cloud: ServedCloud, args: argparse.Namespace, gateways: list[
     for edge in edges:
         edge.cancel()
     failed = sum(isinstance(each, Exception) for each in await asyncio.gather(*edges, return_exceptions=True))
-    print(
-        f"{args.edges} edges, {args.arrivals:g} a second; answers by status {dict(waiting.statuses)}; {failed} failed"
-    )
-    print(f"memory: {growth / 1000:.1f} kB an edge")
-    for name, times in (("alone", alone), ("beside them", beside)):
-        median, p99 = 1000 * np.percentile(times, (50, 99))
-        print(f"uploads {name}: {len(times)}, acknowledged in {median:.0f} ms (median), {p99:.0f} ms (p99)")
-    return growth > MAX_GROWTH or float(np.percentile(beside, 99)) > MAX_P99 or failed > 0
+    answers = {str(status): count for status, count in waiting.statuses.items()}
+    told: Row = {"uploads": len(beside), "answers": answers, "failed": failed, "memory": growth}
+    return told | {"alone": _median_and_p99(alone), "beside": _median_and_p99(beside)}
+
+
+def _median_and_p99(seconds: list[float]) -> list[float]:
+    return [float(each) for each in np.percentile(seconds, (50, 99))]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line per run."""
+    columns = ["waiting edges", "each asks for, s", "kB each", "broken off", '"not yet", refused', "uploads"]
+    lines = []
+    for row in rows:
+        answers = dict(row["answers"])
+        answered = f"{answers.pop('202', 0):,}, {sum(answers.values()):,}"
+        uploads = f"{row['uploads']:,} at {row['pace']:g} per second"
+        times = [f"{1000 * row[name][0]:.0f} and {1000 * row[name][1]:.0f}" for name in ("alone", "beside")]
+        memory = f"{row['memory'] / 1000:.0f}"
+        lines.append([f"{row['edges']:,}", row["wait"], memory, row["failed"], answered, uploads, *times])
+    return markdown([*columns, "ack alone, ms: median and p99", "ack beside them, ms"], lines)
+
+
+TABLES = {"all": table}
 
 
 if __name__ == "__main__":

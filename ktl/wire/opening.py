@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from functools import lru_cache
 from reprlib import repr as shortened  # a stranger's value in an error text stays short
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -82,6 +81,11 @@ class SessionReply:
     warm_start_format: str = ""  # how their numbers are written
 
 
+HINTS: dict[type[Any], dict[str, Any]] = {
+    kind: get_type_hints(kind, include_extras=True) for kind in (SessionRequest, SessionReply)
+}
+
+
 def encode_message(message: SessionRequest | SessionReply) -> bytes:
     """A session message as versioned JSON. Fields that have their defaults are left out."""
     values = {
@@ -97,16 +101,11 @@ def decode_message(payload: bytes, kind: type[Opening]) -> Opening:
     """
     values = _table(payload)
     check_version(values.pop("version", None))
-    hints = _hints(kind)
+    hints = HINTS[kind]
     required = {entry.name for entry in fields(kind) if _default(entry) is MISSING}
     if odd := sorted((required - values.keys()) | (values.keys() - hints.keys())):
         raise WireError(f"{shortened(odd)} missing or unknown in a session message: expected {', '.join(hints)}")
     return kind(**{name: _checked(name, value, hints[name]) for name, value in values.items()})
-
-
-@lru_cache  # a server reads one with each upload
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
 
 
 def _default(entry: Field[Any]) -> Any:

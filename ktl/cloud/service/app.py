@@ -53,7 +53,8 @@ KINDS = {404: "not-found", 405: "method-not-allowed"}
 
 def create_app(settings: Settings, database: Database, generator: ServedGenerator, space: SharedSpace) -> FastAPI:
     """The application; the database's schema must be this release's. Its worker runs while the application does."""
-    here = _service(settings, database, generator, space)
+    crowd = Crowd(settings.token_waits)
+    here = _service(settings, database, generator, space, crowd)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -79,9 +80,7 @@ def create_app(settings: Settings, database: Database, generator: ServedGenerato
     )
     app.state.service = here
     app.add_middleware(HeadAsGet)
-    app.add_middleware(
-        Middleware, metrics=here.metrics, crowd=Crowd(settings.token_waits), https=settings.tls_cert is not None
-    )
+    app.add_middleware(Middleware, metrics=here.metrics, crowd=crowd, https=settings.tls_cert is not None)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _from_framework)
@@ -111,12 +110,13 @@ async def _written(here: Service) -> None:
         log.warning("the tokens' times of last use could not be written")
 
 
-def _service(settings: Settings, database: Database, generator: ServedGenerator, space: SharedSpace) -> Service:
+def _service(
+    settings: Settings, database: Database, generator: ServedGenerator, space: SharedSpace, crowd: Crowd
+) -> Service:
     store = Store(database, quotas_of(settings))
     events, metrics, tokens = Events(), Metrics(), Tokens(database)
-    offered = WarmStarts(
-        generator, space, WarmStartConfig(images=settings.warm_start_images), most_bytes=settings.most_warm_start
-    )
+    warm_start = WarmStartConfig(images=settings.warm_start_images)
+    offered = WarmStarts(generator, space, warm_start, most_bytes=settings.most_warm_start)
     worker = Worker(
         store,
         LiveSessions(store, generator, space, offered),
@@ -124,6 +124,7 @@ def _service(settings: Settings, database: Database, generator: ServedGenerator,
         events,
         metrics,
         MemoryBudget(settings.most_memory),
+        crowd.served,
         jobs=settings.jobs,
         keep_seconds=settings.keep,
         most_seconds=settings.most_seconds,
@@ -190,7 +191,7 @@ async def _invalid(request: Request, error: Any) -> Response:
 
 async def _database_away(request: Request, error: Any) -> Response:
     log.error("the database failed", exc_info=error, extra={"request_id": request.state.request_id})
-    return _answer(request, busy("the database does not answer, or its disk is full; nothing was kept; try again", 2))
+    return _answer(request, busy("the database does not answer, or its disk is full; nothing was kept; try again", 1))
 
 
 async def _from_framework(request: Request, error: Any) -> Response:

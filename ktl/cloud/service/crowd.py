@@ -21,7 +21,7 @@ class Crowd:
         self.waits_each = waits_each
         self.at_once = 0
         self.door = asyncio.Semaphore(DOOR)
-        self.served: Counter[str] = Counter()  # by token name
+        self.served: Counter[str] = Counter()  # by token name; other threads look whose names are in it
         self.waiting: Counter[str] = Counter()
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session as Rows
 from ktl.cloud.service.accounts import Quotas, promise_pairs, settle
 from ktl.cloud.service.answers import Seconds
 from ktl.cloud.service.database import Database
+from ktl.cloud.service.events import Event
 from ktl.cloud.service.models import (
     COLLECTING,
     DONE,
@@ -32,6 +33,7 @@ from ktl.cloud.service.models import (
     Upload,
 )
 from ktl.cloud.service.refusals import Refused
+from ktl.cloud.service.relay import notify
 
 LEASE_SECONDS = 20.0
 NOBODY = {"holder": None, "leased_until": None}
@@ -45,6 +47,11 @@ class Claim:
     round: int
     owner: str  # token name that opened the session
     holder: str
+
+    @property
+    def server(self) -> str:
+        """Who holds it."""
+        return self.holder.partition(".")[0]
 
 
 class Jobs:
@@ -128,6 +135,7 @@ class Jobs:
             round_.alignment_seconds, round_.generation_seconds = seconds.alignment, seconds.generation
             session.active_at = time.time()
             settle(rows, session, round_, len(payload), pairs)
+            notify(rows, claim.server, Event("ended", claim.session, claim.round))
         return True
 
     def fail(self, claim: Claim, error: str) -> None:
@@ -139,6 +147,7 @@ class Jobs:
                 round_.state, round_.finished_at, round_.error = FAILED, time.time(), error
                 round_.holder = round_.leased_until = None
                 settle(rows, session, round_, 0, 0)
+                notify(rows, claim.server, Event("ended", claim.session, claim.round))
 
     def put_back(self, claim: Claim, *, counts: bool = False) -> None:
         """Queues a round that was not finished, to be drawn again; as an attempt only if it `counts`."""

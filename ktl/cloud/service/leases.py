@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -105,7 +105,8 @@ class Hold:
 class Leases:
     """Takes rounds for the threads of this server, and keeps them alive."""
 
-    def __init__(self, jobs: Jobs, *, most_of_one_owner: int, most_seconds: float) -> None:
+    def __init__(self, jobs: Jobs, served: Collection[str], *, most_of_one_owner: int, most_seconds: float) -> None:
+        """`served`: as `Turns` has it."""
         self.jobs = jobs
         self.server = secrets.token_hex(4)  # the name of this server's claims, anew with every start
         self.stopping = threading.Event()
@@ -113,7 +114,7 @@ class Leases:
         self._most_seconds = most_seconds
         self._holds: dict[str, Hold] = {}  # by the claim's holder
         self._taking = threading.Lock()
-        self._turns = Turns()
+        self._turns = Turns(served)
 
     def take(self) -> Hold | None:
         """The next round for a thread to draw, if any. An owner who has many leaves room for others."""

@@ -24,7 +24,7 @@ from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.tls import reload_certificate, tls_context
 from ktl.cloud.service.tokens import Tokens
 from ktl.cloud.service.tracing import export_spans
-from ktl.errors import KtlError, UsageError
+from ktl.errors import KtlError
 
 SWITCH_SECONDS = 0.0005  # a tenth of what is usual: a thread of short steps gets its turn beside one of long steps
 KEEP_ALIVE = 75  # seconds that an idle connection is held
@@ -58,8 +58,6 @@ class Server(uvicorn.Server):
 
 def serve(settings: Settings, on_first_tokens: OnFirstTokens, on_ready: Callable[[str], None]) -> None:
     """Serves until a signal; calls `on_ready` with the URL before. Raises KtlError when it cannot start."""
-    if sys.platform == "win32":
-        raise UsageError("the cloud service runs on Linux and macOS; on Windows start it in WSL")
     log_to_stderr(settings.log_level)
     export_spans()
     for number in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.cloud.service.answers import Seconds
@@ -44,12 +44,13 @@ class Worker:
         events: Events,
         metrics: Metrics,
         memory: MemoryBudget,
+        served: Collection[str],
         *,
         jobs: int,
         keep_seconds: float,
         most_seconds: float,
     ) -> None:
-        """A round fails that takes `most_seconds`.
+        """A round fails that takes `most_seconds`. `served`: whose requests are being answered at the moment.
 
         No owner has all of the `jobs` rounds at a time, nor all cores: whoever comes then finds one of each.
         """
@@ -61,7 +62,7 @@ class Worker:
         self.memory = memory
         self.keep_seconds = keep_seconds
         most = max(min(jobs, len(cores())) - 1, 1)
-        self.leases = Leases(store.jobs, most_of_one_owner=most, most_seconds=most_seconds)
+        self.leases = Leases(store.jobs, served, most_of_one_owner=most, most_seconds=most_seconds)
         self._faults: dict[tuple[str, int], int] = {}  # by session and round
         self._stop = self.leases.stopping
         self._queued = threading.Semaphore(0)

@@ -48,6 +48,7 @@ def test_a_session_ends_beside_an_attacker(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_nine_attacks_on_a_server_with_a_memory_limit() -> None:
-    done = subprocess.run([sys.executable, "-m", "benchmarks.service.abuse"], cwd=ROOT, capture_output=True, text=True)
+def test_nine_attacks_on_a_server_with_a_memory_limit(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.service.abuse", "--out", tmp_path / "rows.jsonl"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

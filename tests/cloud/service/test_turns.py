@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ktl.cloud.service.turns import HEAD_START, LONGEST_PAUSE, Turns
 
 
@@ -23,6 +25,17 @@ def test_owners_who_have_drawn_alike_do_not_pause_and_what_was_long_ago_is_forgo
         assert turns.pause("one", 2 * HEAD_START) > 0
         turns.forget_half()
         assert turns.pause("one", 0.0) == 0.0
+
+
+def test_an_owner_who_is_ahead_pauses_while_the_request_of_another_one_is_answered() -> None:
+    served: Counter[str] = Counter()
+    turns = Turns(served)
+    with turns.drawing("greedy"):
+        assert turns.pause("greedy", 2 * HEAD_START) == 0.0
+        served.update(["greedy", "modest"])
+        assert turns.pause("greedy", 0.1) == 3 * 0.1
+        del served["modest"]
+        assert turns.pause("greedy", 0.1) == 0.0
 
 
 def test_rounds_of_one_owner_do_not_wait_for_each_other() -> None:

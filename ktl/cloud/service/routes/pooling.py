@@ -57,6 +57,7 @@ async def put_statistics(
     state, new = await here.in_thread(take_in)
     if new:
         here.metrics.received.inc(len(payload))
+    if new or not state.edges_missing:  # sent again, since a server died before it told the others
         here.events.tell(Event("round" if state.edges_missing else "ended", session, round_))
     return Response(state.model_dump_json(), 201 if new else 200, media_type=JSON)
 
