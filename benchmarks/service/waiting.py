@@ -37,6 +37,7 @@ OF_ONE_TOKEN = 50
 MAX_GROWTH = 100_000  # bytes an edge
 MAX_P99 = 0.25  # seconds
 UPLOADERS = 20
+SESSIONS = 10  # of each: a round begins when a thousand edges are in
 PAYLOAD = prototypes(MODEST.num_classes)
 
 
@@ -123,8 +124,12 @@ async def measured(cloud: ServedCloud, args: argparse.Namespace, gateways: list[
     for token in gateways:
         session = Edge(cloud.url, token).open(MODEST, quorum=1000).headers["location"]
         heads.append(request_head(cloud.url, "GET", f"{session}/rounds/1/pairs?wait={args.wait}", token))
-    sessions = [Edge(cloud.url, token).open(MODEST, quorum=1000).headers["location"] for token in uploaders]
-    uploads = Uploads(cloud.url, list(zip(uploaders, sessions, strict=True)), args.pace)
+    sessions = [
+        (token, Edge(cloud.url, token).open(MODEST, quorum=1000).headers["location"])
+        for _ in range(SESSIONS)
+        for token in uploaders
+    ]
+    uploads = Uploads(cloud.url, sessions, args.pace)
     alone = await uploads.acknowledged(args.seconds / 40, "a")
     before = memory_of(cloud.pid, "VmRSS")
     waiting = Waiting(cloud.url)
