@@ -22,6 +22,7 @@ from ktl.cloud.service.context import UNKNOWN_PER_SECOND, Service
 from ktl.cloud.service.crowd import Crowd
 from ktl.cloud.service.database import AWAY, READY_SECONDS, THREADS, Database
 from ktl.cloud.service.events import Events
+from ktl.cloud.service.garbage import seldom_searched
 from ktl.cloud.service.head import HeadAsGet
 from ktl.cloud.service.live_sessions import LiveSessions
 from ktl.cloud.service.memory import MemoryBudget
@@ -61,10 +62,11 @@ def create_app(settings: Settings, database: Database, generator: ServedGenerato
         here.relay.start()
         await anyio.to_thread.run_sync(here.worker.start)
         here.warm_starting.start()
-        async with anyio.create_task_group() as beside:
-            beside.start_soon(_write_uses, here)
-            yield
-            beside.cancel_scope.cancel()
+        with seldom_searched():
+            async with anyio.create_task_group() as beside:
+                beside.start_soon(_write_uses, here)
+                yield
+                beside.cancel_scope.cancel()
         await anyio.to_thread.run_sync(here.warm_starting.stop)
         await anyio.to_thread.run_sync(here.worker.stop)
         await anyio.to_thread.run_sync(here.relay.stop)  # last: it tells of rounds that were put back

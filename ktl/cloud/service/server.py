@@ -19,7 +19,6 @@ from ktl.cloud.service.chosen import chosen_generator, chosen_space
 from ktl.cloud.service.connections import ListeningSocket, bounded, connections_granted
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.events import Event
-from ktl.cloud.service.garbage import seldom_searched
 from ktl.cloud.service.logs import log_to_stderr
 from ktl.cloud.service.settings import Settings
 from ktl.cloud.service.tls import reload_certificate, tls_context
@@ -103,7 +102,7 @@ def server_on(settings: Settings, on_first_tokens: OnFirstTokens) -> Iterator[Se
             h11_max_incomplete_event_size=32 * 2**10,  # of request headers
         )
         url = replace(settings, port=listening.getsockname()[1]).url
-        with listening, seldom_searched():
+        with listening:
             yield Server(config, listening, url, context)
 
 
