@@ -32,7 +32,8 @@ def test_what_the_other_architecture_adds_is_paired() -> None:
     both = {"setting": "2 shots cnn4,resnet4", "arm": "apart"}
     for model in ("cnn4", "resnet4"):
         both |= {f"{model}, nothing": 8.0, f"{model}, own kind": 16.0, f"{model}, all kinds": 17.0}
-    measured = [both | {"seed": 0}, both | {"seed": 1, "cnn4, all kinds": 18.0}]
-    found = cells(pooling.TABLES["two architectures"](measured))
+    tuning = both | {"seed": 0, "cnn4, all kinds": 99.0}  # seed 0 chose a setting
+    measured = [both | {"seed": 1}, both | {"seed": 2, "cnn4, all kinds": 18.0}]
+    found = cells(pooling.TABLES["two architectures"]([tuning, *measured]))
     assert found[-1] == ["what the other kind adds", "+1.50 ± 6.36", "+1.00 ± 0.00"]
     assert [line[4] for line in cells(pooling.TABLES["all"](measured))[:3]] == ["", "+8.00 ± 0.00", "+9.50 ± 6.36"]
