@@ -64,6 +64,12 @@ class BoundedProtocol(H11Protocol):
         if not self.cycle.response_complete:  # the next request had come already
             self.idle.pop(self, None)
 
+    def shutdown(self) -> None:
+        """The server stops. An idle client is not waited for, who would have to end TLS from its side first."""
+        super().shutdown()
+        if self in self.idle and self.transport.get_write_buffer_size() == 0:
+            self.transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
         self.idle.pop(self, None)

@@ -8,8 +8,9 @@ import re
 import signal
 import ssl
 import subprocess
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,17 @@ def test_a_certificate_makes_it_https(start: Start, certificate: Make) -> None:
         assert (answer.status_code, answer.headers["strict-transport-security"]) == (200, "max-age=31536000")
         with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
             httpx.get(f"{cloud.url}/healthz")
+
+
+def test_a_server_that_stops_does_not_wait_for_idle_clients(start: Start, certificate: Make) -> None:
+    cert, key = certificate("cloud")
+    with ExitStack() as clients:
+        with start(tls_cert=cert, tls_key=key) as cloud:
+            for _ in range(3):
+                http = clients.enter_context(httpx.Client(verify=ssl.create_default_context(cafile=str(cert))))
+                assert http.get(f"{cloud.url}/healthz").status_code == 200
+            began = time.monotonic()
+        assert time.monotonic() - began < 10  # of 20 in which it would end them by force
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
