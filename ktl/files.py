@@ -104,7 +104,9 @@ def why_unreadable(file: Path, error: Exception) -> str:
     kind = kind_of(file)
     if kind is not None and kind != ZIP:
         return f"it is {kind}"
-    reason = " ".join(str(error).split("\n", 1)[0].split()) or type(error).__name__
+    lines = str(error).splitlines() or [""]
+    said = lines[:2] if lines[0].endswith(":") else lines[:1]  # PyTorch's, of weights that do not fit, goes on below
+    reason = " ".join(" ".join(said).split()) or type(error).__name__
     if "not fully covered" in reason or "MetadataIncompleteBuffer" in reason:  # safetensors of today and of before
         return "it is cut short, as of an unfinished download: get it again"
     return reason

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ktl.encoders.base import Encoder
 from ktl.errors import CheckpointError
-from ktl.files import file_digest, write_atomically
+from ktl.files import file_digest, why_unreadable, write_atomically
 from ktl.seeds import initialising
 
 FORMAT = "ktl-encoder-1"
@@ -128,6 +128,7 @@ def load_small_encoder(path: Path, name: str) -> SmallEncoder:
             network = SmallEncoderNetwork(about.config)
         network.load_state_dict(tensors)
     except (SafetensorError, msgspec.DecodeError, LookupError, ValueError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).splitlines()[:2])
-        raise CheckpointError(f"{path} is no encoder that ktl can read: {reason}; train it anew") from error
+        raise CheckpointError(
+            f"{path} is no encoder that ktl can read: {why_unreadable(path, error)}; train it anew"
+        ) from error
     return SmallEncoder(network, name=name, licence=about.licence, fingerprint=file_digest(path))
