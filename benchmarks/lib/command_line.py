@@ -17,6 +17,11 @@ def results_of(benchmark: str) -> Path:
     return RESULTS / f"{benchmark.replace('/', '-')}.jsonl"
 
 
+def out_option(parser: argparse.ArgumentParser, benchmark: str) -> None:
+    """`--out`: where the rows of "room/file" go, by default those that the documents show."""
+    parser.add_argument("--out", type=Path, default=results_of(benchmark), help="rows, a JSON line each")
+
+
 def command_line(
     benchmark: str,
     about: str | None,
@@ -29,7 +34,7 @@ def command_line(
     commands = parser.add_subparsers(dest="command", required=True)
     runs, shown = commands.add_parser("run"), commands.add_parser("table")
     for command in (runs, shown):
-        command.add_argument("--out", type=Path, default=results_of(benchmark), help="rows, a JSON line each")
+        out_option(command, benchmark)
     runs.add_argument("--data-root", type=Path, default=Path("data"), help="folder of data sets")
     runs.add_argument("--part", type=_part, default=(0, 1), help="0/2 and 1/2 are two processes' halves of the work")
     runs.add_argument("--engine", choices=ENGINES, default="process", help="ray: cells at once, over a cluster")

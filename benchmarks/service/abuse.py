@@ -25,7 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.lib.cells import Row, keep
-from benchmarks.lib.command_line import results_of
+from benchmarks.lib.command_line import out_option
 from benchmarks.lib.markdown import markdown
 from benchmarks.lib.provenance import provenance
 from benchmarks.service.attacks import ATTACKS, Target
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--attacks", type=int, nargs="+", default=sorted(ATTACKS), choices=sorted(ATTACKS))
     parser.add_argument("--seconds", type=float, default=20.0, help="of each attack, at least")
     parser.add_argument("--postgres", action="store_true", help="instead of SQLite")
-    parser.add_argument("--out", type=Path, default=results_of("service/abuse"), help="rows, a JSON line each")
+    out_option(parser, "service/abuse")
     args = parser.parse_args()
     limit, rows = MemoryLimit(MEMORY), []
     with TemporaryDirectory() as folder, postgres() if args.postgres else nullcontext(None) as database:

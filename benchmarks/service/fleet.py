@@ -32,7 +32,7 @@ import torch
 from sqlalchemy import func, select
 
 from benchmarks.lib.cells import Row, keep
-from benchmarks.lib.command_line import results_of
+from benchmarks.lib.command_line import out_option
 from benchmarks.lib.markdown import markdown
 from benchmarks.lib.provenance import provenance
 from ktl.cloud.service.database import Database
@@ -265,7 +265,7 @@ def main() -> None:
     measured.add_argument("--rounds", type=int, default=24)
     measured.add_argument("--repeats", type=int, default=3)
     for command in (endured, measured):
-        command.add_argument("--out", type=Path, default=results_of("service/fleet"), help="rows, a JSON line each")
+        out_option(command, "service/fleet")
     args = parser.parse_args()
     torch.set_num_threads(1)
     PRELOADED.append("torch._dynamo")  # what an optimizer's first step imports, in seconds: servers start often here

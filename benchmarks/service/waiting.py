@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.lib.cells import Row, keep
-from benchmarks.lib.command_line import results_of
+from benchmarks.lib.command_line import out_option
 from benchmarks.lib.markdown import markdown
 from benchmarks.lib.provenance import provenance
 from benchmarks.service.edges import MODEST, Edge, connected, prototypes, request_head
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--arrivals", type=float, default=100.0, help="edges that come per second")
     parser.add_argument("--settle", type=float, default=20.0, help="seconds from the last edge to the uploads")
     parser.add_argument("--wait", type=int, default=600, help="seconds that an edge asks the server to wait")
-    parser.add_argument("--out", type=Path, default=results_of("service/waiting"), help="rows, a JSON line each")
+    out_option(parser, "service/waiting")
     args = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
