@@ -13,13 +13,13 @@ from ktl.seeds import initialising
 
 def save_tiny_generator(path: Path) -> Path:
     """A StyleGAN2 of 16 x 16 pixels with 16 latents and random weights."""
-    return save_random_generator(path, 16)
+    return save_random_generator(path, StyleGAN2Config(z_dim=16, w_dim=16, resolution=16, channel_max=16))
 
 
-def save_random_generator(path: Path, resolution: int) -> Path:
-    """A StyleGAN2 of 16 latents and few channels with random weights."""
+def save_random_generator(path: Path, config: StyleGAN2Config) -> Path:
+    """A StyleGAN2 of that size with random weights."""
     with initialising(0, "tiny generator"):
-        network = StyleGAN2(StyleGAN2Config(z_dim=16, w_dim=16, resolution=resolution, channel_max=16))
+        network = StyleGAN2(config)
     save_stylegan(path, network, licence="CC0-1.0")
     return path
 
