@@ -90,7 +90,7 @@ WRONG: list[tuple[type[Settings], str, Any, str]] = [
     (FederationConfig, "device", "tpu:0", "one of cpu, cuda, mps"),
     (TransferSettings, "warmup_steps", -1, "a whole number of at least 0 and at most 10000000, or none"),
     (TransferSettings, "warmup_batch", 0, "a whole number of at least 1 and at most 1000000, or none"),
-    (TransferSettings, "body_rate", -1.0, "a number of at least 0"),
+    (TransferSettings, "body_rate", -1.0, "a number of at least 0, or none"),
     (TransferSettings, "anew_each_round", "true", "true or false"),
     (ContrastSettings, "temperature", 0.0, "a number above 0"),
     (ContrastSettings, "embedding_dim", 0, "a whole number of at least 1 and at most 65536"),

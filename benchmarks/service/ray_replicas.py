@@ -5,8 +5,8 @@ Run: python -m benchmarks.service.ray_replicas run [--repeats 1] [--sessions 8]
 
 `ktl cloud serve --engine ray` with PostgreSQL on this machine; sessions of two edges and one round, eight at a time, of
 as many owners. Proxy, server, database and the clients are on the same two cores, wherever they find room. The larger
-generator is a StyleGAN2 of 128 pixels with random weights, an eighth as wide as the official ones; its pairs are sent at
-32 pixels.
+generator is a StyleGAN2 of 128 pixels with random weights, an eighth as wide as the official ones. Its pairs are sent
+at 32 pixels.
 """
 
 from __future__ import annotations

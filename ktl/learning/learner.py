@@ -14,7 +14,7 @@ from ktl.errors import CheckpointError
 from ktl.learning.batches import Batches
 from ktl.learning.evaluation import BATCH, Evaluation, class_logits, evaluate
 from ktl.learning.schedule import RoundPlan, Span, joint_batch, round_plan, warmup_batch
-from ktl.learning.settings import EdgeConfig
+from ktl.learning.settings import PRETRAINED_RATE, EdgeConfig
 from ktl.learning.stage import MeanLosses, Part, Stage, make_optimizer
 from ktl.models.classifiers import EtfClassifier
 from ktl.models.edge_model import ClassifierKind, build_model
@@ -81,6 +81,7 @@ class EdgeLearner:
         self._transfer: PairObjective | None = None
         self._warm_up: Stage | None = None
         self._objectives: list[Objective] = [ClassifierLoss()]
+        self._body_rate = 1.0 if config.weights is None else PRETRAINED_RATE
         self.plan()  # refuses impossible settings at once
         self._on_shots = self._make_stages()
 
@@ -106,10 +107,16 @@ class EdgeLearner:
             self._on_shots = self._make_stages()
 
     def take_warm_start(self, payload: bytes) -> None:
-        """Begins with a cloud's extractor in place of initial weights. Raises WireError if it is another network's."""
+        """Begins with a cloud's extractor in place of initial weights, and with new optimizers.
+
+        Raises WireError if it is another network's.
+        """
         extractor = self.model.extractor
         own = extractor.state_dict()
-        extractor.load_state_dict(own | decode_warm_start(payload, own))
+        warm_start = decode_warm_start(payload, own)
+        extractor.load_state_dict(own | warm_start.weights)
+        self._body_rate = warm_start.body_rate
+        self._on_shots = self._make_stages()
 
     def minimise(self, *objectives: Objective) -> None:
         """What the steps on the shots minimise from now on, beside the pairs; without any, the classifier's own loss.
@@ -245,13 +252,13 @@ class EdgeLearner:
         training, transfer = self.config.training, self._transfer
         extractor, head = [*self.model.extractor.parameters()], [*self.model.classifier.parameters()]
         if transfer is None:
-            groups = [(extractor, training.learning_rate), (head, training.learning_rate)]
+            groups = [(extractor, self._body_rate * training.learning_rate), (head, training.learning_rate)]
             return Stage(self._shot_parts(), [make_optimizer(training, groups)], 0)
         settings, own = self._transfer_settings, [*transfer.parameters()]
         warm_up = make_optimizer(training, [(extractor + own, settings.learning_rate)])
         self._warm_up = Stage([Part("pair_loss", [transfer])], [warm_up], self.warmup_batch())
-        body_rate = training.learning_rate * settings.body_rate
-        groups = [(extractor, body_rate), (head + own, training.learning_rate)]
+        body_rate = self._body_rate if settings.body_rate is None else settings.body_rate
+        groups = [(extractor, body_rate * training.learning_rate), (head + own, training.learning_rate)]
         return Stage(self._shot_parts(), [make_optimizer(training, groups)], joint_batch(self.config))
 
     def _shot_parts(self) -> list[Part]:

@@ -23,6 +23,11 @@ WarmStart = Annotated[
 ]
 
 
+# Learning rate on the shots, relative to the head's, of an extractor that knows what makes photographs alike already:
+# at the full one a few shots spoil it (docs/results/warm-start.md)
+PRETRAINED_RATE = 0.1
+
+
 @dataclass(frozen=True)
 class TrainingConfig(ClassifierSettings):
     """How an edge learns from its shots. The defaults are the tuned recipe; `RECIPES` has the published one."""

@@ -25,9 +25,10 @@ class TransferSettings(Settings):
         float, Meta(ge=0, description="Weight of the pairs' loss beside the shots' (the paper's mu).")
     ] = 1.0
     learning_rate: Annotated[float, Meta(ge=0, description="In the warm-up.")] = 1e-3
-    body_rate: Annotated[
-        float, Meta(ge=0, description="Learning rate of the extractor on the shots, relative to the head's.")
-    ] = 1.0
+    body_rate: (
+        Annotated[float, Meta(ge=0, description="Learning rate of the extractor on the shots, relative to the head's.")]
+        | None
+    ) = None  # if None 1, less from pre-trained weights, and what a warm start says
     warm_started_steps: Annotated[
         int, Meta(ge=0, le=10**7, description="Warm-up steps where the extractor is a cloud's warm start.")
     ] = 0

@@ -14,6 +14,7 @@ from ktl.encoders.training.run import DIRECTIONS, Student, distil
 from ktl.encoders.training.settings import EncoderTrainingConfig
 from ktl.files import write_atomically
 from ktl.generators.base import ImageGenerator, drawn
+from ktl.learning.settings import PRETRAINED_RATE
 from ktl.models import MODELS
 from ktl.seeds import initialising
 from ktl.warm_start.ready import ready_name
@@ -53,7 +54,7 @@ def distil_warm_start(
 
     def save(network: nn.Module) -> Path:
         assert isinstance(network, HeadedExtractor)
-        write_atomically(file, encode_warm_start(network.extractor.state_dict()))
+        write_atomically(file, encode_warm_start(network.extractor.state_dict(), PRETRAINED_RATE))
         return file
 
     student = Student(network, wanted.channels, wanted.image_size, save)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,24 @@ from ktl.wire.tensors import Shapes, int8_rows, load_arrays, save_arrays
 MAX_WARM_START_BYTES = 16 * 2**20
 WARM_START_FORMAT = "int8"
 SCALES = "/scales"  # after a weight's name
+BODY_RATE = "/body_rate"
 
 
-def encode_warm_start(weights: Mapping[str, Tensor]) -> bytes:
-    """An extractor's state by name, float32. A number of a matrix or kernel is off by at most 1/254 of its row's
-    maximum; integers, which only count batches, are left out.
+@dataclass(frozen=True)
+class WarmStart:
+    """An extractor's floating-point state by name, and its learning rate on the shots, relative to the head's: 0..1."""
+
+    weights: dict[str, Tensor]
+    body_rate: float
+
+
+def encode_warm_start(weights: Mapping[str, Tensor], body_rate: float = 1.0) -> bytes:
+    """An extractor's state by name, float32, and its learning rate on the shots, relative to the head's, 0..1.
+
+    A number of a matrix or kernel is off by at most 1/254 of its row's maximum; integers, which only count batches, are
+    left out.
     """
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, NDArray[Any]] = {BODY_RATE: np.array(body_rate, dtype=np.float32)}
     for name, weight in _floating(weights).items():
         values = weight.detach().float().cpu()
         if values.ndim < 2:
@@ -35,13 +47,13 @@ def encode_warm_start(weights: Mapping[str, Tensor]) -> bytes:
     return save_arrays(arrays, "warm-start")
 
 
-def decode_warm_start(payload: bytes, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def decode_warm_start(payload: bytes, like: Mapping[str, Tensor]) -> WarmStart:
     """Reads what `encode_warm_start` wrote of an architecture whose state has the names and shapes of `like`.
 
-    Values of `like` play no part: its tensors may be on the device "meta". Returns float32 tensors by name, without the
+    Values of `like` play no part: its tensors may be on the device "meta". The weights are float32, without the
     integers. Raises WireError for anything else.
     """
-    shapes: Shapes = {}
+    shapes: Shapes = {BODY_RATE: ("F32", ())}
     for name, weight in _floating(like).items():
         shapes[name] = ("F32" if weight.ndim < 2 else "I8", tuple(weight.shape))
         if weight.ndim >= 2:
@@ -50,7 +62,10 @@ def decode_warm_start(payload: bytes, like: Mapping[str, Tensor]) -> dict[str, T
     for name, array in arrays.items():
         if array.dtype == np.float32 and not np.isfinite(array).all():
             raise WireError(f"{name} of the warm-start has a number that is not finite; send it again")
-    return {name: _decoded(name, arrays) for name in _floating(like)}
+    body_rate = float(arrays[BODY_RATE])
+    if not 0 <= body_rate <= 1:
+        raise WireError(f"{BODY_RATE} of the warm-start is {body_rate}, not from 0 to 1; send it again")
+    return WarmStart({name: _decoded(name, arrays) for name in _floating(like)}, body_rate)
 
 
 def warm_start_bytes(like: Mapping[str, Tensor]) -> int:

@@ -65,3 +65,19 @@ def test_a_run_is_resumed_recorded_evaluated_and_exported(config: RunConfig, tmp
     assert bundle.parity is not None
     assert bundle.parity.holds
     assert "| started from | squeeze.pth (SHA-256 " in (tmp_path / "bundle" / "card.md").read_text()
+
+
+@pytest.mark.parametrize(("pretrained", "rate"), [(True, 0.1), (False, 1.0)])
+def test_pretrained_weights_learn_at_a_tenth_of_the_heads_rate(
+    config: RunConfig, pretrained: bool, rate: float
+) -> None:
+    one_step = replace(config, training=TrainingConfig(steps=1, learning_rate=0.1, weight_decay=0.0))
+    one_step = one_step if pretrained else replace(one_step, weights=None)
+    learner = EdgeLearner(draw(one_step), one_step, etf_seed=0)
+    before = {name: weight.clone() for name, weight in learner.model.named_parameters()}
+    learner.train_round(lambda *_: None, lambda: False)
+    with torch.no_grad():
+        moved = {name: float((now - before[name]).abs().max()) for name, now in learner.model.named_parameters()}
+    # a weight's first step is the learning rate, up or down
+    body = max(step for name, step in moved.items() if name.startswith("extractor."))
+    assert body / moved["classifier.projection.weight"] == pytest.approx(rate, rel=0.01)

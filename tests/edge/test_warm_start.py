@@ -60,7 +60,7 @@ def test_it_begins_with_the_cloud_s_extractor_and_leaves_out_its_own_warm_up(
     with pytest.raises(Interrupted):
         train_edge(config, tmp_path / "run", cloud, observer=Observer(should_stop=stop_at_once))
     payload = (tmp_path / "run" / "wire" / KEPT).read_bytes()
-    sent = decode_warm_start(payload, extractor_weights("cnn4", 3, 16))
+    sent = decode_warm_start(payload, extractor_weights("cnn4", 3, 16)).weights
     tensors, _ = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
     began = under("model/extractor", {name.replace("extractor.", "extractor/"): t for name, t in tensors.items()})
     assert all(torch.equal(began[name], weight) for name, weight in sent.items())

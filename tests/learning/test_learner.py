@@ -20,7 +20,7 @@ from ktl.learning.settings import RECIPES, EdgeConfig, TrainingConfig
 from ktl.loop.settings import CloudConfig
 from ktl.objectives import TRANSFERS
 from ktl.pairs import ImageVectorPairs, concatenate
-from ktl.wire import SessionRequest
+from ktl.wire import SessionRequest, encode_warm_start
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +223,24 @@ def test_pairs_of_earlier_rounds_are_kept_unless_the_task_starts_anew(
     before, after = batches(anew=True)
     assert not torch.equal(after["transfer/image_head.weight"], before["transfer/image_head.weight"])
     assert not any(name.startswith("optimizer ") for name in after)
+
+
+@pytest.mark.parametrize(
+    ("says", "settings", "learns"), [(0.0, None, False), (1.0, None, True), (1.0, 0.0, False), (0.0, 1.0, True)]
+)
+def test_a_warm_start_says_how_fast_its_extractor_learns_unless_the_settings_do(
+    small_task: FewShotTask, pairs: ImageVectorPairs, says: float, settings: float | None, learns: bool
+) -> None:
+    transfer = TRANSFERS.choose("image-vector", body_rate=settings)
+    config = EdgeConfig(training=TrainingConfig(steps=3), transfer=transfer, warm_start="cloud")
+    learner = EdgeLearner(small_task, config, etf_seed=0)
+    learner.take_warm_start(encode_warm_start(learner.model.extractor.state_dict(), says))
+    learner.receive(pairs)
+    before = copied_weights(learner)
+    train(learner)
+    after = learner.model.state_dict()
+    assert torch.equal(after["extractor.conv1.weight"], before["extractor.conv1.weight"]) is not learns
+    assert not torch.equal(after["classifier.projection.weight"], before["classifier.projection.weight"])
 
 
 def test_weights_of_another_model_are_refused(small_task: FewShotTask) -> None:

@@ -10,6 +10,7 @@ from support.teacher import Patches
 
 from ktl.encoders.training.settings import EncoderTrainingConfig
 from ktl.generators.stylegan import StyleGANGenerator
+from ktl.learning.settings import PRETRAINED_RATE
 from ktl.models.edge_model import extractor_weights
 from ktl.warm_start.distilled import distil_warm_start
 from ktl.warm_start.settings import Architecture
@@ -24,8 +25,10 @@ def test_a_stopped_one_goes_on_to_the_same_file(
 ) -> None:
     whole = distil_warm_start(photographs, tmp_path / "whole", Patches(), tiny_generator, wanted, CONFIG)
     assert whole.name == f"{wanted.model}-{wanted.channels}x16.safetensors"
-    weights = decode_warm_start(whole.read_bytes(), extractor_weights(wanted.model, wanted.channels, wanted.image_size))
-    assert all(torch.isfinite(weight).all() for weight in weights.values())
+    like = extractor_weights(wanted.model, wanted.channels, wanted.image_size)
+    warm_start = decode_warm_start(whole.read_bytes(), like)
+    assert all(torch.isfinite(weight).all() for weight in warm_start.weights.values())
+    assert warm_start.body_rate == pytest.approx(PRETRAINED_RATE)
     stops = iter([False, True])
     parts = tmp_path / "parts"
     distil_warm_start(photographs, parts, Patches(), tiny_generator, wanted, CONFIG, should_stop=lambda: next(stops))

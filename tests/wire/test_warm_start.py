@@ -26,7 +26,7 @@ def test_weights_come_back_within_a_254th_of_their_rows_maximum(model: str, chan
     like = extractor_weights(model, channels, 16)
     payload = encode_warm_start(sent)
     assert len(payload) == warm_start_bytes(like)
-    back = decode_warm_start(payload, like)
+    back = decode_warm_start(payload, like).weights
     assert back.keys() == {name for name, weight in sent.items() if weight.is_floating_point()}
     for name, weight in back.items():
         if weight.ndim < 2:
@@ -34,6 +34,13 @@ def test_weights_come_back_within_a_254th_of_their_rows_maximum(model: str, chan
             continue
         bound = sent[name].flatten(1).abs().amax(dim=1, keepdim=True) / 254
         assert ((weight - sent[name]).flatten(1).abs() <= bound * 1.001).all()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
+def test_it_says_how_fast_it_is_to_be_trained(rate: float) -> None:
+    payload, like = encode_warm_start(weights(), rate), extractor_weights("cnn4", 3, 16)
+    assert decode_warm_start(payload, like).body_rate == rate
+    assert len(payload) == warm_start_bytes(like)
 
 
 def test_the_paper_s_cnn_takes_less_than_a_megabyte() -> None:
@@ -65,10 +72,13 @@ def test_what_an_architecture_looks_like_leaves_the_random_state_alone() -> None
         (encode_warm_start(weights("resnet4")), "warm-start hold .*expected"),
         (save_arrays({}, "pairs"), "does not say that it holds warm-start"),
         (encode_warm_start(weights() | {"conv1.bias": torch.full((32,), torch.inf)}), "conv1.bias .* not finite"),
+        (encode_warm_start(weights(), 1.5), "body_rate of the warm-start is 1.5, not from 0 to 1"),
+        (encode_warm_start(weights(), -0.5), "body_rate of the warm-start is -0.5, not from 0 to 1"),
+        (encode_warm_start(weights(), float("nan")), "body_rate of the warm-start .*not finite"),
         (encode_warm_start(weights())[:-1], "damaged or cut short"),
         (bytes(17 * 2**20), "at most 16777216 are read"),
     ],
-    ids=["channels", "size", "model", "kind", "infinite", "cut", "large"],
+    ids=["channels", "size", "model", "kind", "infinite", "fast", "backwards", "nan", "cut", "large"],
 )
 def test_another_network_s_weights_and_damaged_ones_are_refused(payload: bytes, message: str) -> None:
     with pytest.raises(WireError, match=message):
@@ -81,7 +91,7 @@ def test_damage_is_refused_or_gives_finite_weights_of_the_right_shapes() -> None
     refused = 0
     for _ in range(300):
         try:
-            found = decode_warm_start(damaged(payload, rng), like)
+            found = decode_warm_start(damaged(payload, rng), like).weights
         except WireError:
             refused += 1
             continue
