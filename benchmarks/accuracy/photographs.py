@@ -5,7 +5,8 @@ Run: python -m benchmarks.accuracy.photographs run --data FOLDER [--ways 5 10 20
      python -m benchmarks.accuracy.photographs table
 
 FOLDER holds photographs as `ktl edge train --data` takes them; classes and shots are drawn by seed. "small" arms are
-the 4-layer CNN at 32 pixels; the others have what `ktl edge train` chooses. An edge's seconds are those of its
+the 4-layer CNN at 32 pixels, "pre-trained" ones EfficientNet-Lite0 in float32 with 200 steps on the shots and no
+warm-up; the others have what `ktl edge train` chooses. An edge's seconds are those of its
 processor, on one thread, without the cloud's work; an encoder's row is the cosine to the class means of its embedding.
 """
 
@@ -30,10 +31,12 @@ from benchmarks.lib.seed_means import seed_gain, seed_mean
 from ktl import DataConfig, RunConfig, load_encoder, load_generator, train_edge
 from ktl.edge.export.measure import open_session, time_calls
 from ktl.edge.task import draw
+from ktl.objectives import TRANSFERS
 
 FIRST_SEED = 100  # apart from those that defaults are chosen by
 WARM = "warm start"
 ARMS = ("small, local", "small, pairs", "local", "pairs", WARM)
+PRETRAINED = ("pre-trained, local", "pre-trained, pairs")
 
 
 def config_of(arm: str, source: str, ways: int, shots: int, seed: int) -> RunConfig:
@@ -41,6 +44,11 @@ def config_of(arm: str, source: str, ways: int, shots: int, seed: int) -> RunCon
     config = RunConfig(data=DataConfig(source, shots=shots, ways=ways), seed=seed, threads=1)
     if arm.startswith("small"):
         config = replace(config, model="cnn4", data=replace(config.data, image_size=32))
+    if arm.startswith("pre-trained"):
+        transfer = TRANSFERS.choose("image-vector", warmup_steps=0, joint_batch=16)
+        training = replace(config.training, steps=200)
+        model = "benchmarks.accuracy.lite0:Lite0Extractor"
+        config = replace(config, model=model, training=training, transfer=transfer, precision="float32")
     if arm.endswith("local"):
         return replace(config, transfer=None)
     return replace(config, warm_start="cloud" if arm == WARM else "edge")
@@ -99,7 +107,7 @@ def table(rows: Sequence[Row]) -> str:
         of_setting = [row for row in rows if (row["ways"], row["shots"]) == setting]
         for arm in dict.fromkeys(row["arm"] for row in of_setting):
             own = [row for row in of_setting if row["arm"] == arm]
-            base = "small, local" if arm.startswith("small") else "local"
+            base = next((f"{kind}, local" for kind in ("small", "pre-trained") if arm.startswith(kind)), "local")
             local = [row for row in of_setting if row["arm"] == base]
             lead = "" if arm == base else seed_gain(own, local, "accuracy")
             costs = [_mean(own, name, form) for name, form in COSTS.items()]
@@ -123,7 +131,7 @@ def options(runs: argparse.ArgumentParser) -> None:
     runs.add_argument("--ways", type=int, nargs="+", default=[5, 10, 20])
     runs.add_argument("--shots", type=int, nargs="+", default=[2, 5, 10, 20])
     runs.add_argument("--seeds", type=int, default=3)
-    runs.add_argument("--arms", nargs="+", type=one_of(ARMS), metavar="ARM", help="of ARMS; all if none")
+    runs.add_argument("--arms", nargs="+", type=one_of((*ARMS, *PRETRAINED)), metavar="ARM", help="of ARMS if none")
     runs.add_argument("--encoder", nargs="*", default=["builtin"])
 
 

@@ -1,13 +1,14 @@
 """The shared space is an encoder's embedding of the generated images, in place of the generator's latents.
 
 Run: python -m benchmarks.federation.encoder_space run [--seeds 3] [--encoder benchmarks.accuracy.lite0:Lite0]
+         [--setting "fashion cnn4"]
      python -m benchmarks.federation.encoder_space table
 
 Without --encoder it is the one that ships; benchmarks/accuracy/lite0.py says what the other needs.
 
-Edges are those of "2 shots cnn4" in benchmarks/federation/pooling.py: 20 that have two images of each of CIFAR-100's
-classes, one round of 1.43 MB, random latents, nothing pooled while training. Then 1, 2, 5, 10 or all of them pool class
-statistics, and classify by the cosine to the pooled class means alone, or as FedKTL does (`PooledModel`).
+Edges are those of a setting of benchmarks/federation/pooling.py: 20 that have two images of each of CIFAR-100's classes
+if none is named, one round of 1.43 MB, random latents, nothing pooled while training. Then 1, 2, 5, 10 or all of them
+pool class statistics, and classify by the cosine to the pooled class means alone, or as FedKTL does (`PooledModel`).
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.federation.pooling import apart_from, base_config
+from benchmarks.federation.pooling import SETTINGS, apart_from, base_config
 from benchmarks.federation.trained_edges import GROUPS, Edge, in_groups, pooled_accuracy, together, trained_edges
 from benchmarks.lib.cells import Cell, Row
-from benchmarks.lib.command_line import command_line
+from benchmarks.lib.command_line import command_line, one_of
 from benchmarks.lib.federations import federation_options, folder_of
 from benchmarks.lib.markdown import markdown
 from benchmarks.lib.seed_means import each_seed, seed_gain, seed_mean
@@ -86,9 +87,9 @@ def cells(args: argparse.Namespace) -> list[Cell]:
     of_all_seeds = []
     space = SPACES.choose("encoder", encoder=args.encoder, dimension=DIMENSION)
     for seed in range(args.seeds):
-        config = apart_from(base_config(SETTING, seed, args))
+        config = apart_from(base_config(args.setting, seed, args))
         config = replace(config, cloud=replace(config.cloud, space=space))
-        key = {"setting": SETTING, "encoder": args.encoder, "seed": seed}
+        key = {"setting": args.setting, "encoder": args.encoder, "seed": seed}
         of_all_seeds.append(Cell(key, measure, (config, folder_of(args.out, key), args.workers)))
     return of_all_seeds
 
@@ -96,21 +97,23 @@ def cells(args: argparse.Namespace) -> list[Cell]:
 def table(rows: list[Row]) -> str:
     """A line per encoder and way to classify: accuracy, and what it has more than edges' own classifiers, by seed."""
     lines = []
-    for encoder in dict.fromkeys(row["encoder"] for row in rows):
-        own = [row for row in rows if row["encoder"] == encoder]
+    for setting, encoder in dict.fromkeys((row["setting"], row["encoder"]) for row in rows):
+        own = [row for row in rows if (row["setting"], row["encoder"]) == (setting, encoder)]
         for name in ("alone", *(f"{way}, {size}" for way in WAYS for size in SIZES)):
             values = [row[name] for row in own]
             lead = "" if name == "alone" else seed_gain(own, own, name, "alone")
-            lines.append([encoder, name, len(own), seed_mean(values), lead, each_seed(values)])
-    return markdown(["encoder", "edges classify by", "seeds", "accuracy %", "more than alone", "by seed"], lines)
+            lines.append([setting, encoder, name, len(own), seed_mean(values), lead, each_seed(values)])
+    return markdown(
+        ["setting", "encoder", "edges classify by", "seeds", "accuracy %", "more than alone", "by seed"], lines
+    )
 
 
 WAYS = ("cosine", "pooled model")
 
 
-def by_size(encoder: str, rows: list[Row]) -> str:
+def by_size(setting: str, encoder: str, rows: list[Row]) -> str:
     """A column per number of edges that pool in the space of one encoder."""
-    own = [row for row in rows if row["encoder"] == encoder]
+    own = [row for row in rows if (row["setting"], row["encoder"]) == (setting, encoder)]
     accuracies = {way: [seed_mean([row[f"{way}, {size}"] for row in own]) for size in SIZES] for way in WAYS}
     lines = [
         ["alone: each by its classifier", seed_mean([row["alone"] for row in own]), *[""] * len(GROUPS)],
@@ -125,9 +128,16 @@ def options(runs: argparse.ArgumentParser) -> None:
     """Of the command `run`."""
     federation_options(runs)
     runs.add_argument("--encoder", default=BUILTIN)
+    runs.add_argument("--setting", default=SETTING, type=one_of(SETTINGS), metavar="SETTING")
 
 
-TABLES = {"all": table, BUILTIN: partial(by_size, BUILTIN), "lite0": partial(by_size, LITE0)}
+TABLES = {
+    "all": table,
+    BUILTIN: partial(by_size, SETTING, BUILTIN),
+    "lite0": partial(by_size, SETTING, LITE0),
+    "fashion": partial(by_size, "fashion cnn4", BUILTIN),
+    "two architectures": partial(by_size, "2 shots cnn4,resnet4", BUILTIN),
+}
 
 if __name__ == "__main__":
     command_line("federation/encoder_space", __doc__, options, cells, TABLES)

@@ -81,7 +81,8 @@ class EdgeLearner:
         self._transfer: PairObjective | None = None
         self._warm_up: Stage | None = None
         self._objectives: list[Objective] = [ClassifierLoss()]
-        self._body_rate = 1.0 if config.weights is None else PRETRAINED_RATE
+        pretrained = config.weights is not None or getattr(self.model.extractor, "pretrained", False)
+        self._body_rate = PRETRAINED_RATE if pretrained else 1.0
         self.plan()  # refuses impossible settings at once
         self._on_shots = self._make_stages()
 

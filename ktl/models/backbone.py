@@ -15,7 +15,10 @@ FEATURE_DIM = 512
 
 
 class Backbone(nn.Module):
-    """images (n, channels, size, size) -> features (n, 512): `body`'s feature vector, adaptively average-pooled."""
+    """images (n, channels, size, size) -> features (n, 512): `body`'s feature vector, adaptively average-pooled.
+
+    `pretrained`: whether the body begins with trained weights.
+    """
 
     feature_dim = FEATURE_DIM
     pooling: Tensor
@@ -24,6 +27,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.body = body
         self.width = width
+        self.pretrained = bool(getattr(body, "pretrained", False))
         self.register_buffer("pooling", pooling_matrix(width, FEATURE_DIM), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -50,8 +54,9 @@ def adapted(name: str, kind: Any) -> Callable[[int, int], Backbone]:
     `kind(channels, image_size)` builds it for images of 1 (grey) or 3 (RGB) channels and `image_size` pixels; it turns
     images, float32 (n, channels, image_size, image_size) in [-1, 1], into features, float32 (n, width), of whatever
     width; further dimensions are flattened. It has no classifier: ktl puts its own behind the 512 features that
-    `Backbone` makes of them. Its initial weights may come from torch's random numbers, which ktl seeds. A function of
-    torchvision.models that makes a classification model is taken too, without weights: see `Headless`.
+    `Backbone` makes of them. Its initial weights may come from torch's random numbers, which ktl seeds; a class that
+    loads trained ones says so by `pretrained = True`. A function of torchvision.models that makes a classification
+    model is taken too, without weights: see `Headless`.
 
     Returns the constructor (channels, image_size) of the extractor. UsageError is raised here if `kind` is neither, and
     by the constructor if `kind` cannot be built so or gives something else than features.

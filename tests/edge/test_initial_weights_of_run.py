@@ -20,6 +20,17 @@ from ktl.learning.settings import TrainingConfig
 from ktl.loop.rounds import Observer
 from ktl.seeds import initialising
 
+HEAD = "classifier.projection.weight"
+OWN_MODEL = """
+from torch import nn
+
+class Net(nn.Sequential):
+    {says}
+
+    def __init__(self, channels, image_size):
+        super().__init__(nn.Conv2d(channels, 64, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+"""
+
 
 @pytest.fixture
 def config(small_config: RunConfig, tmp_path: Path) -> RunConfig:
@@ -67,17 +78,28 @@ def test_a_run_is_resumed_recorded_evaluated_and_exported(config: RunConfig, tmp
     assert "| started from | squeeze.pth (SHA-256 " in (tmp_path / "bundle" / "card.md").read_text()
 
 
-@pytest.mark.parametrize(("pretrained", "rate"), [(True, 0.1), (False, 1.0)])
-def test_pretrained_weights_learn_at_a_tenth_of_the_heads_rate(
-    config: RunConfig, pretrained: bool, rate: float
-) -> None:
-    one_step = replace(config, training=TrainingConfig(steps=1, learning_rate=0.1, weight_decay=0.0))
-    one_step = one_step if pretrained else replace(one_step, weights=None)
-    learner = EdgeLearner(draw(one_step), one_step, etf_seed=0)
+def rate_of_body(config: RunConfig) -> float:
+    """The learning rate of the extractor relative to the head's: a weight's first step is its rate, up or down."""
+    config = replace(config, training=TrainingConfig(steps=1, learning_rate=0.1, weight_decay=0.0))
+    learner = EdgeLearner(draw(config), config, etf_seed=0)
     before = {name: weight.clone() for name, weight in learner.model.named_parameters()}
     learner.train_round(lambda *_: None, lambda: False)
     with torch.no_grad():
         moved = {name: float((now - before[name]).abs().max()) for name, now in learner.model.named_parameters()}
-    # a weight's first step is the learning rate, up or down
-    body = max(step for name, step in moved.items() if name.startswith("extractor."))
-    assert body / moved["classifier.projection.weight"] == pytest.approx(rate, rel=0.01)
+    return max(step for name, step in moved.items() if name.startswith("extractor.")) / moved[HEAD]
+
+
+def test_pretrained_weights_learn_at_a_tenth_of_the_heads_rate(config: RunConfig) -> None:
+    assert rate_of_body(config) == pytest.approx(0.1, rel=0.01)
+    assert rate_of_body(replace(config, weights=None)) == pytest.approx(1.0, rel=0.01)
+
+
+@pytest.mark.parametrize(("says", "rate"), [("pretrained = True", 0.1), ("pass", 1.0)])
+def test_a_model_of_ones_own_may_say_that_it_is_pretrained(
+    config: RunConfig, says: str, rate: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"own_{says.split()[0]}"
+    (tmp_path / f"{name}.py").write_text(OWN_MODEL.format(says=says))
+    monkeypatch.syspath_prepend(tmp_path)
+    own = replace(config, model=f"{name}:Net", weights=None)
+    assert rate_of_body(own) == pytest.approx(rate, rel=0.01)
