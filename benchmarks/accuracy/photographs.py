@@ -33,7 +33,7 @@ from ktl.edge.export.measure import open_session, time_calls
 from ktl.edge.task import draw
 from ktl.objectives import TRANSFERS
 
-FIRST_SEED = 100  # apart from those that defaults are chosen by
+FIRST_SEED = 110  # apart from those that defaults are chosen by
 WARM = "warm start"
 ARMS = ("small, local", "small, pairs", "local", "pairs", WARM)
 PRETRAINED = ("pre-trained, local", "pre-trained, pairs")

@@ -13,7 +13,7 @@ from ktl.data.transforms import to_network
 from ktl.errors import CheckpointError
 from ktl.learning.batches import Batches
 from ktl.learning.evaluation import BATCH, Evaluation, class_logits, evaluate
-from ktl.learning.schedule import RoundPlan, Span, joint_batch, round_plan, warmup_batch
+from ktl.learning.schedule import RoundPlan, Span, body_rate, joint_batch, round_plan, warmup_batch
 from ktl.learning.settings import PRETRAINED_RATE, EdgeConfig
 from ktl.learning.stage import MeanLosses, Part, Stage, make_optimizer
 from ktl.models.classifiers import EtfClassifier
@@ -252,14 +252,15 @@ class EdgeLearner:
         """
         training, transfer = self.config.training, self._transfer
         extractor, head = [*self.model.extractor.parameters()], [*self.model.classifier.parameters()]
+        slower = body_rate(self._body_rate, len(self.task.shot_labels))
         if transfer is None:
-            groups = [(extractor, self._body_rate * training.learning_rate), (head, training.learning_rate)]
+            groups = [(extractor, slower * training.learning_rate), (head, training.learning_rate)]
             return Stage(self._shot_parts(), [make_optimizer(training, groups)], 0)
         settings, own = self._transfer_settings, [*transfer.parameters()]
         warm_up = make_optimizer(training, [(extractor + own, settings.learning_rate)])
         self._warm_up = Stage([Part("pair_loss", [transfer])], [warm_up], self.warmup_batch())
-        body_rate = self._body_rate if settings.body_rate is None else settings.body_rate
-        groups = [(extractor, body_rate * training.learning_rate), (head + own, training.learning_rate)]
+        of_body = slower if settings.body_rate is None else settings.body_rate
+        groups = [(extractor, of_body * training.learning_rate), (head + own, training.learning_rate)]
         return Stage(self._shot_parts(), [make_optimizer(training, groups)], joint_batch(self.config))
 
     def _shot_parts(self) -> list[Part]:

@@ -15,6 +15,7 @@ from ktl.wire import MAX_PAIRS_PER_CLASS
 WARM_SHARE = 0.25  # of a one-cycle that rises
 SMALLEST_PAIR = 128  # bytes: one of 28 pixels in grey takes twice as many
 FEW_PAIRS = 700
+FEW_SHOTS = 200
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,15 @@ def joint_batch(config: EdgeConfig) -> int:
     if chosen_number is None:
         return 16 if config.warm_start == "cloud" else 64
     return chosen_number
+
+
+def body_rate(with_few: float, num_shots: int) -> float:
+    """Learning rate of the extractor on the shots, relative to the head's.
+
+    `with_few` is that with few labelled images; beyond `FEW_SHOTS` in all it grows with them up to 1. A pre-trained
+    extractor is spoilt by few and improved by many (docs/results/warm-start.md).
+    """
+    return min(1.0, with_few * max(1.0, num_shots / FEW_SHOTS))
 
 
 def _warmup_steps(transfer: TransferSettings, num_classes: int) -> int:

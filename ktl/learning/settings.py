@@ -23,8 +23,8 @@ WarmStart = Annotated[
 ]
 
 
-# Learning rate on the shots, relative to the head's, of an extractor that knows what makes photographs alike already:
-# at the full one a few shots spoil it (docs/results/warm-start.md)
+# Learning rate on few shots, relative to the head's, of an extractor that knows what makes photographs alike already:
+# at the full one they spoil it (docs/results/warm-start.md)
 PRETRAINED_RATE = 0.1
 
 

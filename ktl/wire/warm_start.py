@@ -23,14 +23,14 @@ BODY_RATE = "/body_rate"
 
 @dataclass(frozen=True)
 class WarmStart:
-    """An extractor's floating-point state by name, and its learning rate on the shots, relative to the head's: 0..1."""
+    """An extractor's floating-point state by name, and its learning rate on few shots, relative to the head's: 0..1."""
 
     weights: dict[str, Tensor]
     body_rate: float
 
 
 def encode_warm_start(weights: Mapping[str, Tensor], body_rate: float = 1.0) -> bytes:
-    """An extractor's state by name, float32, and its learning rate on the shots, relative to the head's, 0..1.
+    """An extractor's state by name, float32, and its learning rate on few shots, relative to the head's, 0..1.
 
     A number of a matrix or kernel is off by at most 1/254 of its row's maximum; integers, which only count batches, are
     left out.

@@ -6,7 +6,7 @@ import pytest
 
 from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
-from ktl.learning.schedule import Span, default_pairs_per_class, rate_factor, round_plan, warmup_batch
+from ktl.learning.schedule import Span, body_rate, default_pairs_per_class, rate_factor, round_plan, warmup_batch
 from ktl.learning.settings import RECIPES, TrainingConfig
 from ktl.loop.exchange import session_request
 from ktl.loop.settings import CloudConfig
@@ -104,3 +104,11 @@ def test_a_number_of_ones_own_goes_before_these() -> None:
 @pytest.mark.parametrize(("num_shots", "steps"), [(20, 600), (200, 600), (900, 40 * 29), (2300, 40 * 72)])
 def test_shots_are_passed_forty_times_and_in_600_steps_at_least(num_shots: int, steps: int) -> None:
     assert sum(span.steps for span in shots_spans(RunConfig(rounds=2), num_shots)) == steps
+
+
+@pytest.mark.parametrize(
+    ("with_few", "shots", "rate"),
+    [(0.1, 20, 0.1), (0.1, 200, 0.1), (0.1, 900, 0.45), (0.1, 2300, 1.0), (1.0, 20, 1.0), (0.0, 9999, 0.0)],
+)
+def test_a_pretrained_extractor_learns_faster_from_more_shots(with_few: float, shots: int, rate: float) -> None:
+    assert body_rate(with_few, shots) == pytest.approx(rate)
