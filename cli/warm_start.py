@@ -34,7 +34,10 @@ def train(
     space: Annotated[
         str | None, typer.Option(help=" | ".join(SPACES.builtin()), show_default="by the latents' size")
     ] = None,
-    images: Annotated[int, typer.Option(min=2, help="Fresh images to train on.")] = IMAGES,
+    images: Annotated[int, typer.Option(min=2, help=help_for(WarmStartConfig, "images"))] = IMAGES,
+    passes: Annotated[int, typer.Option(min=1, help=help_for(WarmStartConfig, "passes"))] = WarmStartConfig.passes,
+    batch: Annotated[int, typer.Option(min=2, help=help_for(WarmStartConfig, "batch"))] = WarmStartConfig.batch,
+    seed: Annotated[int, typer.Option(min=0, help=help_for(WarmStartConfig, "seed"))] = WarmStartConfig.seed,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
 ) -> None:
     """Train the extractor that edges get with --warm-start cloud, and keep it where this user's clouds find it.
@@ -49,7 +52,7 @@ def train(
     prepare_process(threads)
     drawing = load_generator(generator, cached=True)
     shared = space_of(drawing, SPACES.parse(space) if space else None)
-    warm_starts = WarmStarts(drawing, shared, WarmStartConfig(images=images))
+    warm_starts = WarmStarts(drawing, shared, WarmStartConfig(images, passes, batch=batch, seed=seed))
     wanted = Architecture(model, 1 if grey else 3, image_size)
     with stop_on_signal() as stop, RunProgress(quiet=False) as progress:
         payload = warm_starts.make(wanted, progress.steps("warm start"), stop.is_set)

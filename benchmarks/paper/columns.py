@@ -144,7 +144,7 @@ def runs_of(table: int, column: Column, args: argparse.Namespace) -> Iterator[tu
 
 def _one_edge(data: DataConfig, generator: str, size: Size) -> Iterator[tuple[str, RunConfig]]:
     paper = replace(ARMS["published"], data=data, rounds=size.edge_rounds)
-    for name, config in (("{}", paper), (OURS, replace(ARMS["KTL (default)"], data=data))):
+    for name, config in (("{}", paper), (OURS, replace(ARMS["KTL by pairs"], data=data))):
         config = replace(config, cloud=replace(config.cloud, generator=generator))
         yield name.format("client data only"), replace(config, transfer=None)
         yield name.format("KTL"), config

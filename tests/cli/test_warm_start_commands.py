@@ -10,6 +10,15 @@ from pathlib import Path
 Ktl = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def test_it_takes_as_many_steps_as_its_images_passes_and_batch_make(ktl: Ktl, tiny_generator_file: Path) -> None:
+    options = ["--image-size", 16, "--images", 40, "--passes", 3, "--batch", 8, "--threads", 1]
+    made = ktl("warm-start", "train", "--generator", tiny_generator_file, *options)
+    assert "warm start: 15 of 15 steps, loss" in made.stderr
+    other = ktl("warm-start", "train", "--generator", tiny_generator_file, *options, "--seed", 1)
+    files = [Path(each.stdout.split(": ")[1].split(", ")[0]) for each in (made, other)]
+    assert files[0].read_bytes() != files[1].read_bytes()
+
+
 def test_one_made_ahead_is_found_by_an_edge_s_own_cloud(
     ktl: Ktl, small_bundle: Path, tiny_generator_file: Path, tmp_path: Path
 ) -> None:
