@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
@@ -81,18 +82,15 @@ class EdgeLearner:
         self._transfer: PairObjective | None = None
         self._warm_up: Stage | None = None
         self._objectives: list[Objective] = [ClassifierLoss()]
-        pretrained = config.weights is not None or getattr(self.model.extractor, "pretrained", False)
-        self._body_rate = PRETRAINED_RATE if pretrained else 1.0
+        self._body_rate = 1.0
+        if config.weights is not None or getattr(self.model.extractor, "pretrained", False):
+            self._begin_pretrained(PRETRAINED_RATE)
         self.plan()  # refuses impossible settings at once
         self._on_shots = self._make_stages()
 
     def prototypes(self) -> Prototypes:
         """Class prototypes of the shots under the present model, in eval mode. FedKTL section 3.2."""
-        self.model.eval()
-        with torch.no_grad():
-            batches = self.task.shot_images.split(BATCH)
-            embeddings = [self.model.embed(to_network(batch.to(self.device))).cpu() for batch in batches]
-        return class_prototypes(torch.cat(embeddings), self.task.shot_labels)
+        return class_prototypes(self._of_shots(self.model.embed), self.task.shot_labels)
 
     def receive(self, pairs: ImageVectorPairs) -> None:
         """Takes a round's pairs; earlier ones are kept too unless the objective starts anew each round."""
@@ -116,7 +114,8 @@ class EdgeLearner:
         own = extractor.state_dict()
         warm_start = decode_warm_start(payload, own)
         extractor.load_state_dict(own | warm_start.weights)
-        self._body_rate = warm_start.body_rate
+        if warm_start.body_rate < 1.0:
+            self._begin_pretrained(warm_start.body_rate)
         self._on_shots = self._make_stages()
 
     def minimise(self, *objectives: Objective) -> None:
@@ -212,6 +211,24 @@ class EdgeLearner:
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise CheckpointError(f"the checkpoint's weights do not fit model {self.config.model}: {reason}") from error
+
+    def _begin_pretrained(self, body_rate: float) -> None:
+        """A few shots spoil what an extractor knows already, unless it is normalised as it was, learns more slowly than
+        the classifier, and that one begins at the class means.
+        """
+        self._body_rate = body_rate
+        self.model.pretrained = True
+        features = F.normalize(self._of_shots(self.model.extractor), dim=1)
+        sums = torch.zeros(len(self.task.class_names), features.shape[1])
+        means = F.normalize(sums.index_add_(0, self.task.shot_labels, features), dim=1)
+        self.model.classifier.start_at(means.to(self.device))
+
+    @torch.no_grad()
+    def _of_shots(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """What a part of the model makes of all shots in eval mode, on the CPU."""
+        self.model.eval()
+        batches = self.task.shot_images.split(BATCH)
+        return torch.cat([function(to_network(batch.to(self.device))).cpu() for batch in batches])
 
     @property
     def _transfer_settings(self) -> TransferSettings:

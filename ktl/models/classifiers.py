@@ -37,6 +37,10 @@ class Classifier(nn.Module, ABC):
         return F.normalize(self.projection(features), dim=1)
 
     @abstractmethod
+    def start_at(self, means: Tensor) -> None:
+        """Makes it classify by the nearest of the class means (classes, feature_dim): unit vectors, or 0 if absent."""
+
+    @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
         """Logits (n, classes) of features (n, feature_dim)."""
 
@@ -65,6 +69,13 @@ class EtfClassifier(Classifier):
         super().__init__(feature_dim, classes, settings)
         self.register_buffer("etf", simplex_etf(classes, classes, rng))
 
+    @torch.no_grad()
+    def start_at(self, means: Tensor) -> None:
+        self.projection.weight.copy_(
+            self.etf @ means
+        )  # as near to a vector of the frame as a feature is to its class mean
+        self.projection.bias.zero_()
+
     def forward(self, features: Tensor) -> Tensor:
         return self.settings.scale * (self.embed(features) @ self.etf)
 
@@ -80,6 +91,11 @@ class LinearClassifier(Classifier):
         self, feature_dim: int, classes: int, settings: ClassifierSettings, rng: torch.Generator | None = None
     ) -> None:
         super().__init__(feature_dim, classes, settings)
+
+    @torch.no_grad()
+    def start_at(self, means: Tensor) -> None:
+        self.projection.weight.copy_(means)
+        self.projection.bias.zero_()
 
     def forward(self, features: Tensor) -> Tensor:
         logits: Tensor = self.projection(features)

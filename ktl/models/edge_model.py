@@ -20,14 +20,24 @@ CLASSIFIERS: dict[str, ClassifierKind] = {"etf": EtfClassifier, "linear": Linear
 class EdgeModel(nn.Module):
     """images (n, channels, size, size) in [-1, 1] -> logits (n, classes).
 
-    `origin` says in a line what pre-trained weights the extractor started from; empty if from none.
+    `origin` says in a line what pre-trained weights the extractor started from; empty if from none. While `pretrained`,
+    batch normalisation goes by its running statistics in training too: few shots would replace better ones.
     """
 
     def __init__(self, extractor: nn.Module, classifier: Classifier, origin: str = "") -> None:
         super().__init__()
         self.origin = origin
+        self.pretrained = False
         self.extractor = extractor
         self.classifier = classifier
+
+    def train(self, mode: bool = True) -> EdgeModel:
+        """As torch's, but for batch normalisation while `pretrained`."""
+        super().train(mode)
+        if self.pretrained:
+            for norm in _batch_norms(self):
+                norm.eval()
+        return self
 
     def embed(self, images: Tensor) -> Tensor:
         """normalize(h(f(images))), (n, K)."""
@@ -76,7 +86,7 @@ def extractor_weights(name: str, channels: int, image_size: int) -> dict[str, Te
 @contextmanager
 def statistics_kept(model: nn.Module) -> Iterator[None]:
     """Inside, batch normalisation goes by each batch as ever in training, but its running statistics stay."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = _batch_norms(model)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
@@ -85,3 +95,7 @@ def statistics_kept(model: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+
+def _batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

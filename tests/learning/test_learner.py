@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.data.fewshot import FewShotTask
+from ktl.data.transforms import to_network
 from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError, UsageError
 from ktl.generators.stylegan import StyleGANGenerator
@@ -225,6 +227,33 @@ def test_pairs_of_earlier_rounds_are_kept_unless_the_task_starts_anew(
     assert not any(name.startswith("optimizer ") for name in after)
 
 
+def warm_started(task: FewShotTask, config: EdgeConfig, body_rate: float) -> EdgeLearner:
+    learner = EdgeLearner(task, config, etf_seed=0)
+    learner.take_warm_start(encode_warm_start(learner.model.extractor.state_dict(), body_rate))
+    return learner
+
+
+@pytest.mark.parametrize("says", [0.1, 1.0])
+def test_a_pretrained_extractor_keeps_its_statistics_and_starts_at_the_class_means(
+    small_task: FewShotTask, says: float
+) -> None:
+    config = EdgeConfig("resnet4", training=TrainingConfig(steps=3), transfer=None)
+    learner = warm_started(small_task, config, says)
+    learner.model.eval()
+    with torch.no_grad():
+        features = F.normalize(learner.model.extractor(to_network(small_task.shot_images)), dim=1)
+        logits = learner.model.classifier(features)
+    sums = torch.stack([features[small_task.shot_labels == c].sum(dim=0) for c in range(3)])
+    nearest = (features @ F.normalize(sums, dim=1).T).argmax(dim=1)
+    assert torch.equal(logits.argmax(dim=1), nearest) is (says < 1.0)
+    norms = [name for name in learner.model.state_dict() if name.endswith(("running_mean", "running_var"))]
+    before = copied_weights(learner)
+    train(learner)
+    kept = [torch.equal(learner.model.state_dict()[name], before[name]) for name in norms]
+    assert len(kept) > 2
+    assert all(kept) if says < 1.0 else not any(kept)
+
+
 @pytest.mark.parametrize(
     ("says", "settings", "learns"), [(0.0, None, False), (1.0, None, True), (1.0, 0.0, False), (0.0, 1.0, True)]
 )
@@ -233,8 +262,7 @@ def test_a_warm_start_says_how_fast_its_extractor_learns_unless_the_settings_do(
 ) -> None:
     transfer = TRANSFERS.choose("image-vector", body_rate=settings)
     config = EdgeConfig(training=TrainingConfig(steps=3), transfer=transfer, warm_start="cloud")
-    learner = EdgeLearner(small_task, config, etf_seed=0)
-    learner.take_warm_start(encode_warm_start(learner.model.extractor.state_dict(), says))
+    learner = warm_started(small_task, config, says)
     learner.receive(pairs)
     before = copied_weights(learner)
     train(learner)

@@ -45,6 +45,16 @@ def test_the_linear_classifier_is_trained_with_cross_entropy(features: torch.Ten
 
 
 @pytest.mark.parametrize("kind", [EtfClassifier, LinearClassifier])
+def test_it_can_start_at_the_class_means(kind: type[EtfClassifier | LinearClassifier], features: torch.Tensor) -> None:
+    classifier = kind(16, 4, SETTINGS, stream(0, "etf"))
+    means = F.normalize(torch.randn(4, 16, generator=stream(0, "means")), dim=1)
+    means[2] = 0.0  # a class without an image
+    classifier.start_at(means)
+    nearness = features @ means.T
+    assert torch.equal(classifier(features).argsort(dim=1), nearness.argsort(dim=1))
+
+
+@pytest.mark.parametrize("kind", [EtfClassifier, LinearClassifier])
 def test_a_balanced_loss_is_the_mean_over_classes_of_their_mean_losses(
     kind: type[EtfClassifier | LinearClassifier], features: torch.Tensor
 ) -> None:
