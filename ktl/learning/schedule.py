@@ -59,9 +59,7 @@ def round_plan(
     shots = Span("shots", steps[round_index], sum(steps[:round_index]), sum(steps))
     warmup = 0
     if config.transfer is not None and round_index == warmup_round:
-        transfer: TransferSettings = chosen(config.transfer).settings
-        warmed = config.warm_start == "cloud"
-        warmup = transfer.warm_started_steps if warmed else _warmup_steps(transfer, num_classes)
+        warmup = _warmup_steps(config, num_classes)
     return RoundPlan(Span("warm-up", warmup, 0, warmup), shots)
 
 
@@ -88,14 +86,14 @@ def warmup_batch(transfer: TransferSettings, num_classes: int, channels: int) ->
 
 
 def joint_batch(config: EdgeConfig) -> int:
-    """Pairs beside each batch of shots: 64 unless the settings have a number, 16 after a cloud's warm start, which has
-    learnt most of what they can teach (docs/results/warm-start.md); 0 without a cloud.
+    """Pairs beside each batch of shots: 64 unless the settings have a number, 16 for an extractor that begins warm and
+    has learnt most of what they can teach (docs/results/warm-start.md); 0 without a cloud.
     """
     if config.transfer is None:
         return 0
     chosen_number: int | None = chosen(config.transfer).settings.joint_batch
     if chosen_number is None:
-        return 16 if config.warm_start == "cloud" else 64
+        return 16 if config.warm_start == "cloud" or config.weights is not None else 64
     return chosen_number
 
 
@@ -108,9 +106,16 @@ def body_rate(with_few: float, num_shots: int) -> float:
     return min(1.0, with_few * max(1.0, num_shots / FEW_SHOTS))
 
 
-def _warmup_steps(transfer: TransferSettings, num_classes: int) -> int:
-    """600, and 6 per class up to 1,200: more classes are finer to tell apart, and gained from a longer warm-up."""
-    return min(600 + 6 * num_classes, 1200) if transfer.warmup_steps is None else transfer.warmup_steps
+def _warmup_steps(config: EdgeConfig, num_classes: int) -> int:
+    """By the settings; else none from pre-trained weights, or 600, and 6 per class up to 1,200: more classes are finer
+    to tell apart, and gained from a longer warm-up.
+    """
+    transfer: TransferSettings = chosen(config.transfer).settings
+    if config.warm_start == "cloud":
+        return transfer.warm_started_steps
+    if transfer.warmup_steps is not None:
+        return transfer.warmup_steps
+    return 0 if config.weights is not None else min(600 + 6 * num_classes, 1200)
 
 
 def _variety(num_classes: int, channels: int) -> float:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ktl.edge.settings import RunConfig
 from ktl.errors import UsageError
-from ktl.learning.schedule import Span, body_rate, default_pairs_per_class, rate_factor, round_plan, warmup_batch
+from ktl.learning.schedule import (
+    Span,
+    body_rate,
+    default_pairs_per_class,
+    joint_batch,
+    rate_factor,
+    round_plan,
+    warmup_batch,
+)
 from ktl.learning.settings import RECIPES, TrainingConfig
 from ktl.loop.exchange import session_request
 from ktl.loop.settings import CloudConfig
@@ -112,3 +122,11 @@ def test_shots_are_passed_forty_times_and_in_600_steps_at_least(num_shots: int, 
 )
 def test_a_pretrained_extractor_learns_faster_from_more_shots(with_few: float, shots: int, rate: float) -> None:
     assert body_rate(with_few, shots) == pytest.approx(rate)
+
+
+def test_pretrained_weights_need_no_warm_up_and_few_pairs_beside_the_shots() -> None:
+    config = RunConfig("resnet18", weights="resnet18.pth", warm_start="edge")
+    assert round_plan(config, 0, 20, 10).warm_up.steps == 0
+    asked = replace(config, transfer=TRANSFERS.choose("image-vector", warmup_steps=7))
+    assert round_plan(asked, 0, 20, 10).warm_up.steps == 7
+    assert [joint_batch(each) for each in (config, replace(config, weights=None))] == [16, 64]
