@@ -18,7 +18,7 @@ from ktl.learning.schedule import RoundPlan, Span, body_rate, joint_batch, round
 from ktl.learning.settings import PRETRAINED_RATE, EdgeConfig
 from ktl.learning.stage import MeanLosses, Part, Stage, make_optimizer
 from ktl.models.classifiers import EtfClassifier
-from ktl.models.edge_model import ClassifierKind, build_model
+from ktl.models.edge_model import ClassifierKind, EdgeModel, build_model
 from ktl.models.precision import training_dtype
 from ktl.objectives import TRANSFERS
 from ktl.objectives.base import ClassifierLoss, Objective, Step
@@ -57,21 +57,7 @@ class EdgeLearner:
         self.task = task
         self.config = config
         self.device = torch.device(config.device)
-        self.model = build_model(
-            config.model,
-            channels=task.shot_images.shape[1],
-            image_size=task.shot_images.shape[2],
-            classes=len(task.class_names),
-            seed=config.seed,
-            etf_seed=etf_seed,
-            settings=config.training,
-            classifier=classifier,
-            weights=config.weights,
-            trained=trained,
-        ).to(self.device)
-        self.model.to(memory_format=torch.channels_last)
-        if task.balanced:
-            self.model.classifier.balance(task.shot_labels.bincount(minlength=len(task.class_names)))
+        self.model = _new_model(task, config, etf_seed, classifier, trained)
         self.round = 0
         self.round_step = 0
         self.losses = MeanLosses()
@@ -292,3 +278,23 @@ class EdgeLearner:
         named = {"warm-up": self._warm_up.optimizers[0]} if self._warm_up is not None else {}
         names: Sequence[str] = ("shots", "objectives")
         return named | dict(zip(names, self._on_shots.optimizers, strict=False))
+
+
+def _new_model(
+    task: FewShotTask, config: EdgeConfig, etf_seed: int, classifier: ClassifierKind, trained: bool
+) -> EdgeModel:
+    model = build_model(
+        config.model,
+        channels=task.shot_images.shape[1],
+        image_size=task.shot_images.shape[2],
+        classes=len(task.class_names),
+        seed=config.seed,
+        etf_seed=etf_seed,
+        settings=config.training,
+        classifier=classifier,
+        weights=config.weights,
+        trained=trained,
+    )
+    if task.balanced:
+        model.classifier.balance(task.shot_labels.bincount(minlength=len(task.class_names)))
+    return model.to(torch.device(config.device)).to(memory_format=torch.channels_last)

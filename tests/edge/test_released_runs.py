@@ -61,7 +61,7 @@ def test_a_run_evaluates_to_the_accuracy_of_its_metrics(run: str) -> None:
 
 def test_its_settings_are_read_in_todays_form() -> None:
     config = load_config(Path("finished"), RunConfig)
-    assert config.transfer == TRANSFERS.choose("image-vector", warmup_steps=15, joint_batch=64)
+    assert config.transfer == TRANSFERS.choose("image-vector", warmup_steps=15, joint_batch=64, body_rate=1.0)
     assert isinstance(config.cloud.generator, Choice)
     assert config.cloud.generator.name == "tiny.safetensors"
     assert (config.model, config.warm_start) == ("cnn4", "edge")
@@ -72,7 +72,7 @@ def test_its_settings_are_read_in_todays_form() -> None:
     federation = load_config(Path("federation/fedproto"), FederationConfig)
     assert isinstance(federation.method, Choice)
     assert federation.method.name == "fedproto"
-    assert federation.transfer == TRANSFERS.choose("image-vector", warmup_steps=200, joint_batch=64)
+    assert federation.transfer == TRANSFERS.choose("image-vector", warmup_steps=200, joint_batch=64, body_rate=1.0)
 
 
 def test_settings_of_the_published_objective_are_read() -> None:
@@ -82,7 +82,7 @@ def test_settings_of_the_published_objective_are_read() -> None:
     table["training"] |= {"least_steps": 7}
     path.write_text(json.dumps(table))
     config = load_config(Path("finished"), RunConfig)
-    assert config.transfer == TRANSFERS.choose("mse")
+    assert config.transfer == TRANSFERS.choose("mse", body_rate=1.0)
     assert config.training.min_steps == 7
 
 
