@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -180,7 +181,14 @@ def options(runs: argparse.ArgumentParser) -> None:
     runs.add_argument("--arms", nargs="+", type=one_of(ARMS), metavar="ARM", help="the suite's if none")
 
 
-TABLES = {"all": table}
+def of_suite(suite: str, rows: list[Row]) -> str:
+    """The table of one suite's tasks and arms."""
+    tasks, arms, _ = SUITES[suite]
+    labels = [task.label for task in tasks]
+    return table([row for row in rows if row["task"] in labels and row["arm"] in arms])
+
+
+TABLES = {"all": table} | {suite: partial(of_suite, suite) for suite in SUITES}
 
 if __name__ == "__main__":
     command_line("accuracy/transfer", __doc__, options, cells, TABLES)
