@@ -71,9 +71,8 @@ class EtfClassifier(Classifier):
 
     @torch.no_grad()
     def start_at(self, means: Tensor) -> None:
-        self.projection.weight.copy_(
-            self.etf @ means
-        )  # as near to a vector of the frame as a feature is to its class mean
+        # then an embedding is as near to a vector of the frame as the feature is to its class mean
+        self.projection.weight.copy_(self.etf @ means)
         self.projection.bias.zero_()
 
     def forward(self, features: Tensor) -> Tensor:
