@@ -35,7 +35,6 @@ BASE = RunConfig("cnn4", warm_start="edge")  # KTL by pairs alone
 ARMS = {
     "local only": replace(BASE, transfer=None),
     "KTL by pairs": BASE,
-    "KTL by warm start": RunConfig("cnn4", warm_start="cloud"),
     "published": replace(
         BASE,
         rounds=6,
@@ -51,7 +50,8 @@ ARMS = {
     "random latents": replace(BASE, cloud=CloudConfig(alignment="random")),
     "aligned, 2 rounds": replace(BASE, rounds=2),
 }
-CANDIDATES = [arm for arm in ARMS if arm != "KTL by warm start"]
+CANDIDATES = list(ARMS)
+ARMS["KTL by warm start"] = RunConfig("cnn4", warm_start="cloud")
 ARMS["3,700 pairs"] = replace(BASE, cloud=CloudConfig(pairs_per_class=37, download_budget=2_700_000))  # of 100 classes
 ARMS["2,000 pairs, by 256"] = replace(  # of ten classes in grey
     BASE, cloud=CloudConfig(pairs_per_class=200), transfer=TRANSFERS.choose("image-vector", warmup_batch=256)

@@ -53,7 +53,7 @@ class EdgeLearner:
         *,
         trained: bool = False,
     ) -> None:
-        """`trained`: all of the model's weights will be restored, so that pre-trained ones need not be read."""
+        """`trained`: all of the model's weights will be restored, to be used: pre-trained ones need not be read."""
         self.task = task
         self.config = config
         self.device = torch.device(config.device)
@@ -69,7 +69,7 @@ class EdgeLearner:
         self._warm_up: Stage | None = None
         self._objectives: list[Objective] = [ClassifierLoss()]
         self._body_rate = 1.0
-        if config.weights is not None or getattr(self.model.extractor, "pretrained", False):
+        if not trained and (config.weights is not None or getattr(self.model.extractor, "pretrained", False)):
             self._begin_pretrained(PRETRAINED_RATE)
         self.plan()  # refuses impossible settings at once
         self._on_shots = self._make_stages()
@@ -204,9 +204,9 @@ class EdgeLearner:
         """
         self._body_rate = body_rate
         self.model.pretrained = True
-        features = F.normalize(self._of_shots(self.model.extractor), dim=1)
-        sums = torch.zeros(len(self.task.class_names), features.shape[1])
-        means = F.normalize(sums.index_add_(0, self.task.shot_labels, features), dim=1)
+        known = class_prototypes(F.normalize(self._of_shots(self.model.extractor), dim=1), self.task.shot_labels)
+        means = torch.zeros(len(self.task.class_names), self.model.classifier.feature_dim)
+        means[known.classes] = known.vectors
         self.model.classifier.start_at(means.to(self.device))
 
     @torch.no_grad()
