@@ -22,7 +22,7 @@ ALLOWED = {
     "models": LEAVES | {"models"},
     "objectives": LEAVES | {"objectives", "models"},
     "shared_space": LEAVES | {"shared_space"},
-    "generators": LEAVES | {"generators", "encoders", "data"},
+    "generators": LEAVES | {"generators", "encoders", "models", "data"},
     "encoders": LEAVES | {"encoders", "data", "models", "objectives"},
     "spaces": LEAVES | {"spaces", "encoders", "generators"},
     "alignment": LEAVES | {"alignment", "generators", "spaces"},

@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from ktl.models.depthwise import spare_strides
+
 
 class Headless(nn.Module):
     """images (n, 1 or 3, size, size) -> features: what goes into the last layer of `constructor`'s network.
@@ -21,6 +23,7 @@ class Headless(nn.Module):
         self.network = constructor(weights=None, **_options(constructor.__name__, image_size))
         layers = [name for name, part in self.network.named_modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
         self.network.set_submodule(layers[-1], nn.Identity())
+        spare_strides(self.network)
         for part in self.network.modules():
             if isinstance(part, (nn.Dropout, StochasticDepth)):
                 part.p = 0.0  # they draw from torch's global stream, which a resumed run would not find again

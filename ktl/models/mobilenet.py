@@ -6,6 +6,7 @@ from torch import nn
 from torchvision.models.mobilenetv2 import MobileNetV2
 
 from ktl.models.backbone import Backbone
+from ktl.models.depthwise import spare_strides
 
 # expansion, width, blocks, stride of the first block: the paper's table 2, the first two strides 1 for small images
 BLOCKS = [
@@ -26,4 +27,5 @@ def mobilenetv2(channels: int, image_size: int) -> Backbone:
     nn.init.kaiming_normal_(stem.weight, mode="fan_out")
     body.features[0][0] = stem
     body.classifier = nn.Identity()
+    spare_strides(body)
     return Backbone(body, body.last_channel)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ktl.errors import UsageError
+from ktl.models.depthwise import spare_strides
 
 STRIDES = (4, 8, 16, 32)  # of the maps that are looked at, in pixels
 
@@ -54,7 +55,7 @@ class FeatureMaps(nn.Module):
         self.network.to(memory_format=torch.channels_last)
         with torch.no_grad():
             _fold_normalisations(self.network, lambda: self._run(torch.zeros(1, 3, size, size)))
-            _spare_strides(self.network)
+            spare_strides(self.network)
             self.network.to(torch.bfloat16)
             self._maps: dict[int, Tensor] = {}
             for module in self.network.modules():
@@ -118,15 +119,3 @@ def _fold_normalisations(network: nn.Module, run: Callable[[], None]) -> None:
         folded = fuse_conv_bn_eval(convolution, normalisation)
         convolution.weight, convolution.bias = folded.weight, folded.bias
         network.set_submodule(names[normalisation], nn.Identity())
-
-
-def _spare_strides(network: nn.Module) -> None:
-    """Depth-wise convolutions with a stride compute all positions and leave out some.
-
-    The same maps, but on processors the way back takes a tenth of the time: the library has no fast one for strides.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d) and module.groups > 1:
-            down, across = module.stride
-            module.stride = (1, 1)
-            module.register_forward_hook(lambda module, inputs, output, d=down, a=across: output[:, :, ::d, ::a])

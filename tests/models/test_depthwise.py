@@ -1,0 +1,68 @@
+"""Depth-wise convolutions with a stride: what is faster to train through is the same convolution."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ktl.models import MODELS
+from ktl.models.depthwise import SparedStrides, spare_strides
+
+KINDS = {
+    "square": nn.Conv2d(6, 6, 3, stride=2, padding=1, groups=6),
+    "several filters per channel, without bias": nn.Conv2d(4, 8, 5, stride=3, padding=2, groups=4, bias=False),
+    "strides that differ": nn.Conv2d(3, 3, 3, stride=(1, 2), padding=(0, 1), dilation=(1, 2), groups=3),
+}
+
+
+@pytest.fixture(params=KINDS)
+def layer(request: pytest.FixtureRequest) -> nn.Conv2d:
+    kind: nn.Conv2d = copy.deepcopy(KINDS[request.param])
+    return kind
+
+
+def spared(layer: nn.Conv2d) -> nn.Module:
+    network = nn.Sequential(copy.deepcopy(layer))
+    spare_strides(network)
+    assert isinstance(network[0], SparedStrides)
+    return network[0]
+
+
+def test_output_and_gradients_are_the_convolutions(layer: nn.Conv2d) -> None:
+    faster = spared(layer)
+    images = torch.randn(2, layer.in_channels, 13, 11, generator=torch.Generator().manual_seed(0))
+    outputs, gradients = [], []
+    for module in (layer, faster):
+        given = images.clone().requires_grad_()
+        output: Tensor = module(given)
+        output.square().sum().backward()
+        outputs.append(output.detach())
+        gradients.append([given.grad, *(weight.grad for weight in module.parameters())])
+    torch.testing.assert_close(outputs[1], outputs[0])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_without_a_gradient_it_is_the_convolution_itself(layer: nn.Conv2d) -> None:
+    images = torch.randn(2, layer.in_channels, 13, 11)
+    with torch.no_grad():
+        assert torch.equal(spared(layer)(images), layer(images))
+
+
+def test_only_strided_depth_wise_convolutions_are_replaced() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(4, 4, 3, stride=2), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 3, stride=2, groups=2)
+    )
+    spare_strides(network)
+    assert [type(module) for module in network] == [nn.Conv2d] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "strided"),
+    [("mobilenetv2", 3), ("torchvision.models:mobilenet_v2", 4), ("torchvision.models:resnet18", 0)],
+)
+def test_networks_with_them_train_so(name: str, strided: int) -> None:
+    network = MODELS.load(name)(3, 32)
+    assert sum(isinstance(module, SparedStrides) for module in network.modules()) == strided
