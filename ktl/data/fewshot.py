@@ -18,7 +18,7 @@ from ktl.errors import DataError, UsageError
 from ktl.seeds import derive
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tasks are told apart by which they are, not by what tensors hold
 class FewShotTask:
     """Images uint8 (n, c, size, size); labels (n,) int64, indices into class_names; None where no split is for them.
 

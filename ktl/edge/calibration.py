@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,12 @@ def calibrated_temperature(task: FewShotTask, config: EdgeConfig) -> float:
 
     The square root of the temperature that fits the stand-ins: those saw half as much, and err in proportion.
     """
+    training = replace(config.training, steps=min(STEPS, config.training.steps or STEPS), epochs=1)
+    return _fitted(task, replace(config, transfer=None, warm_start="edge", rounds=1, training=training))
+
+
+@lru_cache(maxsize=1)  # a run and the same one without a cloud have the same stand-ins
+def _fitted(task: FewShotTask, config: EdgeConfig) -> float:
     order = _order_in_class(task.shot_labels)
     if int(order.max()) == 0:
         return 1.0
@@ -51,11 +58,9 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def _logits(task: FewShotTask, config: EdgeConfig, held_out: Tensor) -> Tensor:
-    """Of the shots in `held_out`, from a model trained without a cloud on the others."""
-    steps = min(STEPS, config.training.steps or STEPS)
-    alone = replace(config, transfer=None, rounds=1, training=replace(config.training, steps=steps))
+    """Of the shots in `held_out`, from a model trained on the others."""
     others = replace(task, shot_images=task.shot_images[~held_out], shot_labels=task.shot_labels[~held_out])
-    learner = EdgeLearner(others, alone, etf_seed=config.seed)
+    learner = EdgeLearner(others, config, etf_seed=config.seed)
     learner.train_round(lambda *_: None, lambda: False)
     return learner.logits(task.shot_images[held_out])
 

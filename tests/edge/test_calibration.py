@@ -29,7 +29,7 @@ def test_a_run_keeps_the_temperature_of_its_task(
     small_config: RunConfig, small_task: FewShotTask, finished: Comparison
 ) -> None:
     temperature = calibrated_temperature(small_task, small_config)
-    assert temperature == read_record(finished.ktl.out).temperature
+    assert temperature == read_record(finished.ktl.out).temperature == read_record(finished.local.out).temperature
     assert 0.3 < temperature < 3.3
     assert temperature != 1.0
 

@@ -1,0 +1,137 @@
+"""What a network learns from a generator's images: a large encoder is distilled into it on 12,000 of them.
+
+Run: python -m benchmarks.accuracy.generator_images run [--sources builtin FILE.safetensors real] [--steps 2400]
+         [--images tiny-imagenet-unlabelled-40k.tar] [--photographs tiny-imagenet-10k]
+     python -m benchmarks.accuracy.generator_images table
+
+`real` stands for as many images of --images, a folder or tar file. The network is the 4-layer CNN with a linear map to
+the 256 principal directions of EfficientNet-Lite0's embeddings (benchmarks/accuracy/lite0.py says what that needs).
+Then it stays as it is, and classifies by the cosine to the class means of a few labelled images, CIFAR-100's and those
+of ten classes of --photographs at 32 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.accuracy.lite0 import Lite0
+from benchmarks.accuracy.nearest_mean import nearest_mean_accuracy
+from benchmarks.lib.cells import Cell, Row
+from benchmarks.lib.command_line import command_line
+from benchmarks.lib.markdown import markdown
+from ktl import load_generator
+from ktl.data import load_dataset
+from ktl.data.collection import read_collection
+from ktl.data.fewshot import draw_task
+from ktl.encoders.base import Encoder
+from ktl.encoders.principal import principal_directions
+from ktl.encoders.training.distillation import Distillation
+from ktl.encoders.training.settings import EncoderTrainingConfig
+from ktl.generators.base import drawn
+from ktl.models import MODELS
+from ktl.seeds import initialising, stream
+from ktl.warm_start.distilled import HeadedExtractor
+
+REAL = "real"
+COUNT = 12_000  # images
+SIZE = 32  # pixels
+DIRECTIONS = 256
+
+
+class Student(Encoder):
+    """A distilled network."""
+
+    dimension = DIRECTIONS
+    image_size = SIZE
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    def features(self, images: Tensor) -> Tensor:
+        found: Tensor = self.network(images)
+        return found
+
+
+def distilled(images: Tensor, steps: int, seed: int) -> Student:
+    """The 4-layer CNN after that many steps of 128 views of images, uint8 (n, 3, SIZE, SIZE)."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        embeddings = torch.cat([Lite0().embed(batch).float() for batch in images.split(1000)])
+    centre, directions = principal_directions(embeddings, DIRECTIONS)
+    with initialising(seed, "initial weights"):
+        extractor = MODELS.load("cnn4")(3, SIZE)
+        network = HeadedExtractor(extractor, nn.Linear(extractor.feature_dim, DIRECTIONS))
+    config = EncoderTrainingConfig(images=steps * 128, batch=128, cooldown=1.0, seed=seed)
+    training = Distillation(network, images, (embeddings - centre) @ directions, config)
+    training.train(lambda row: None)
+    return Student(training.average)
+
+
+def measure(source: str, images: Path, cifar: Path, photographs: Path, steps: int, seed: int) -> Row:
+    """Accuracies in percent, means over draws of the shots: CIFAR-100 at 2 and 9 shots, ten classes of photographs."""
+    began = time.process_time()
+    rng = stream(seed, "images to distil on")
+    if source == REAL:
+        owned = torch.from_numpy(read_collection(images, SIZE)).permute(0, 3, 1, 2)
+        shown = owned[torch.randperm(len(owned), generator=rng)[:COUNT]]
+    else:
+        shown = torch.cat(list(drawn(load_generator(source), COUNT, rng)))
+    student = distilled(shown, steps, seed)
+    seconds = time.process_time() - began
+
+    def accuracy(data: Path, shots: int, ways: int | None, seeds: range) -> float:
+        dataset = load_dataset(str(data), image_size=SIZE)
+        tasks = [draw_task(dataset, shots=shots, ways=ways, seed=draw) for draw in seeds]
+        return sum(nearest_mean_accuracy(student, task) for task in tasks) / len(tasks)
+
+    return {
+        "2 shots": accuracy(cifar, 2, None, range(100, 103)),
+        "9 shots": accuracy(cifar, 9, None, range(100, 103)),
+        "photographs": accuracy(photographs, 10, 10, range(6)),
+        "seconds": round(seconds),
+    }
+
+
+def cells(args: argparse.Namespace) -> list[Cell]:
+    """Each source."""
+    root = args.data_root
+    where = (root / args.images, root / "cifar100-20k.npz", root / args.photographs)
+    found = []
+    for seed in args.seeds:
+        for source in args.sources:
+            key = {"source": Path(source).stem, "steps": args.steps, "seed": seed}
+            found.append(Cell(key, measure, (source, *where, args.steps, seed)))
+    return found
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line per source, seed and length of training."""
+    header = ["images of", "steps", "seed", "CIFAR-100 2-shot", "9-shot", "photographs, 10-way 10-shot", "seconds"]
+    names = ("2 shots", "9 shots", "photographs")
+    return markdown(
+        header,
+        [
+            [row["source"], row["steps"], row["seed"], *(f"{row[name]:.2f}" for name in names), row["seconds"]]
+            for row in rows
+        ],
+    )
+
+
+def options(runs: argparse.ArgumentParser) -> None:
+    """Of the command `run`."""
+    runs.add_argument("--sources", nargs="+", default=["builtin", REAL])
+    runs.add_argument("--images", default="tiny-imagenet-unlabelled-40k.tar", help="unlabelled ones, for `real`")
+    runs.add_argument("--photographs", default="tiny-imagenet-10k")
+    runs.add_argument("--steps", type=int, default=2400)
+    runs.add_argument("--seeds", type=int, nargs="+", default=[0])
+
+
+TABLES = {"all": table}
+
+if __name__ == "__main__":
+    command_line("accuracy/generator_images", __doc__, options, cells, TABLES)
