@@ -48,12 +48,13 @@ def load_dataset(
     skip_damaged: bool = False,
     fit: Fit = "crop",
     hold_out: HoldOut | None = None,
-    detailed: bool = False,
+    photo_size: int | None = None,
 ) -> Dataset:
     """Opens a data set: one of ktl's names, a folder of class folders, an .npz file, a name that an installed package
     registers as an entry point of `ktl.datasets`, or `module:function`.
 
-    `image_size` in pixels; None keeps the data's own (32 for folders or, if `detailed`, 64 for larger photographs).
+    `image_size` in pixels; None keeps the data's own (32 for folders, `photo_size` if given for photographs of 64 or
+    more).
     Unreadable files of a folder are refused, unless `skip_damaged`; its pictures become square by `fit`, and `hold_out`
     says which are tested on where it has no splits (`ktl.data.hold_out`). A file or folder that exists is never taken
     for a package's name or for `module:function`; beside one that is called as ktl's own is, ktl's own is opened, and a
@@ -72,7 +73,9 @@ def load_dataset(
     elif path.is_dir():
         from ktl.data.image_folder import load_folder
 
-        return load_folder(path, image_size, skip_damaged=skip_damaged, fit=fit, hold_out=hold_out, detailed=detailed)
+        return load_folder(
+            path, image_size, skip_damaged=skip_damaged, fit=fit, hold_out=hold_out, photo_size=photo_size
+        )
     check_fit(source, fit)
     if path.exists() and not own:
         return _from_file(path, image_size)

@@ -19,7 +19,7 @@ from ktl.data.split_folders import split_folders
 from ktl.errors import DataError
 
 DEFAULT_SIZE = 32  # pixels
-DETAILED = 64  # pixels, of larger photographs
+DETAILED = 64  # pixels of photographs that are worth more than DEFAULT_SIZE
 SPLITS = ("train", "test", "calibration")
 
 log = logging.getLogger(__name__)
@@ -33,11 +33,11 @@ def load_folder(
     skip_damaged: bool = False,
     fit: Fit = "crop",
     hold_out: HoldOut | None = None,
-    detailed: bool = False,
+    photo_size: int | None = None,
 ) -> Dataset:
     """A folder of class folders; class names are the folders' names, sorted.
 
-    Without an `image_size` images are 32 pixels large or, if `detailed`, 64 where the typical photograph is as large.
+    Without an `image_size` images are 32 pixels large or, if given, `photo_size` where the typical photograph has 64.
     Without folders of splits, `hold_out` says which images are tested on, `by_content` if none (`ktl.data.hold_out`).
     Lines are logged that say which splits were taken, what was left out, and of wide pictures how much `fit` "crop"
     leaves. Raises DataError for an empty or missing class folder, naming it, and for unreadable files, naming them all,
@@ -49,8 +49,8 @@ def load_folder(
     shown = [file for files in parts[0].values() for file in files]
     if fit == "crop":
         warn_of_crop(path, shown)
-    if detailed and image_size is None and shorter_side(shown) >= DETAILED:
-        image_size = DETAILED
+    if photo_size and image_size is None and shorter_side(shown) >= DETAILED:
+        image_size = photo_size
     return _dataset(path, dict(zip(SPLITS, parts, strict=False)), image_size, channels, fit, held_out)
 
 

@@ -23,6 +23,7 @@ from ktl.loop.folder import RunFolder, load_config
 from ktl.models.shipped import shipped_extractor
 
 PHOTOGRAPHS, SMALL_IMAGES = "resnet8-slim", "cnn4"  # the models that suit them
+PRETRAINED_PIXELS = 96  # of photographs, also smaller ones: pre-trained weights know larger objects
 
 
 def draw(config: RunConfig, run: Path | None = None, data: str | None = None) -> FewShotTask:
@@ -48,11 +49,10 @@ def _drawn(config: RunConfig, run: Path | None, source: str, kept: Manifest | No
         begun = run is not None and RunFolder(run).begun
         to_train = settings.shots if isinstance(settings.shots, int) else 1
         hold_out = by_number if begun else partial(by_content, to_train=to_train)
-        skip, fit = settings.skip_damaged, settings.fit
+        skip, fit, size = settings.skip_damaged, settings.fit, settings.image_size
+        photo_size = None if begun else DETAILED if config.weights is None else PRETRAINED_PIXELS
         try:
-            dataset = load_dataset(
-                source, settings.image_size, skip_damaged=skip, fit=fit, hold_out=hold_out, detailed=not begun
-            )
+            dataset = load_dataset(source, size, skip_damaged=skip, fit=fit, hold_out=hold_out, photo_size=photo_size)
         except UsageError as error:
             if kept is None:
                 raise

@@ -71,17 +71,18 @@ def test_pictures_of_folders_have_32_pixels_unless_another_size_is_asked_for(tmp
     assert load_folder(tmp_path, 48, channels=1).train.images[np.array([0])].shape == (1, 48, 48, 1)
 
 
-def test_pictures_have_64_pixels_where_that_is_wanted_and_most_are_as_large(tmp_path: Path) -> None:
+def test_photographs_have_the_size_that_is_wanted_where_most_have_64_pixels(tmp_path: Path) -> None:
     for name, sides in (("cat", [70, 64]), ("dog", [20, 90])):
         (tmp_path / name).mkdir()
         for index, side in enumerate(sides):
             Image.new("RGB", (side, 100)).save(tmp_path / name / f"{index}.png")
-    assert load_folder(tmp_path, None, detailed=True).image_size == 64
+    assert load_folder(tmp_path, None, photo_size=64).image_size == 64
+    assert load_folder(tmp_path, None, photo_size=96).image_size == 96
     assert load_folder(tmp_path, None).image_size == 32
-    assert load_folder(tmp_path, 24, detailed=True).image_size == 24
+    assert load_folder(tmp_path, 24, photo_size=64).image_size == 24
     (tmp_path / "cat" / "0.png").unlink()
     Image.new("RGB", (40, 40)).save(tmp_path / "cat" / "0.png")
-    assert load_folder(tmp_path, None, detailed=True, hold_out=lambda found: [found, found]).image_size == 32
+    assert load_folder(tmp_path, None, photo_size=64, hold_out=lambda found: [found, found]).image_size == 32
 
 
 def test_a_folder_without_class_folders_is_refused(tmp_path: Path, fill: Fill) -> None:

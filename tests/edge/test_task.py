@@ -39,6 +39,14 @@ def test_larger_photographs_get_more_pixels_and_another_network(
     assert settled_as(named, chosen) == replace(named, warm_start="edge")
 
 
+def test_pre_trained_weights_see_photographs_larger(tmp_path: Path) -> None:
+    config = replace(photographs_of(64, tmp_path / "large"), model="resnet18", weights="resnet18.pth")
+    assert draw(config).shot_images.shape == (4, 3, 96, 96)
+    assert draw(replace(config, data=replace(config.data, image_size=48))).shot_images.shape == (4, 3, 48, 48)
+    small = replace(config, data=photographs_of(63, tmp_path / "small").data)
+    assert draw(small).shot_images.shape == (4, 3, 32, 32)
+
+
 def test_a_run_keeps_what_was_chosen(tmp_path: Path) -> None:
     config = photographs_of(64, tmp_path / "photographs")
     train_edge(config, tmp_path / "run")
