@@ -53,6 +53,8 @@ ARMS = {
 }
 CANDIDATES = list(ARMS)
 ARMS["KTL by warm start"] = RunConfig("cnn4", warm_start="cloud")
+LARGE = "KTL by warm start, 4 MB"  # MobileNetV2's takes 2.6
+ARMS[LARGE] = replace(ARMS["KTL by warm start"], cloud=CloudConfig(download_budget=4_000_000))
 ARMS["3,700 pairs"] = replace(BASE, cloud=CloudConfig(pairs_per_class=37, download_budget=2_700_000))  # of 100 classes
 ARMS["2,000 pairs, by 256"] = replace(  # of ten classes in grey
     BASE, cloud=CloudConfig(pairs_per_class=200), transfer=TRANSFERS.choose("image-vector", warmup_batch=256)
@@ -77,7 +79,6 @@ class Task:
 
 MAIN = [Task("cifar100", None, s) for s in (2, 9, 23)] + [Task("tiny", 50, s) for s in (2, 9)]
 MAIN += [Task("fashion", None, s) for s in (2, 9)]
-OTHERS = ("resnet8", "mobilenetv2")  # no warm start of theirs ships: see docs/results/one-edge.md
 SUITES: dict[str, tuple[list[Task], list[str], int]] = {
     "main": (MAIN, [LOCAL, "KTL by pairs"], 5),
     "candidates": ([Task("cifar100", None, 2), Task("fashion", None, 2)], CANDIDATES, 5),
@@ -88,7 +89,9 @@ SUITES: dict[str, tuple[list[Task], list[str], int]] = {
     ),
     "pairs": ([Task("cifar100", None, 2)], [LOCAL, "KTL by pairs", "3,700 pairs"], 8),
     "draws": ([Task("fashion", None, 2)], [LOCAL, "KTL by pairs", "KTL by warm start"], 16),
-    **{name: ([Task("cifar100", 10, 2, name)], [LOCAL, "KTL by warm start"], 3) for name in OTHERS},
+    # no warm start of theirs ships: docs/results/one-edge.md makes them
+    "resnet8": ([Task("cifar100", 10, 2, "resnet8")], [LOCAL, "KTL by warm start"], 3),
+    "mobilenetv2": ([Task("cifar100", 10, 2, "mobilenetv2")], [LOCAL, LARGE], 3),
     "sizes": (
         [Task("cifar100", w, s) for w in (2, 5, 10, 20) for s in (2, 9)],
         [LOCAL, "KTL by pairs"],
