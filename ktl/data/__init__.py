@@ -53,8 +53,7 @@ def load_dataset(
     """Opens a data set: one of ktl's names, a folder of class folders, an .npz file, a name that an installed package
     registers as an entry point of `ktl.datasets`, or `module:function`.
 
-    `image_size` in pixels; None keeps the data's own (32 for folders, `photo_size` if given for photographs of 64 or
-    more).
+    `image_size` in pixels; None keeps the data's own (a folder's: 32, or `photo_size` for photographs of 64 or more).
     Unreadable files of a folder are refused, unless `skip_damaged`; its pictures become square by `fit`, and `hold_out`
     says which are tested on where it has no splits (`ktl.data.hold_out`). A file or folder that exists is never taken
     for a package's name or for `module:function`; beside one that is called as ktl's own is, ktl's own is opened, and a
