@@ -57,9 +57,7 @@ def load_dataset(
     Unreadable files of a folder are refused, unless `skip_damaged`; its pictures become square by `fit`, and `hold_out`
     says which are tested on where it has no splits (`ktl.data.hold_out`). A file or folder that exists is never taken
     for a package's name or for `module:function`; beside one that is called as ktl's own is, ktl's own is opened, and a
-    logged line says so.
-
-    What a package's function must return, and how it is checked: `ktl.data.plugin`.
+    logged line says so. `ktl.data.plugin` says what a package's function must return.
 
     Raises UsageError for an unknown source or size or a function that fails, DataError for data that cannot be used.
     """
