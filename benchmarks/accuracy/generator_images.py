@@ -32,6 +32,7 @@ from ktl.data.fewshot import draw_task
 from ktl.encoders.base import Encoder
 from ktl.encoders.principal import principal_directions
 from ktl.encoders.training.distillation import Distillation
+from ktl.encoders.training.run import DIRECTIONS
 from ktl.encoders.training.settings import EncoderTrainingConfig
 from ktl.generators.base import drawn
 from ktl.models import MODELS
@@ -41,7 +42,6 @@ from ktl.warm_start.distilled import HeadedExtractor
 REAL = "real"
 COUNT = 12_000  # images
 SIZE = 32  # pixels
-DIRECTIONS = 256
 
 
 class Student(Encoder):
@@ -61,7 +61,7 @@ class Student(Encoder):
 def distilled(images: Tensor, steps: int, seed: int) -> Student:
     """The 4-layer CNN after that many steps of 128 views of images, uint8 (n, 3, SIZE, SIZE)."""
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        embeddings = torch.cat([Lite0().embed(batch).float() for batch in images.split(1000)])
+        embeddings = Lite0().embed(images)
     centre, directions = principal_directions(embeddings, DIRECTIONS)
     with initialising(seed, "initial weights"):
         extractor = MODELS.load("cnn4")(3, SIZE)
