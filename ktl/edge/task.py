@@ -50,7 +50,7 @@ def _drawn(config: RunConfig, run: Path | None, source: str, kept: Manifest | No
         to_train = settings.shots if isinstance(settings.shots, int) else 1
         hold_out = by_number if begun else partial(by_content, to_train=to_train)
         skip, fit, size = settings.skip_damaged, settings.fit, settings.image_size
-        photo_size = None if begun else DETAILED if config.weights is None else PRETRAINED_PIXELS
+        photo_size = None if begun else PRETRAINED_PIXELS if config.pretrained else DETAILED
         try:
             dataset = load_dataset(source, size, skip_damaged=skip, fit=fit, hold_out=hold_out, photo_size=photo_size)
         except UsageError as error:
@@ -82,7 +82,7 @@ def settled(config: RunConfig, task: FewShotTask) -> RunConfig:
     if config.model == AUTO:
         config = replace(config, model=PHOTOGRAPHS if channels == 3 and size >= DETAILED else SMALL_IMAGES)
     if config.warm_start == "auto":
-        helped = config.transfer is not None and config.weights is None
+        helped = config.transfer is not None and not config.pretrained
         # a grey one ships too: it takes half of the time, and may cost a point, so it is for those who ask
         ships = helped and channels > 1 and shipped_extractor(config.model, channels, size) is not None
         config = replace(config, warm_start="cloud" if ships else "edge")

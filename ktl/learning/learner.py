@@ -69,7 +69,7 @@ class EdgeLearner:
         self._warm_up: Stage | None = None
         self._objectives: list[Objective] = [ClassifierLoss()]
         self._body_rate = 1.0
-        if not trained and (config.weights is not None or getattr(self.model.extractor, "pretrained", False)):
+        if not trained and config.pretrained:
             self._begin_pretrained(PRETRAINED_RATE)
         self.plan()  # refuses impossible settings at once
         self._on_shots = self._make_stages()

@@ -93,7 +93,7 @@ def joint_batch(config: EdgeConfig) -> int:
         return 0
     chosen_number: int | None = chosen(config.transfer).settings.joint_batch
     if chosen_number is None:
-        return 16 if config.warm_start == "cloud" or config.weights is not None else 64
+        return 16 if config.warm_start == "cloud" or config.pretrained else 64
     return chosen_number
 
 
@@ -115,7 +115,7 @@ def _warmup_steps(config: EdgeConfig, num_classes: int) -> int:
         return transfer.warm_started_steps
     if transfer.warmup_steps is not None:
         return transfer.warmup_steps
-    return 0 if config.weights is not None else min(600 + 6 * num_classes, 1200)
+    return 0 if config.pretrained else min(600 + 6 * num_classes, 1200)
 
 
 def _variety(num_classes: int, channels: int) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from ktl.errors import UsageError
-from ktl.models import MODELS, torchvision_name
+from ktl.models import MODELS, begins_pretrained, torchvision_name
 from ktl.models.settings import ClassifierSettings
 from ktl.objectives import TRANSFERS
 from ktl.registry import Choice
@@ -98,6 +98,14 @@ class EdgeConfig(Settings):
                 f"model {self.model!r} is this edge's own, and a cloud has warm starts of ktl's "
                 f"({', '.join(MODELS.builtin())}): leave --warm-start out"
             )
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the extractor begins with trained weights: `weights`, or what a module class of one's own loads.
+
+        Raises UsageError for a model that cannot be imported.
+        """
+        return self.weights is not None or (self.model != AUTO and begins_pretrained(self.model))
 
 
 def check_device(name: str) -> None:

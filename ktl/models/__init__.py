@@ -27,7 +27,7 @@ MODELS = Registry(
         "vit-b16": ("ktl.models.vit:vit_b16", "torchvision's vision transformer, patches of 16 pixels"),
         "vit-b32": ("ktl.models.vit:vit_b32", "torchvision's vision transformer, patches of 32 pixels"),
     },
-    adapt="ktl.models.backbone:adapted",
+    adapt="ktl.models.backbone:OwnModel",
 )
 
 IN_TORCHVISION = {
@@ -78,6 +78,14 @@ def torchvision_name(model: str) -> str:
             f"{', '.join(IN_TORCHVISION)}, or torchvision.models:NAME"
         )
     return IN_TORCHVISION[model]
+
+
+def begins_pretrained(model: str) -> bool:
+    """Whether a model is a class of one's own that says `pretrained = True`: it loads trained weights by itself.
+
+    Raises UsageError for a name that is unknown or cannot be imported.
+    """
+    return model not in MODELS.builtin() and bool(getattr(MODELS.load(model), "pretrained", False))
 
 
 def model_group(names: str | Sequence[str]) -> list[str]:

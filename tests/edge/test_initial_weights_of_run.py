@@ -16,6 +16,7 @@ from ktl.edge.settings import RunConfig
 from ktl.edge.task import draw
 from ktl.errors import Interrupted
 from ktl.learning.learner import EdgeLearner
+from ktl.learning.schedule import joint_batch, round_plan
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.rounds import Observer
 from ktl.seeds import initialising
@@ -94,12 +95,23 @@ def test_pretrained_weights_learn_at_a_tenth_of_the_heads_rate(config: RunConfig
     assert rate_of_body(replace(config, weights=None)) == pytest.approx(1.0, rel=0.01)
 
 
-@pytest.mark.parametrize(("says", "rate"), [("pretrained = True", 0.1), ("pass", 1.0)])
+@pytest.mark.parametrize(
+    ("says", "rate", "warm_up", "beside"), [("pretrained = True", 0.1, 0, 16), ("pass", 1.0, 618, 64)]
+)
 def test_a_model_of_ones_own_may_say_that_it_is_pretrained(
-    config: RunConfig, says: str, rate: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig,
+    says: str,
+    rate: float,
+    warm_up: int,
+    beside: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     name = f"own_{says.split()[0]}"
     (tmp_path / f"{name}.py").write_text(OWN_MODEL.format(says=says))
     monkeypatch.syspath_prepend(tmp_path)
     own = replace(config, model=f"{name}:Net", weights=None)
     assert rate_of_body(own) == pytest.approx(rate, rel=0.01)
+    with_pairs = replace(own, transfer="image-vector")
+    assert round_plan(with_pairs, 0, 3, num_classes=3).warm_up.steps == warm_up
+    assert joint_batch(with_pairs) == beside

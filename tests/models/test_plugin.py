@@ -27,6 +27,12 @@ class Narrow(nn.Module):
         return self.convolution(images).mean(dim=(2, 3))
 
 
+class Loaded(Narrow):
+    def __init__(self, channels, image_size):
+        super().__init__(channels, image_size)
+        self.pretrained = True
+
+
 class Scalar(Narrow):
     def forward(self, images):
         return images.mean()
@@ -56,8 +62,11 @@ def test_a_module_of_the_working_folder_is_a_model(tmp_path: Path, monkeypatch: 
 
 
 def test_what_a_package_does_wrong_is_named(tmp_path: Path) -> None:
-    entries = {"scalar": "somebodys_models:Scalar", "function": "math:sqrt", "missing": "somebodys_models:Wide"}
+    names = {"scalar": "Scalar", "loaded": "Loaded", "missing": "Wide"}
+    entries = {name: f"somebodys_models:{kind}" for name, kind in names.items()} | {"function": "math:sqrt"}
     with installed(tmp_path, MODELS, entries, somebodys_models=NARROW):
+        with pytest.raises(UsageError, match="'loaded' says `pretrained` in its constructor alone: say it in the cl"):
+            MODELS.load("loaded")(1, 16)
         with pytest.raises(UsageError, match=r"model 'scalar' turns 2 images into \(\): it must return features"):
             MODELS.load("scalar")(1, 16)
         with pytest.raises(UsageError, match=r"model 'function' is no nn\.Module class: give module:Class"):
