@@ -40,6 +40,7 @@ from ktl.wire.tensors import MAX_HEADER_BYTES
 from ktl.wire.warm_start import (
     MAX_WARM_START_BYTES,
     WARM_START_FORMAT,
+    WarmStart,
     decode_warm_start,
     encode_warm_start,
     warm_start_bytes,
@@ -62,6 +63,7 @@ __all__ = [
     "WARM_START_FORMAT",
     "SessionReply",
     "SessionRequest",
+    "WarmStart",
     "count_pairs",
     "decode_message",
     "decode_pairs",
