@@ -62,9 +62,12 @@ def train(
 
 @app.command()
 def distil(
-    images: Annotated[Path, typer.Option(help="Folder or tar file of unlabelled images.")],
     teacher: Annotated[str, typer.Option(help="The encoder to learn from, as `ktl encoders` lists them.")],
     out: Annotated[Path, typer.Option(help="Folder for the warm start, figures, the teacher's embeddings and state.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder or tar file of unlabelled images.", show_default="generated ones alone"),
+    ] = None,
     model: Model = "cnn4",
     image_size: ImageSize = 32,
     grey: Grey = False,

@@ -35,7 +35,7 @@ class HeadedExtractor(nn.Module):
 
 
 def distil_warm_start(
-    source: Path,
+    source: Path | None,
     out: Path,
     teacher: Encoder,
     generator: ImageGenerator,

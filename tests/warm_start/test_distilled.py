@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from support.teacher import Patches
 
 from ktl.encoders.training.settings import EncoderTrainingConfig
+from ktl.errors import UsageError
 from ktl.generators.stylegan import StyleGANGenerator
 from ktl.learning.settings import PRETRAINED_RATE
 from ktl.models.edge_model import extractor_weights
@@ -34,3 +37,13 @@ def test_a_stopped_one_goes_on_to_the_same_file(
     distil_warm_start(photographs, parts, Patches(), tiny_generator, wanted, CONFIG, should_stop=lambda: next(stops))
     resumed = distil_warm_start(photographs, parts, Patches(), tiny_generator, wanted, CONFIG, resume=True)
     assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_a_generator_s_images_alone_are_enough(tiny_generator: StyleGANGenerator, tmp_path: Path) -> None:
+    wanted = Architecture("cnn4", 1, 16)
+    file = distil_warm_start(None, tmp_path / "out", Patches(), tiny_generator, wanted, CONFIG)
+    assert decode_warm_start(file.read_bytes(), extractor_weights("cnn4", 1, 16)).body_rate == pytest.approx(0.1)
+    with safe_open(tmp_path / "out" / "targets.safetensors", "pt") as targets:
+        assert targets.get_slice("embeddings").get_shape()[0] == CONFIG.generated
+    with pytest.raises(UsageError, match="no images to learn from: name a folder or tar file, or have some generated"):
+        distil_warm_start(None, tmp_path, Patches(), tiny_generator, wanted, replace(CONFIG, generated=0))

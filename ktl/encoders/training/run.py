@@ -67,7 +67,7 @@ def train_encoder(
 
 
 def distil(
-    source: Path,
+    source: Path | None,
     out: Path,
     teacher: Encoder,
     draw: Draw,
@@ -79,14 +79,14 @@ def distil(
     on_row: Callable[[Row], None] = lambda row: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
-    """Distils `teacher` on the images of a folder or tar file and on those that `draw` gives; returns the
-    student's file.
+    """Distils `teacher` on the images of a folder or tar file, if one is given, and on those that `draw` gives; returns
+    the student's file.
 
     In `out` there are also config.json, targets.safetensors (the teacher's embeddings, computed once; `on_embedded` is
     told of how many images there are some), metrics.jsonl (one row per `config.log_every` steps) and
     checkpoint.safetensors, from which `resume` goes on. A twentieth of the images (2,000 at most) is held out: rows of
     steps at which all is saved tell the mean cosine of its embeddings to their targets. Raises UsageError if `out`
-    already holds a training that was not to be resumed, DataError if an image cannot be read.
+    already holds a training that was not to be resumed or there is no image, DataError if one cannot be read.
     """
     if (out / CHECKPOINT).exists() and not resume:
         raise UsageError(f"{out} already holds a training; go on with --resume or name another --out")

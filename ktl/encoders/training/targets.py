@@ -20,14 +20,16 @@ AT_ONCE = 128  # images
 Draw = Callable[[int, torch.Generator], Iterable[Tensor]]  # that many generated images, uint8 (m, 3, s, s) at a time
 
 
-def training_images(source: Path, draw: Draw, generated: int, seed: int) -> Tensor:
-    """uint8 (n, 3, SIZE, SIZE): those of a folder or tar file, then `generated` fresh ones.
+def training_images(source: Path | None, draw: Draw, generated: int, seed: int) -> Tensor:
+    """uint8 (n, 3, SIZE, SIZE): those of a folder or tar file, if any, then `generated` fresh ones.
 
-    Raises DataError if an image cannot be read.
+    Raises DataError if an image cannot be read, UsageError if there is none.
     """
-    unlabelled = torch.from_numpy(read_collection(source, SIZE)).permute(0, 3, 1, 2)
+    if source is None and not generated:
+        raise UsageError("there are no images to learn from: name a folder or tar file, or have some generated")
+    unlabelled = [] if source is None else [torch.from_numpy(read_collection(source, SIZE)).permute(0, 3, 1, 2)]
     drawn = draw(generated, stream(seed, "encoder training")) if generated else ()
-    return torch.cat([unlabelled, *(fit_batch(batch, SIZE, 3) for batch in drawn)])
+    return torch.cat([*unlabelled, *(fit_batch(batch, SIZE, 3) for batch in drawn)])
 
 
 def kept_embeddings(path: Path, teacher: Encoder, images: Tensor, on_count: Callable[[int], None]) -> Tensor:
