@@ -75,6 +75,7 @@ def distil(
     count: Annotated[
         int, typer.Option("--count", min=2, help=help_for(EncoderTrainingConfig, "images"))
     ] = EncoderTrainingConfig.images,
+    seed: Annotated[int, typer.Option(min=0, help=help_for(EncoderTrainingConfig, "seed"))] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
 ) -> None:
     """Distil an encoder into an extractor on images without labels; Ctrl-C saves, --resume goes on."""
@@ -89,7 +90,7 @@ def distil(
             load_encoder(teacher),
             load_generator(generator),
             Architecture(model, 1 if grey else 3, image_size),
-            EncoderTrainingConfig(images=count),
+            EncoderTrainingConfig(images=count, seed=seed),
             resume=resume,
             on_embedded=lambda count: output.print(f"{count:,} images embedded"),
             on_row=print_row,

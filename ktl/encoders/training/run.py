@@ -91,11 +91,11 @@ def distil(
     if (out / CHECKPOINT).exists() and not resume:
         raise UsageError(f"{out} already holds a training; go on with --resume or name another --out")
     out.mkdir(parents=True, exist_ok=True)
-    images = training_images(source, draw, config.generated, config.seed)
-    embeddings = kept_embeddings(out / "targets.safetensors", teacher, images, on_embedded)
+    batches = training_images(source, draw, config.generated, config.seed)
+    embeddings = kept_embeddings(out / "targets.safetensors", teacher, batches, on_embedded)
     centre, directions = principal_directions(embeddings, DIRECTIONS)
     targets = (embeddings - centre) @ directions
-    images = torch.cat([fit_batch(batch, student.image_size, student.channels) for batch in images.split(AT_ONCE)])
+    images = torch.cat([fit_batch(batch, student.image_size, student.channels) for batch in batches])
     held_out, shown = _split(len(images), config.seed)
     training = Distillation(student.network, images[shown], targets[shown], config)
     folder = _TrainingFolder(out, training, images[held_out], targets[held_out], student.save)
