@@ -83,8 +83,7 @@ def settled(config: RunConfig, task: FewShotTask) -> RunConfig:
         config = replace(config, model=PHOTOGRAPHS if channels == 3 and size >= DETAILED else SMALL_IMAGES)
     if config.warm_start == "auto":
         helped = config.transfer is not None and not config.pretrained
-        # a grey one ships too: it takes half of the time, and may cost a point, so it is for those who ask
-        ships = helped and channels > 1 and shipped_extractor(config.model, channels, size) is not None
+        ships = helped and shipped_extractor(config.model, channels, size) is not None
         config = replace(config, warm_start="cloud" if ships else "edge")
     return config
 

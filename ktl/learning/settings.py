@@ -18,7 +18,7 @@ WarmStart = Annotated[
     Literal["auto", "edge", "cloud"],
     Meta(
         description="Who trains the extractor on generated images before the shots. cloud: is told the model's name. "
-        "auto: the cloud, where a trained extractor for colour ships with ktl."
+        "auto: the cloud, where a trained extractor ships with ktl."
     ),
 ]
 
