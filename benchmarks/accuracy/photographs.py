@@ -5,8 +5,8 @@ Run: python -m benchmarks.accuracy.photographs run --data FOLDER [--ways 5 10 20
      python -m benchmarks.accuracy.photographs table
 
 FOLDER holds photographs as `ktl edge train --data` takes them; classes and shots are drawn by seed. "small" arms are
-the 4-layer CNN at 32 pixels, "pre-trained" ones EfficientNet-Lite0 at 96 pixels in float32 with 200 steps on the shots
-and no warm-up; the others have what `ktl edge train` chooses. An edge's seconds are those of its
+the 4-layer CNN at 32 pixels, "pre-trained" ones EfficientNet-Lite0 in float32 with 200 steps on the shots; else all
+have what `ktl edge train` chooses. An edge's seconds are those of its
 processor, on one thread, without the cloud's work; an encoder's row is the cosine to the class means of its embedding.
 """
 
@@ -30,8 +30,7 @@ from benchmarks.lib.markdown import markdown
 from benchmarks.lib.seed_means import seed_gain, seed_mean
 from ktl import DataConfig, RunConfig, load_encoder, load_generator, train_edge
 from ktl.edge.export.measure import open_session, time_calls
-from ktl.edge.task import PRETRAINED_PIXELS, draw
-from ktl.objectives import TRANSFERS
+from ktl.edge.task import draw
 
 FIRST_SEED = 110  # apart from those that defaults are chosen by
 WARM = "warm start"
@@ -45,11 +44,9 @@ def config_of(arm: str, source: str, ways: int, shots: int, seed: int) -> RunCon
     if arm.startswith("small"):
         config = replace(config, model="cnn4", data=replace(config.data, image_size=32))
     if arm.startswith("pre-trained"):
-        transfer = TRANSFERS.choose("image-vector", warmup_steps=0, joint_batch=16)
         training = replace(config.training, steps=200)
         model = "benchmarks.accuracy.lite0:Lite0Extractor"
-        data = replace(config.data, image_size=PRETRAINED_PIXELS)  # a module class of one's own must be told so
-        config = replace(config, model=model, data=data, training=training, transfer=transfer, precision="float32")
+        config = replace(config, model=model, training=training, precision="float32")
     if arm.endswith("local"):
         return replace(config, transfer=None)
     return replace(config, warm_start="cloud" if arm == WARM else "edge")

@@ -70,7 +70,7 @@ class OwnModel:
             raise UsageError(f"model {name!r} is no nn.Module class: give module:Class")
         self.name = name
         self.kind = kind
-        self.pretrained = bool(getattr(kind, "pretrained", False))
+        self.pretrained = getattr(kind, "pretrained", False) is True
         self.__doc__ = kind.__doc__  # its first line is what listings say
 
     def __call__(self, channels: int, image_size: int) -> Backbone:
@@ -87,6 +87,6 @@ class OwnModel:
         if not isinstance(features, Tensor) or features.ndim < 2 or len(features) != 2:
             shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise UsageError(f"model {name!r} turns 2 images into {shape}: it must return features (n, width)")
-        if getattr(body, "pretrained", False) and not self.pretrained:
+        if getattr(body, "pretrained", False) is True and not self.pretrained:
             raise UsageError(f"model {name!r} says `pretrained` in its constructor alone: say it in the class's body")
         return Backbone(body.train(), features[0].numel())
