@@ -13,6 +13,7 @@ View = Callable[[Tensor, torch.Generator], Tensor]  # uint8 (n, c, h, w) -> floa
 PADDING = 4  # pixels that a random crop may shift by, as is usual at 32 x 32
 MIN_CROP = 0.3  # of the area
 LIGHT = 0.4  # largest change of brightness and contrast
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey: ITU-R BT.601
 
 
 def to_network(images: Tensor) -> Tensor:
@@ -77,13 +78,12 @@ def strong_view(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def fit_batch(images: Tensor, size: int, channels: int) -> Tensor:
-    """uint8 RGB images (n, 3, s, s) -> uint8 (n, channels, size, size); grey by the luma weights of ITU-R BT.601."""
+    """uint8 RGB images (n, 3, s, s) -> uint8 (n, channels, size, size); grey by LUMA."""
     if images.shape[2] == size and channels == 3:
         return images
     resized = images.float()
     if channels == 1:
-        luma = torch.tensor([0.299, 0.587, 0.114])
-        resized = (resized * luma[:, None, None]).sum(dim=1, keepdim=True)
+        resized = (resized * torch.tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
     if images.shape[2] != size:
         resized = F.interpolate(resized, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     return resized.round().clamp(0, 255).to(torch.uint8)

@@ -171,6 +171,8 @@ def test_what_ships_is_taken_unless_an_edge_says_otherwise(
     assert settled(open_ended, small_task).warm_start == "edge"  # none ships for images of 16 pixels
     monkeypatch.setattr("ktl.edge.task.shipped_extractor", lambda model, channels, size: b"")
     assert settled(open_ended, small_task).warm_start == "cloud"
+    grey = replace(small_task, shot_images=small_task.shot_images[:, :1], test_images=small_task.test_images[:, :1])
+    assert settled(open_ended, grey).warm_start == "cloud"
     assert settled(replace(open_ended, warm_start="edge"), small_task).warm_start == "edge"
     assert settled(replace(open_ended, transfer=None), small_task).warm_start == "edge"
     stopped = Observer(should_stop=lambda: True)
