@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ktl.checkpoint import load_checkpoint, save_checkpoint
 from ktl.data.collection import read_collection
+from ktl.data.transforms import fit_batch
 from ktl.encoders.base import Encoder
 from ktl.errors import UsageError
 from ktl.seeds import stream
@@ -21,7 +22,7 @@ Draw = Callable[[int, torch.Generator], Iterable[Tensor]]  # that many generated
 
 def training_images(source: Path | None, draw: Draw, generated: int, seed: int) -> list[Tensor]:
     """Batches of images, each uint8 (m, 3, s, s): those of a folder or tar file, if any, of SIZE pixels, then
-    `generated` fresh ones of the size that they are drawn in: scaled twice, they would be blurred.
+    `generated` fresh ones of the size that they are drawn in, SIZE at most: scaled up and down, they would be blurred.
 
     Raises DataError if an image cannot be read, UsageError if there is none.
     """
@@ -29,7 +30,8 @@ def training_images(source: Path | None, draw: Draw, generated: int, seed: int) 
         raise UsageError("there are no images to learn from: name a folder or tar file, or have some generated")
     unlabelled = [] if source is None else [torch.from_numpy(read_collection(source, SIZE)).permute(0, 3, 1, 2)]
     drawn = draw(generated, stream(seed, "encoder training")) if generated else ()
-    return [batch for images in (*unlabelled, *drawn) for batch in images.split(AT_ONCE)]
+    fresh = [fit_batch(batch, min(batch.shape[2], SIZE), 3) for batch in drawn]
+    return [batch for images in (*unlabelled, *fresh) for batch in images.split(AT_ONCE)]
 
 
 def kept_embeddings(path: Path, teacher: Encoder, images: list[Tensor], on_count: Callable[[int], None]) -> Tensor:

@@ -22,3 +22,9 @@ def test_generated_images_keep_the_size_they_were_drawn_in(
     assert torch.equal(generated, torch.cat(list(draw(20, stream(0, "encoder training")))))
     (alone,) = training_images(None, draw, 20, seed=0)
     assert torch.equal(alone, generated)
+
+
+def test_large_generated_images_are_kept_at_the_size_of_photos() -> None:
+    large = torch.full((3, 3, 2 * SIZE, 2 * SIZE), 7, dtype=torch.uint8)
+    (kept,) = training_images(None, lambda count, rng: [large], 3, seed=0)
+    assert torch.equal(kept, large[:, :, :SIZE, :SIZE])
