@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 
 class SparedStrides(nn.Conv2d):
@@ -17,20 +20,39 @@ class SparedStrides(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if not (torch.is_grad_enabled() and x.requires_grad and x.device.type == "cpu"):
             return super().forward(x)
-        everywhere = F.conv2d(x, self.weight, self.bias, 1, self.padding, self.dilation, self.groups)
-        down, across = self.stride
-        return everywhere[:, :, ::down, ::across]
+        with _EveryPosition():
+            return super().forward(x)
+
+
+class _EveryPosition(TorchFunctionMode):
+    """Convolutions within it compute all positions. So it does not matter how a layer pads what it is given."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if function is not torch.conv2d:
+            return function(*args, **(kwargs or {}))
+        x, weight, bias, (down, across), *rest = args
+        return function(x, weight, bias, 1, *rest)[:, :, ::down, ::across]
 
 
 def spare_strides(network: nn.Module) -> None:
-    """Turns every depth-wise convolution with a stride into one of `SparedStrides`, with the same weights and names."""
-    for name, module in list(network.named_modules()):
-        if type(module) is nn.Conv2d and module.groups == module.in_channels > 1 and max(module.stride) > 1:
-            network.set_submodule(name, _spared(module))
+    """Turns every depth-wise convolution with a stride into one of `SparedStrides`, with the same weights and names.
+
+    Also those of classes derived from nn.Conv2d, which pad in ways of their own.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 and max(module.stride) > 1:
+            module.__class__ = _spared(type(module))
 
 
-def _spared(module: nn.Conv2d) -> SparedStrides:
-    """No new weights are drawn, so that what is drawn after it stays the same."""
-    spared = SparedStrides.__new__(SparedStrides)
-    spared.__dict__ = module.__dict__
-    return spared
+def _spared(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
+    if issubclass(kind, SparedStrides):
+        return kind
+    if kind is nn.Conv2d:
+        return SparedStrides
+    return type(f"Spared{kind.__name__}", (SparedStrides, kind), {})

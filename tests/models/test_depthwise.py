@@ -6,15 +6,30 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ktl.models import MODELS
 from ktl.models.depthwise import SparedStrides, spare_strides
 
+
+class PaddedAsNeeded(nn.Conv2d):
+    """As timm's and TensorFlow's: the padding depends on the images' size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        high, wide = (
+            max((-(-side // stride) - 1) * stride + kernel - side, 0)
+            for side, stride, kernel in zip(x.shape[2:], self.stride, self.kernel_size, strict=True)
+        )
+        padded = F.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
+        return F.conv2d(padded, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
 KINDS = {
     "square": nn.Conv2d(6, 6, 3, stride=2, padding=1, groups=6),
     "several filters per channel, without bias": nn.Conv2d(4, 8, 5, stride=3, padding=2, groups=4, bias=False),
     "strides that differ": nn.Conv2d(3, 3, 3, stride=(1, 2), padding=(0, 1), dilation=(1, 2), groups=3),
+    "of a class with a padding of its own": PaddedAsNeeded(6, 6, 5, stride=2, groups=6),
 }
 
 
@@ -28,6 +43,7 @@ def spared(layer: nn.Conv2d) -> nn.Module:
     network = nn.Sequential(copy.deepcopy(layer))
     spare_strides(network)
     assert isinstance(network[0], SparedStrides)
+    spare_strides(network)  # which changes nothing more
     return network[0]
 
 
