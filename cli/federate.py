@@ -163,6 +163,7 @@ def _base(recipe: str, transfer: str | None) -> FederationConfig:
             rounds=ROUNDS,
             training=RECIPES[recipe],
             transfer=transfer or "mse",
+            warm_start="edge",
             cloud=CloudConfig(alignment="published", pairs_per_class=1),
         )
     training = replace(RECIPES[recipe], steps=STEPS)

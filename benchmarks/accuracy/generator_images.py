@@ -1,10 +1,12 @@
 """What a network learns from a generator's images: a large encoder is distilled into it on 12,000 of them.
 
-Run: python -m benchmarks.accuracy.generator_images run [--sources builtin FILE.safetensors real] [--steps 2400]
-         [--images tiny-imagenet-unlabelled-40k.tar] [--photographs tiny-imagenet-10k]
+Run: python -m benchmarks.accuracy.generator_images run [--sources builtin FILE.safetensors real real-16px real-128d]
+         [--counts 12000] [--steps 2400] [--images tiny-imagenet-unlabelled-40k.tar] [--photographs tiny-imagenet-10k]
      python -m benchmarks.accuracy.generator_images table
 
-`real` stands for as many images of --images, a folder or tar file. The network is the 4-layer CNN with a linear map to
+`real` stands for as many images of --images, a folder or tar file. `real-16px` are the same ones with the detail of 16
+pixels, and `real-128d` with what their 128 principal components hold: what a perfect generator of so few pixels, or a
+linear one of so few numbers, would draw. The network is the 4-layer CNN with a linear map to
 the 256 principal directions of EfficientNet-Lite0's embeddings (benchmarks/accuracy/lite0.py says what that needs).
 Then it stays as it is, and classifies by the cosine to the class means of a few labelled images, CIFAR-100's and those
 of ten classes of --photographs at 32 pixels.
@@ -13,11 +15,13 @@ of ten classes of --photographs at 32 pixels.
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.accuracy.lite0 import Lite0
@@ -39,9 +43,35 @@ from ktl.models import MODELS
 from ktl.seeds import initialising, stream
 from ktl.warm_start.distilled import HeadedExtractor
 
-REAL = "real"
-COUNT = 12_000  # images
 SIZE = 32  # pixels
+COARSE = 16
+COMPONENTS = 128
+
+
+def as_they_are(images: Tensor) -> Tensor:
+    """Nothing is lost."""
+    return images
+
+
+def coarse(images: Tensor) -> Tensor:
+    """uint8 (n, 3, SIZE, SIZE)  ->  the same shape, with the detail of COARSE pixels."""
+    small = F.interpolate(images.float(), size=(COARSE, COARSE), mode="area")
+    return _bytes(F.interpolate(small, size=(SIZE, SIZE), mode="bicubic", align_corners=False))
+
+
+def of_few_numbers(images: Tensor) -> Tensor:
+    """uint8 (n, 3, SIZE, SIZE)  ->  the same shape, projected on the set's COMPONENTS principal directions."""
+    pixels = images.flatten(1).float()
+    centre = pixels.mean(dim=0)
+    directions = torch.svd_lowrank(pixels - centre, COMPONENTS, niter=3)[2]
+    return _bytes((pixels - centre) @ directions @ directions.T + centre).view_as(images)
+
+
+def _bytes(pixels: Tensor) -> Tensor:
+    return pixels.round().clamp(0, 255).to(torch.uint8)
+
+
+REAL = {"real": as_they_are, f"real-{COARSE}px": coarse, f"real-{COMPONENTS}d": of_few_numbers}
 
 
 class Student(Encoder):
@@ -72,15 +102,15 @@ def distilled(images: Tensor, steps: int, seed: int) -> Student:
     return Student(training.average)
 
 
-def measure(source: str, images: Path, cifar: Path, photographs: Path, steps: int, seed: int) -> Row:
+def measure(source: str, count: int, images: Path, cifar: Path, photographs: Path, steps: int, seed: int) -> Row:
     """Accuracies in percent, means over draws of the shots: CIFAR-100 at 2 and 9 shots, ten classes of photographs."""
     began = time.process_time()
     rng = stream(seed, "images to distil on")
-    if source == REAL:
+    if source in REAL:
         owned = torch.from_numpy(read_collection(images, SIZE)).permute(0, 3, 1, 2)
-        shown = owned[torch.randperm(len(owned), generator=rng)[:COUNT]]
+        shown = REAL[source](owned[torch.randperm(len(owned), generator=rng)[:count]])
     else:
-        shown = torch.cat(list(drawn(load_generator(source), COUNT, rng)))
+        shown = torch.cat(list(drawn(load_generator(source), count, rng)))
     student = distilled(shown, steps, seed)
     seconds = time.process_time() - began
 
@@ -98,25 +128,40 @@ def measure(source: str, images: Path, cifar: Path, photographs: Path, steps: in
 
 
 def cells(args: argparse.Namespace) -> list[Cell]:
-    """Each source."""
+    """Each source, with each number of images."""
     root = args.data_root
     where = (root / args.images, root / "cifar100-20k.npz", root / args.photographs)
     found = []
-    for seed in args.seeds:
-        for source in args.sources:
-            key = {"source": Path(source).stem, "steps": args.steps, "seed": seed}
-            found.append(Cell(key, measure, (source, *where, args.steps, seed)))
+    for seed, source, count in itertools.product(args.seeds, args.sources, args.counts):
+        key = {"source": Path(source).stem, "images": count, "steps": args.steps, "seed": seed}
+        found.append(Cell(key, measure, (source, count, *where, args.steps, seed)))
     return found
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A line per source, seed and length of training."""
-    header = ["images of", "steps", "seed", "CIFAR-100 2-shot", "9-shot", "photographs, 10-way 10-shot", "seconds"]
+    """A line per source, number of images, seed and length of training."""
+    header = [
+        "images of",
+        "images",
+        "steps",
+        "seed",
+        "CIFAR-100 2-shot",
+        "9-shot",
+        "photographs, 10-way 10-shot",
+        "seconds",
+    ]
     names = ("2 shots", "9 shots", "photographs")
     return markdown(
         header,
         [
-            [row["source"], row["steps"], row["seed"], *(f"{row[name]:.2f}" for name in names), row["seconds"]]
+            [
+                row["source"],
+                f"{row['images']:,}",
+                row["steps"],
+                row["seed"],
+                *(f"{row[name]:.2f}" for name in names),
+                row["seconds"],
+            ]
             for row in rows
         ],
     )
@@ -124,8 +169,11 @@ def table(rows: Sequence[Row]) -> str:
 
 def options(runs: argparse.ArgumentParser) -> None:
     """Of the command `run`."""
-    runs.add_argument("--sources", nargs="+", default=["builtin", REAL])
-    runs.add_argument("--images", default="tiny-imagenet-unlabelled-40k.tar", help="unlabelled ones, for `real`")
+    runs.add_argument("--sources", nargs="+", default=["builtin", *REAL])
+    runs.add_argument("--counts", type=int, nargs="+", default=[12_000], help="images to distil on")
+    runs.add_argument(
+        "--images", default="tiny-imagenet-unlabelled-40k.tar", help="unlabelled ones, for those that are real"
+    )
     runs.add_argument("--photographs", default="tiny-imagenet-10k")
     runs.add_argument("--steps", type=int, default=2400)
     runs.add_argument("--seeds", type=int, nargs="+", default=[0])

@@ -61,6 +61,7 @@ def base_config(setting: str, seed: int, args: argparse.Namespace) -> Federation
         rounds=args.rounds,
         training=replace(RECIPES["tuned"], epochs=args.rounds * args.local_epochs, min_steps=0),
         transfer=federated_transfer(),
+        warm_start="edge",
         seed=seed,
         device=args.device,
     )

@@ -42,7 +42,8 @@ SETTINGS = (*SHOTS, "fashion cnn4", *EPOCHS)
 def base_config(setting: str, seed: int, args: argparse.Namespace) -> FederationConfig:
     """FedKTL as it is: one round of 1.43 MB for shots of CIFAR-100, five of 0.143 MB for the other settings."""
     tuned, transfer = RECIPES["tuned"], federated_transfer()
-    base = FederationConfig(source=str(args.data_root / DATA), rounds=5, transfer=transfer, seed=seed)
+    source = str(args.data_root / DATA)
+    base = FederationConfig(source=source, rounds=5, transfer=transfer, warm_start="edge", seed=seed)
     if setting in SHOTS:
         shots, models = SHOTS[setting]
         return replace(

@@ -48,6 +48,7 @@ class Setting:
             rounds=rounds,
             training=replace(RECIPES["tuned"], steps=STEPS, epochs=None, min_steps=0),
             transfer=replace(transfer, settings=replace(transfer.settings, warmup_steps=self.warm_up)),
+            warm_start="edge",
             download_budget=self.download,
             seed=seed,
             device=args.device,
@@ -70,6 +71,7 @@ def arms(base: FederationConfig) -> dict[str, FederationConfig]:
     longer = replace(found["local"], training=replace(base.training, steps=LONG))
     alone = replace(base, method=METHODS.choose("fedktl", pool="none"))
     return found | {
+        "fedktl, warm start": replace(base, warm_start="cloud"),
         f"local, {LONG} steps": longer,
         f"local, {LONG} steps, linear": replace(longer, classifier="linear"),
         "fedktl, ETF prototypes, nothing pooled": replace(alone, cloud=CloudConfig(alignment="robust")),

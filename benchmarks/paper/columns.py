@@ -122,6 +122,7 @@ def runs_of(table: int, column: Column, args: argparse.Namespace) -> Iterator[tu
         join_ratio=column.join_ratio,
         training=RECIPES["published"],
         transfer="mse",
+        warm_start="edge",
         cloud=CloudConfig(generator, alignment, pairs_per_class=1),
         download_budget=LARGEST_DOWNLOAD,
         device=args.device,

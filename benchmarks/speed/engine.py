@@ -55,6 +55,7 @@ def configuration(method: str, rounds: int, precision: str = "float32") -> Feder
         rounds=rounds,
         training=RECIPES["published"],
         transfer="mse",
+        warm_start="edge",
         cloud=CloudConfig(pairs_per_class=1),  # the published alignment magnifies rounding errors
         precision=precision,
     )

@@ -35,7 +35,9 @@ def measure(method: str, images: int, clients: int, join_ratio: float) -> Row:
     """Bytes at the peak, and of what must be held."""
     tuned = replace(RECIPES["tuned"], epochs=None, steps=2 * 4, min_steps=0)
     transfer = TRANSFERS.choose("image-vector", warmup_steps=2)
-    config = FederationConfig(method=method, rounds=2, join_ratio=join_ratio, training=tuned, transfer=transfer)
+    config = FederationConfig(
+        method=method, rounds=2, join_ratio=join_ratio, training=tuned, transfer=transfer, warm_start="edge"
+    )
     data = shared_data(RANDOM, images, clients)
     with TemporaryDirectory() as folder:
         peak = Peak()

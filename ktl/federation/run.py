@@ -81,13 +81,14 @@ def federate(
     folder = RunFolder(out, resume_by="--resume with the same options")
     source = config.source
     if resume and read_manifest(out) is not None:  # it says whether the data is the same, wherever that lies
-        config = replace(config, source=load_config(out, FederationConfig).source)
+        config = replace(_settled_as_begun(config, out), source=load_config(out, FederationConfig).source)
     if config.secure_aggregation and engine is None:
         raise UsageError("secure_aggregation is Flower's: give --engine flower, or leave it out")
     folder.check(config, resume=resume)
     if folder.begun and is_finished(out, config):
         return read_result(out)
     data = data or data_of(config, out, source)
+    config = config.settled(*data.images.shape[1:3])
     folder.start(config, data.manifest)
     problem = federated_problem(config, data)
     place = engine or partial(_local_clients, data, workers)
@@ -110,11 +111,21 @@ def federate_elsewhere(
     `problem`: what the clients said of their images. Raises what `federate` raises, but for data.
     """
     folder = RunFolder(out, resume_by="the same command")
+    if folder.begun:
+        config = _settled_as_begun(config, out)
     folder.check(config, resume=True)
     if folder.begun and is_finished(out, config):
         return read_result(out)
+    config = config.settled(problem.channels, problem.image_size)
     folder.start(config)
     return _trained(config, folder, problem, engine, None, 0.0, on_round, lambda: False)[0]
+
+
+def _settled_as_begun(config: FederationConfig, out: Path) -> FederationConfig:
+    """`config`, with what it left to the data as the run in `out` settled it."""
+    if config.warm_start != "auto":
+        return config
+    return replace(config, warm_start=load_config(out, FederationConfig).warm_start)
 
 
 def _trained(

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 from ktl.alignment import ALIGNMENTS
 from ktl.data.settings import HowToFit, PartitionConfig, SkipDamaged
 from ktl.errors import UsageError
-from ktl.learning.settings import EdgeConfig, TrainingConfig, check_device
+from ktl.learning.settings import EdgeConfig, TrainingConfig, WarmStart, check_device
 from ktl.loop.settings import MIN_DOWNLOAD, CloudConfig
 from ktl.methods import METHODS
 from ktl.models import MODELS, model_group
+from ktl.models.shipped import shipped_extractor
 from ktl.objectives import TRANSFERS
 from ktl.registry import Choice, chosen
 from ktl.settings import Meta, Settings
@@ -38,10 +39,7 @@ class FederationConfig(Settings):
     patience: Annotated[int, Meta(ge=1, description="Stop after this many rounds without a better mean.")] | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     transfer: Choice | str = "image-vector"  # of methods whose edges learn from pairs
-    warm_start: Annotated[
-        Literal["edge", "cloud"],
-        Meta(description="Who trains extractors before the shots; the cloud, those of ktl's own architectures."),
-    ] = "edge"  # of methods whose edges learn from pairs
+    warm_start: WarmStart = "auto"  # of methods whose edges learn from pairs
     cloud: CloudConfig = field(default_factory=lambda: CloudConfig(alignment="pooled"))
     download_budget: Annotated[
         int, Meta(ge=MIN_DOWNLOAD, description="Bytes per round and client, in place of the cloud's.")
@@ -78,9 +76,20 @@ class FederationConfig(Settings):
     @property
     def warm_started(self) -> list[str]:
         """The models of clients that begin with the cloud's extractor: ktl's own, where the method uses pairs."""
-        if self.warm_start == "edge" or not METHODS.load(chosen(self.method).name).uses_pairs:
+        if self.warm_start != "cloud" or not METHODS.load(chosen(self.method).name).uses_pairs:
             return []
         return [model for model in dict.fromkeys(model_group(self.models)) if model in MODELS.builtin()]
+
+    def settled(self, channels: int, image_size: int) -> FederationConfig:
+        """This, with what it left to the data: `auto` is the cloud where extractors of all of ktl's own models ship.
+
+        So either all of their clients begin with one, or none, and nothing has to be trained first.
+        """
+        if self.warm_start != "auto":
+            return self
+        by_cloud = replace(self, warm_start="cloud")
+        ship = [shipped_extractor(model, channels, image_size) is not None for model in by_cloud.warm_started]
+        return by_cloud if ship and all(ship) else replace(self, warm_start="edge")
 
     def edge(self, model: str, training: TrainingConfig, *, uses_pairs: bool) -> EdgeConfig:
         """What one client's learner is made of."""

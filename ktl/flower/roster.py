@@ -61,7 +61,7 @@ class Roster:
             out.mkdir(parents=True, exist_ok=True)
             write_atomically(out / FLEET_FILE, msgspec.json.encode(list(known.values())))
         self._setup = _setup(self._config, known)
-        return self._setup.problem(self._config)
+        return self._setup.problem(self._config.settled(self._setup.channels, self._setup.image_size))
 
     def begin(self, warm_starts: WarmStarts) -> str:
         """Completes what nodes are told before their first round; returns the run's name."""
@@ -133,4 +133,5 @@ def _setup(config: FederationConfig, fleet: Fleet) -> Setup:
                 f"{first.image_size} in {first.channels}: set image_size, and let all be grey or all in colour"
             )
     counts = [fleet[client].counts for client in sorted(fleet)]
-    return Setup(settings_for_nodes(config), first.classes, counts, first.channels, first.image_size)
+    settled = config.settled(first.channels, first.image_size)
+    return Setup(settings_for_nodes(settled), first.classes, counts, first.channels, first.image_size)

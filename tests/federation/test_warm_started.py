@@ -9,10 +9,12 @@ import pytest
 
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.data.partition import FederatedData
+from ktl.errors import UsageError
 from ktl.federation.problem import federated_problem
 from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig, federated_transfer
 from ktl.generators.stylegan import StyleGANGenerator
+from ktl.loop.folder import load_config
 from ktl.models.edge_model import extractor_weights
 from ktl.warm_start.settings import WarmStartConfig
 from ktl.wire import warm_start_bytes
@@ -58,6 +60,36 @@ def test_in_processes_or_not_it_has_the_same_bits_and_every_client_s_bytes_count
     assert abs(extra[1]) < 1_000
     down = sum(sizes[client % 2] for client in range(clients))
     assert abs(one.rows[0]["bytes_down"] - cold.rows[0]["bytes_down"] - down) < 1_000 * clients
+
+
+@pytest.mark.parametrize(
+    ("models", "channels", "size", "begins"),
+    [
+        ("cnn4", 1, 28, "cloud"),
+        ("cnn4", 3, 32, "cloud"),
+        ("cnn4,torchvision.models:squeezenet1_1", 3, 32, "cloud"),  # the second warms up by itself
+        ("cnn4,resnet4", 3, 32, "edge"),  # none ships of the second: nobody begins ahead of others
+        ("torchvision.models:squeezenet1_1", 3, 32, "edge"),
+        ("cnn4", 3, 40, "edge"),
+    ],
+)
+def test_by_default_clients_begin_with_what_ships(models: str, channels: int, size: int, begins: str) -> None:
+    config = FederationConfig(method="fedktl", models=models)
+    assert config.settled(channels, size) == replace(config, warm_start=begins)
+    for settled in (replace(config, warm_start="edge"), replace(config, warm_start="cloud")):
+        assert settled.settled(channels, size) == settled
+    assert replace(config, method="local").settled(channels, size).warm_start == "edge"
+
+
+def test_a_run_goes_on_as_it_began(plain: FederationConfig, shared: FederatedData, tmp_path: Path) -> None:
+    """What was left to the data stays as the data, and what shipped then, settled it."""
+    begun = replace(plain, method="local", rounds=1, warm_start="auto")
+    federate(begun, tmp_path / "run", data=shared, workers=0)
+    assert load_config(tmp_path / "run", FederationConfig) == replace(begun, warm_start="edge")
+    again = federate(begun, tmp_path / "run", data=shared, workers=0, resume=True)
+    assert len(again.rows) == 1
+    with pytest.raises(UsageError, match="warm_start"):
+        federate(replace(begun, warm_start="cloud"), tmp_path / "run", data=shared, workers=0, resume=True)
 
 
 def test_clients_with_models_of_their_own_warm_up_themselves(warm: FederationConfig) -> None:

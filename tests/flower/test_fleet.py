@@ -24,9 +24,13 @@ from ktl.federation.settings import FederationConfig
 from ktl.flower.client_app import app
 from ktl.flower.post import Post
 from ktl.flower.records import LEARN, Answer, packed
+from ktl.learning.settings import RECIPES
+from ktl.loop.folder import load_config
+from ktl.loop.settings import MIN_DOWNLOAD
 from ktl.methods import METHODS
 from ktl.methods.message import Message as KtlMessage
 from ktl.methods.message import message_bytes
+from ktl.models.shipped import shipped_extractor
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,30 @@ def test_devices_end_with_the_bits_of_one_process(
     for own, state in zip(devices, expected, strict=True):
         assert [name for name in state if not torch.equal(own[name], state[name])] == []
     assert not (tmp_path / "there" / "clients").exists()  # no weights at the server
+
+
+def test_devices_begin_with_the_extractor_that_ships(tmp_path: Path) -> None:
+    """By default, where one does: each is sent it once, and ends with the bits of one process."""
+    config = FederationConfig(
+        method="fedktl",
+        partition=PartitionConfig("shots", clients=2, shots=1),
+        rounds=1,
+        training=replace(RECIPES["tuned"], steps=4),
+        download_budget=MIN_DOWNLOAD,
+        precision="float32",
+    )
+    data = share_out(load_dataset(config.source), config.partition, config.seed)
+    here = federate(config, tmp_path / "here", data=data, workers=0)
+    there = run_over(grid_of(data, tmp_path), config, tmp_path / "there")
+    assert without_seconds(there.rows) == without_seconds(here.rows)
+    devices = states([tmp_path / f"device-{client}" for client in range(2)], version=1)
+    for own, state in zip(devices, states([tmp_path / "here" / "clients"] * 2, version=1), strict=True):
+        assert [name for name in state if not torch.equal(own[name], state[name])] == []
+    shipped = shipped_extractor("cnn4", 1, 28)
+    assert shipped is not None
+    for run in ("here", "there"):
+        assert load_config(tmp_path / run, FederationConfig).warm_start == "cloud"
+        assert (tmp_path / run / "wire" / "warm-start-cnn4.safetensors").read_bytes() == shipped
 
 
 def test_a_device_that_is_killed_in_a_round_is_named_and_goes_on_in_the_next(

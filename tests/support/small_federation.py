@@ -31,6 +31,7 @@ def plain(small_bundle: Path, tiny_generator_file: Path) -> FederationConfig:
         training=PLAIN,
         transfer=TRANSFERS.choose("image-vector", warmup_steps=4, warmup_batch=16, joint_batch=8),
         cloud=CloudConfig(str(tiny_generator_file), pairs_per_class=8),
+        warm_start="edge",
         precision="float32",
     )
 
