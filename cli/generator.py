@@ -31,6 +31,7 @@ DiscriminatorFeatures = Annotated[
     str | None,
     typer.Option(help="An encoder: the discriminator looks at its feature maps (projected), not at pixels."),
 ]
+Augment = Annotated[bool, typer.Option(help=help_for(ProjectedConfig, "augment"))]
 FeatureSize = Annotated[int, typer.Option(help=help_for(ProjectedConfig, "feature_size"))]
 
 
@@ -162,6 +163,7 @@ def train(
     size: Annotated[int, typer.Option(help="Pixels: 16, 32, 64 or 128.")] = 32,
     features: DiscriminatorFeatures = None,
     feature_size: FeatureSize = ProjectedConfig.feature_size,
+    augment: Augment = ProjectedConfig.augment,
     start: Annotated[str | None, typer.Option(help="A StyleGAN2 whose weights to begin with, as 'builtin'.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the file.")] = "not stated",
     seed: Seed = 0,
@@ -175,7 +177,7 @@ def train(
     if features is None:
         config: RelativisticConfig | ProjectedConfig = RelativisticConfig(images=count, seed=seed)
     else:
-        config = ProjectedConfig(images=count, seed=seed, feature_size=feature_size)
+        config = ProjectedConfig(images=count, seed=seed, feature_size=feature_size, augment=augment)
 
     with stop_on_signal() as stop:
         weights = train_generator(

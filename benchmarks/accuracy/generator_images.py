@@ -29,6 +29,7 @@ from benchmarks.accuracy.nearest_mean import nearest_mean_accuracy
 from benchmarks.lib.cells import Cell, Row
 from benchmarks.lib.command_line import command_line
 from benchmarks.lib.markdown import markdown
+from benchmarks.lib.seed_means import seed_mean
 from ktl import load_generator
 from ktl.data import load_dataset
 from ktl.data.collection import read_collection
@@ -139,32 +140,24 @@ def cells(args: argparse.Namespace) -> list[Cell]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A line per source, number of images, seed and length of training."""
+    """A line per source, number of images and length of training: means over seeds."""
     header = [
         "images of",
         "images",
         "steps",
-        "seed",
+        "seeds",
         "CIFAR-100 2-shot",
         "9-shot",
         "photographs, 10-way 10-shot",
         "seconds",
     ]
-    names = ("2 shots", "9 shots", "photographs")
-    return markdown(
-        header,
-        [
-            [
-                row["source"],
-                f"{row['images']:,}",
-                row["steps"],
-                row["seed"],
-                *(f"{row[name]:.2f}" for name in names),
-                row["seconds"],
-            ]
-            for row in rows
-        ],
-    )
+    lines = []
+    for source, images, steps in dict.fromkeys((row["source"], row["images"], row["steps"]) for row in rows):
+        own = [row for row in rows if (row["source"], row["images"], row["steps"]) == (source, images, steps)]
+        means = [seed_mean([row[name] for row in own]) for name in ("2 shots", "9 shots", "photographs")]
+        seconds = sum(row["seconds"] for row in own) / len(own)
+        lines.append([source, f"{images:,}", f"{steps:,}", len(own), *means, f"{seconds:.0f}"])
+    return markdown(header, lines)
 
 
 def options(runs: argparse.ArgumentParser) -> None:

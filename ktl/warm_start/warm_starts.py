@@ -167,7 +167,7 @@ class WarmStarts:
         if numbers > self.most_bytes or (size := warm_start_bytes(like)) > self.most_bytes:
             raise UsageError(
                 f"a warm start of {wanted.model} for images of {wanted.image_size} pixels would have more than "
-                f"{self.most_bytes:,} bytes: choose a smaller network, or let the edge warm up"
+                f"{self.most_bytes:,} bytes: choose a smaller network, or --warm-start edge"
             )
         return size
 

@@ -205,11 +205,12 @@ def test_train_looks_through_an_encoder_and_starts_from_a_generator(
     ktl: Ktl, tiny_generator_file: Path, own_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    options = ["--features", "builtin", "--feature-size", 32, "--start", tiny_generator_file]
+    options = ["--features", "builtin", "--feature-size", 32, "--no-augment", "--start", tiny_generator_file]
     ended = ktl("generator", "train", "--images", own_images, "--out", out, "--count", 64, "--size", 16, *options)
     assert ended.returncode == 0
     config = json.loads((out / "config.json").read_text())
     assert (config["feature_size"], config["images"], config["size"]) == (32, 64, 16)
+    assert config["augment"] is False
     assert load_generator(str(out / "generator.safetensors")).latent_dim == 16
 
 

@@ -71,8 +71,9 @@ class Critic(nn.Module):
 class ProjectedAdversary(Adversary):
     """Critics of a pre-trained network's features."""
 
-    def __init__(self, features: FeatureMaps, rate: float) -> None:
+    def __init__(self, features: FeatureMaps, rate: float, *, augment: bool = True) -> None:
         self.features = features
+        self.augment = augment
         self.name = f"projected {features.fingerprint} {features.size}"
         channels, sides = zip(*features.shapes, strict=True)
         self.mixtures = RandomMixtures(channels)
@@ -84,8 +85,8 @@ class ProjectedAdversary(Adversary):
         """One batch of generated images serves both players: most of a step's time goes into its features."""
         fake = draw()
         with torch.no_grad():
-            real_mixtures = self._mixtures(augmented(real, rng))
-        fake_mixtures = self._mixtures(augmented(fake, rng))
+            real_mixtures = self._mixtures(real, rng)
+        fake_mixtures = self._mixtures(fake, rng)
         loss = hinge(self._scores(real_mixtures), self._scores([mixture.detach() for mixture in fake_mixtures]))
         descend(self.optimizer, loss)
         self.discriminator.requires_grad_(False)
@@ -94,8 +95,9 @@ class ProjectedAdversary(Adversary):
         row = {"discriminator_loss": loss.item(), "generator_loss": generator_loss.item()}
         return generator_loss, row | {"diversity": diversity_of(fake, real)}
 
-    def _mixtures(self, images: Tensor) -> list[Tensor]:
-        mixtures: list[Tensor] = self.mixtures(self.features(images))
+    def _mixtures(self, images: Tensor, rng: torch.Generator) -> list[Tensor]:
+        shown = augmented(images, rng) if self.augment else images
+        mixtures: list[Tensor] = self.mixtures(self.features(shown))
         return mixtures
 
     def _scores(self, mixtures: list[Tensor]) -> list[Tensor]:

@@ -95,7 +95,7 @@ def _projected(config: ProjectedConfig, features: PretrainedNetwork | None, devi
         raise UsageError("a projected discriminator looks through an encoder: give its features")
     maps = FeatureMaps(features, config.feature_size).to(device)
     with initialising(config.seed, "projections"):  # the same ones, whatever the generator starts from
-        return ProjectedAdversary(maps, config.discriminator_rate)
+        return ProjectedAdversary(maps, config.discriminator_rate, augment=config.augment)
 
 
 def _first(start: ImageGenerator | None, size: int) -> StyleGAN2:

@@ -42,9 +42,15 @@ class RelativisticConfig(GeneratorTrainingConfig):
 class ProjectedConfig(GeneratorTrainingConfig):
     """With a discriminator that looks at a pre-trained network's feature maps."""
 
+    discriminator_rate: Annotated[
+        float, Meta(gt=0, le=1, description="Adam's learning rate for the discriminator.")
+    ] = 0.002
     generator_rate: Annotated[
         float, Meta(gt=0, le=1, description="Adam's learning rate for the generator, whose weights have unit scale.")
     ] = 0.002
+    augment: Annotated[
+        bool, Meta(description="Show the discriminator changed images: for fewer than some ten thousand.")
+    ] = True
     feature_size: Annotated[
         int, Meta(ge=32, le=512, description="Pixels that images are scaled to before their features are computed.")
     ] = 64

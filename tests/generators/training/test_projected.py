@@ -41,6 +41,19 @@ def test_it_learns_to_tell_images_from_others_and_shows_what_to_change() -> None
     assert (grey.grad.abs().sum(dim=(1, 2, 3)) > 0).all()
 
 
+def test_without_changed_images_it_sees_those_that_there_are() -> None:
+    """The same figures whatever is drawn for a change, where with changes they differ."""
+    images = torch.rand(8, 3, 16, 16, generator=stream(0, "images")) * 2 - 1
+
+    def first_loss(change: str, *, augment: bool) -> float:
+        with initialising(0, "critics"):
+            adversary = ProjectedAdversary(FeatureMaps(Convolutional(), 32), 0.002, augment=augment)
+        return adversary.teach(images, lambda: images.flip(0) * 0.5, stream(0, change), 0)[1]["discriminator_loss"]
+
+    assert first_loss("a", augment=False) == first_loss("b", augment=False)
+    assert first_loss("a", augment=True) != first_loss("b", augment=True)
+
+
 def test_a_stopped_training_goes_on_to_the_same_weights_with_the_same_encoder(
     photographs: Path, tmp_path: Path
 ) -> None:
