@@ -137,5 +137,5 @@ def architecture(request: SessionRequest, model: str) -> Architecture:
 def _offers(request: SessionRequest, warm_starts: WarmStarts | None) -> dict[str, Offer]:
     """Of the warm starts that a session asks for, by model. Raises UsageError for one that is not offered."""
     if request.warm_starts and warm_starts is None:
-        raise UsageError("this cloud makes no warm starts: let the edge warm up")
+        raise UsageError("this cloud makes no warm starts: give --warm-start edge")
     return {model: warm_starts.offer(architecture(request, model)) for model in request.warm_starts if warm_starts}

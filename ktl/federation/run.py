@@ -80,8 +80,10 @@ def federate(
     """
     folder = RunFolder(out, resume_by="--resume with the same options")
     source = config.source
+    if resume and folder.begun:
+        config = _settled_as_begun(config, out)
     if resume and read_manifest(out) is not None:  # it says whether the data is the same, wherever that lies
-        config = replace(_settled_as_begun(config, out), source=load_config(out, FederationConfig).source)
+        config = replace(config, source=load_config(out, FederationConfig).source)
     if config.secure_aggregation and engine is None:
         raise UsageError("secure_aggregation is Flower's: give --engine flower, or leave it out")
     folder.check(config, resume=resume)

@@ -160,7 +160,7 @@ class WarmStarts:
         names = MODELS.builtin()
         if wanted.model not in names:
             raise UsageError(
-                f"no warm start of model {wanted.model!r}: choose one of {', '.join(names)}, or let the edge warm up"
+                f"no warm start of model {wanted.model!r}: choose one of {', '.join(names)}, or --warm-start edge"
             )
         like = _like(wanted)
         numbers = sum(weight.numel() for weight in like.values())  # a byte each, and more
