@@ -81,9 +81,7 @@ def federate(
     folder = RunFolder(out, resume_by="--resume with the same options")
     source = config.source
     if resume and folder.begun:
-        config = _settled_as_begun(config, out)
-    if resume and read_manifest(out) is not None:  # it says whether the data is the same, wherever that lies
-        config = replace(config, source=load_config(out, FederationConfig).source)
+        config = _as_begun(config, out)
     if config.secure_aggregation and engine is None:
         raise UsageError("secure_aggregation is Flower's: give --engine flower, or leave it out")
     folder.check(config, resume=resume)
@@ -114,7 +112,7 @@ def federate_elsewhere(
     """
     folder = RunFolder(out, resume_by="the same command")
     if folder.begun:
-        config = _settled_as_begun(config, out)
+        config = _as_begun(config, out)
     folder.check(config, resume=True)
     if folder.begun and is_finished(out, config):
         return read_result(out)
@@ -123,11 +121,14 @@ def federate_elsewhere(
     return _trained(config, folder, problem, engine, None, 0.0, on_round, lambda: False)[0]
 
 
-def _settled_as_begun(config: FederationConfig, out: Path) -> FederationConfig:
-    """`config`, with what it left to the data as the run in `out` settled it."""
-    if config.warm_start != "auto":
-        return config
-    return replace(config, warm_start=load_config(out, FederationConfig).warm_start)
+def _as_begun(config: FederationConfig, out: Path) -> FederationConfig:
+    """`config`, with what it left to the data, and where the data was, as the run in `out` has them."""
+    kept = load_config(out, FederationConfig)
+    if config.warm_start == "auto":
+        config = replace(config, warm_start=kept.warm_start)
+    if read_manifest(out) is not None:  # it says whether the data is the same, wherever that lies
+        config = replace(config, source=kept.source)
+    return config
 
 
 def _trained(
