@@ -39,8 +39,6 @@ CHECKPOINT_SECONDS = 20.0
 
 # makes the clients that have images, by number, with the warm starts that they begin with
 Engine = Callable[[FederationConfig, Problem, Sequence[int], WarmStarts], AbstractContextManager[Clients]]
-
-
 OnRound = Callable[[Row, dict[int, float]], None]  # a round's row, and accuracies by client
 
 
