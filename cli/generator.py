@@ -174,11 +174,9 @@ def train(
     from ktl.generators import load_generator
     from ktl.generators.training.run import train_generator
 
-    if features is None:
-        config: RelativisticConfig | ProjectedConfig = RelativisticConfig(images=count, seed=seed)
-    else:
+    config: RelativisticConfig | ProjectedConfig = RelativisticConfig(images=count, seed=seed)
+    if features is not None:
         config = ProjectedConfig(images=count, seed=seed, feature_size=feature_size, augment=augment)
-
     with stop_on_signal() as stop:
         weights = train_generator(
             images,
