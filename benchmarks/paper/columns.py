@@ -108,8 +108,6 @@ def runs_of(table: int, column: Column, args: argparse.Namespace) -> Iterator[tu
     if column.shots is not None:
         yield from _one_edge(DataConfig(source, column.shots, image_size=pixels), generator, size)
         return
-    if column.models not in size.models:
-        raise Missing(f"{column.models} is not part of this size")
     per_client = CLASSES_PER_CLIENT[column.data]
     alignment = ALIGNMENTS.choose("published", clustering_weight=column.clustering_weight)
     paper = FederationConfig(
@@ -117,7 +115,7 @@ def runs_of(table: int, column: Column, args: argparse.Namespace) -> Iterator[tu
         source=source,
         image_size=pixels,
         partition=PartitionConfig(column.kind, column.clients, beta=0.1, classes_per_client=per_client),
-        models=size.models[column.models],
+        models=_models(column.models, size),
         rounds=args.rounds or size.rounds,
         join_ratio=column.join_ratio,
         training=RECIPES["published"],
@@ -141,6 +139,12 @@ def runs_of(table: int, column: Column, args: argparse.Namespace) -> Iterator[tu
         yield OURS.format("local"), replace(ours, method="local")
     if column.clustering_weight is None:
         yield OURS.format("fedktl"), ours
+
+
+def _models(group: str, size: Size) -> str:
+    if group not in size.models:
+        raise Missing(f"{group} is not part of this size")
+    return size.models[group]
 
 
 def _one_edge(data: DataConfig, generator: str, size: Size) -> Iterator[tuple[str, RunConfig]]:
