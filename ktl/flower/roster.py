@@ -60,8 +60,10 @@ class Roster:
             known = {client: self._introduced[node] for client, node in sorted(met.items())}
             out.mkdir(parents=True, exist_ok=True)
             write_atomically(out / FLEET_FILE, msgspec.json.encode(list(known.values())))
-        self._setup = _setup(self._config, known)
-        return self._setup.problem(self._config.settled(self._setup.channels, self._setup.image_size))
+        first = next(iter(known.values()))  # the others have as many channels and pixels, or are refused
+        settled = self._config.settled(first.channels, first.image_size)
+        self._setup = _setup(settled, known)
+        return self._setup.problem(settled)
 
     def begin(self, warm_starts: WarmStarts) -> str:
         """Completes what nodes are told before their first round; returns the run's name."""
@@ -133,5 +135,4 @@ def _setup(config: FederationConfig, fleet: Fleet) -> Setup:
                 f"{first.image_size} in {first.channels}: set image_size, and let all be grey or all in colour"
             )
     counts = [fleet[client].counts for client in sorted(fleet)]
-    settled = config.settled(first.channels, first.image_size)
-    return Setup(settings_for_nodes(settled), first.classes, counts, first.channels, first.image_size)
+    return Setup(settings_for_nodes(config), first.classes, counts, first.channels, first.image_size)
