@@ -63,8 +63,7 @@ def coarse(images: Tensor) -> Tensor:
 def of_few_numbers(images: Tensor) -> Tensor:
     """uint8 (n, 3, SIZE, SIZE)  ->  the same shape, projected on the set's COMPONENTS principal directions."""
     pixels = images.flatten(1).float()
-    centre = pixels.mean(dim=0)
-    directions = torch.svd_lowrank(pixels - centre, COMPONENTS, niter=3)[2]
+    centre, directions = principal_directions(pixels, COMPONENTS)
     return _bytes((pixels - centre) @ directions @ directions.T + centre).view_as(images)
 
 
