@@ -1,8 +1,11 @@
-"""The projected discriminator: small critics on random mixtures of a pre-trained network's feature maps.
+"""The projected discriminator: small critics on random mixtures of a pre-trained network's feature maps, and on pixels.
 
 Written from Sauer et al., "Projected GANs Converge Faster" (NeurIPS 2021, arXiv 2111.01007) and "StyleGAN-XL" (SIGGRAPH
 2022, arXiv 2202.00273): the network and the mixtures are fixed, only the critics learn, by the hinge loss. A mixture is
 of all of a map's channels and of what lies on coarser ones, so that no critic can settle for few features.
+
+The critic of pixels is ours: a network that tells things apart hardly sees how bright a photograph is, and what it does
+not see, its critics do not ask for.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from ktl.generators.training.augmentation import augmented
 from ktl.generators.training.features import FeatureMaps
 
 FINEST_WIDTH = 32  # channels of the finest mixture; each coarser one has twice as many
-MOST_CHANNELS = 128  # of critics, unless their mixture has more
+MOST_CHANNELS = 128  # of critics, unless what they look at has more
+PATCH = 4  # side of the pixels that are one position to their critic
 
 
 class RandomMixtures(nn.Module):
@@ -51,7 +55,7 @@ class RandomMixtures(nn.Module):
 
 
 class Critic(nn.Module):
-    """A mixture (n, c, s, s)  ->  realness at 4 x 4 positions or fewer, (n, 1, s', s')."""
+    """A view (n, c, s, s), a mixture or pixels by patches  ->  realness at 4 x 4 positions or fewer, (n, 1, s', s')."""
 
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
@@ -63,46 +67,47 @@ class Critic(nn.Module):
         layers += [spectral_norm(nn.Conv2d(channels, channels, 3, padding=1)), nn.LeakyReLU(LEAKY_SLOPE)]
         self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(channels, 1, 1)))
 
-    def forward(self, mixture: Tensor) -> Tensor:
-        score: Tensor = self.layers(mixture).float()
+    def forward(self, view: Tensor) -> Tensor:
+        score: Tensor = self.layers(view).float()
         return score
 
 
 class ProjectedAdversary(Adversary):
-    """Critics of a pre-trained network's features."""
+    """Critics of a pre-trained network's features of images of `image_size` pixels, and of these pixels."""
 
-    def __init__(self, features: FeatureMaps, rate: float, *, augment: bool = True) -> None:
+    def __init__(self, features: FeatureMaps, image_size: int, rate: float, *, augment: bool = True) -> None:
         self.features = features
         self.augment = augment
-        self.name = f"projected {features.fingerprint} {features.size}"
+        self.name = f"projected, with pixels, {features.fingerprint} {features.size}"
         channels, sides = zip(*features.shapes, strict=True)
         self.mixtures = RandomMixtures(channels)
         self.mixtures.to(features.device, torch.bfloat16).to(memory_format=torch.channels_last)
-        self.critics = list(map(Critic, self.mixtures.widths, sides))
+        of_pixels = Critic(3 * PATCH**2, image_size // PATCH)
+        self.critics = [*map(Critic, self.mixtures.widths, sides), of_pixels]
         super().__init__(nn.ModuleList(self.critics).to(features.device).to(memory_format=torch.channels_last), rate)
 
     def teach(self, real: Tensor, draw: Callable[[], Tensor], rng: torch.Generator, step: int) -> tuple[Tensor, Row]:
         """One batch of generated images serves both players: most of a step's time goes into its features."""
         fake = draw()
         with torch.no_grad():
-            real_mixtures = self._mixtures(real, rng)
-        fake_mixtures = self._mixtures(fake, rng)
-        loss = hinge(self._scores(real_mixtures), self._scores([mixture.detach() for mixture in fake_mixtures]))
+            real_views = self._views(real, rng)
+        fake_views = self._views(fake, rng)
+        loss = hinge(self._scores(real_views), self._scores([view.detach() for view in fake_views]))
         descend(self.optimizer, loss)
         self.discriminator.requires_grad_(False)
-        generator_loss = -_mean(self._scores(fake_mixtures))
+        generator_loss = -_mean(self._scores(fake_views))
         self.discriminator.requires_grad_(True)
         row = {"discriminator_loss": loss.item(), "generator_loss": generator_loss.item()}
         return generator_loss, row | {"diversity": diversity_of(fake, real)}
 
-    def _mixtures(self, images: Tensor, rng: torch.Generator) -> list[Tensor]:
+    def _views(self, images: Tensor, rng: torch.Generator) -> list[Tensor]:
+        """What each critic looks at."""
         shown = augmented(images, rng) if self.augment else images
-        mixtures: list[Tensor] = self.mixtures(self.features(shown))
-        return mixtures
+        return [*self.mixtures(self.features(shown)), F.pixel_unshuffle(shown, PATCH)]
 
-    def _scores(self, mixtures: list[Tensor]) -> list[Tensor]:
+    def _scores(self, views: list[Tensor]) -> list[Tensor]:
         with torch.autocast(self.features.device.type, torch.bfloat16):
-            return [critic(mixture) for critic, mixture in zip(self.critics, mixtures, strict=True)]
+            return [critic(view) for critic, view in zip(self.critics, views, strict=True)]
 
 
 def hinge(real: list[Tensor], fake: list[Tensor]) -> Tensor:

@@ -86,16 +86,18 @@ def _trainer(
         if isinstance(config, RelativisticConfig):
             adversary = RelativisticAdversary(generator.config, config, device)
         else:
-            adversary = _projected(config, features, device)
+            adversary = _projected(config, features, images.shape[1], device)
     return GeneratorTrainer(images, generator, adversary, config, device)
 
 
-def _projected(config: ProjectedConfig, features: PretrainedNetwork | None, device: torch.device) -> ProjectedAdversary:
+def _projected(
+    config: ProjectedConfig, features: PretrainedNetwork | None, size: int, device: torch.device
+) -> ProjectedAdversary:
     if features is None:
         raise UsageError("a projected discriminator looks through an encoder: give its features")
     maps = FeatureMaps(features, config.feature_size).to(device)
     with initialising(config.seed, "projections"):  # the same ones, whatever the generator starts from
-        return ProjectedAdversary(maps, config.discriminator_rate, augment=config.augment)
+        return ProjectedAdversary(maps, size, config.discriminator_rate, augment=config.augment)
 
 
 def _first(start: ImageGenerator | None, size: int) -> StyleGAN2:
@@ -126,7 +128,9 @@ class _TrainingFolder:
             state, metadata = load_checkpoint(self.path / CHECKPOINT)
             known = metadata.get("discriminator", RelativisticAdversary.name)  # the only one there once was
             if known != self.trainer.adversary.name:
-                raise UsageError(f"{self.path} holds a training with another discriminator: give the same --features")
+                raise UsageError(
+                    f"{self.path} holds a training with another discriminator: give the same --features or a new --out"
+                )
             self.trainer.restore(state)
             self.rows = metadata["rows"]
         size = self.trainer.images.shape[2]

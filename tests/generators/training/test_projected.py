@@ -24,7 +24,7 @@ CONFIG = ProjectedConfig(images=48, batch=8, log_every=2, save_every=2, average_
 
 def test_it_learns_to_tell_images_from_others_and_shows_what_to_change() -> None:
     with initialising(0, "critics"):
-        adversary = ProjectedAdversary(FeatureMaps(Convolutional(), 32), 0.002)
+        adversary = ProjectedAdversary(FeatureMaps(Convolutional(), 32), 16, 0.002)
     rng = stream(0, "images")
     stripes = torch.where(torch.arange(16) < 8, 1.0, -1.0).expand(16, 3, 16, 16)
     grey = torch.zeros(16, 3, 16, 16, requires_grad=True)
@@ -41,13 +41,30 @@ def test_it_learns_to_tell_images_from_others_and_shows_what_to_change() -> None
     assert (grey.grad.abs().sum(dim=(1, 2, 3)) > 0).all()
 
 
+def test_what_the_network_does_not_see_its_critic_of_pixels_does() -> None:
+    blind = Convolutional()
+    for parameter in blind.network.parameters():
+        parameter.data.zero_()
+    with initialising(0, "critics"):
+        adversary = ProjectedAdversary(FeatureMaps(blind, 32), 16, 0.01, augment=False)
+    rng = stream(0, "images")
+    bright, dark = torch.full((8, 3, 16, 16), 0.5), torch.full((8, 3, 16, 16), -0.5, requires_grad=True)
+    for step in range(40):
+        loss, row = adversary.teach(bright, lambda: dark + 0.0, rng, step)
+    maps = len(adversary.critics) - 1
+    assert row["discriminator_loss"] == pytest.approx(2 * maps / (maps + 1), abs=0.05)
+    loss.backward()
+    assert dark.grad is not None
+    assert (dark.grad.sum(dim=(1, 2, 3)) < 0).all()  # brighter is more real
+
+
 def test_without_changed_images_it_sees_those_that_there_are() -> None:
     """The same figures whatever is drawn for a change, where with changes they differ."""
     images = torch.rand(8, 3, 16, 16, generator=stream(0, "images")) * 2 - 1
 
     def first_loss(change: str, *, augment: bool) -> float:
         with initialising(0, "critics"):
-            adversary = ProjectedAdversary(FeatureMaps(Convolutional(), 32), 0.002, augment=augment)
+            adversary = ProjectedAdversary(FeatureMaps(Convolutional(), 32), 16, 0.002, augment=augment)
         return adversary.teach(images, lambda: images.flip(0) * 0.5, stream(0, change), 0)[1]["discriminator_loss"]
 
     assert first_loss("a", augment=False) == first_loss("b", augment=False)
@@ -73,7 +90,9 @@ def test_a_stopped_training_goes_on_to_the_same_weights_with_the_same_encoder(
 
     whole = train("whole", Convolutional())
     train("parts", Convolutional(), stop=3)
-    with pytest.raises(UsageError, match="holds a training with another discriminator: give the same --features"):
+    with pytest.raises(
+        UsageError, match="holds a training with another discriminator: give the same --features or a new --out"
+    ):
         train("parts", None, RelativisticConfig(images=48, batch=8))
     other = Convolutional()
     other.fingerprint = "other"
