@@ -34,6 +34,7 @@ from ktl.spaces import SPACES, space_of
 from ktl.wire import count_pairs
 
 LOCAL = "local only"
+POOL = "pool, "  # what the arms of pools begin with
 LEAST_WITH_WARM_START = 1.0  # megabytes: that of the 4-layer CNN takes 0.88
 
 
@@ -75,7 +76,7 @@ def cells(args: argparse.Namespace) -> list[Cell]:
 def _arms(args: argparse.Namespace) -> dict[str, dict[str, object]]:
     """What a run has beside its data, by name."""
     arms: dict[str, dict[str, object]] = {}
-    pool = "" if args.generator == "builtin" else f"{args.generator.partition(':')[0]}, "
+    kind = "" if args.generator == "builtin" else f"{args.generator.partition(':')[0]}, "
     for warmed_by in args.warm_up:
         warm_start = ", warm start" if warmed_by == "cloud" else ""
         for space in args.spaces:
@@ -83,7 +84,7 @@ def _arms(args: argparse.Namespace) -> dict[str, dict[str, object]]:
                 if warm_start and megabytes < LEAST_WITH_WARM_START:
                     continue
                 cloud = CloudConfig(args.generator, download_budget=round(1e6 * megabytes), space=SPACES.parse(space))
-                arms[f"{pool}{space}, {megabytes:g} MB{warm_start}"] = {"cloud": cloud, "warm_start": warmed_by}
+                arms[f"{kind}{space}, {megabytes:g} MB{warm_start}"] = {"cloud": cloud, "warm_start": warmed_by}
     return arms
 
 
@@ -98,6 +99,17 @@ def table(rows: list[Row]) -> str:
             if cell:
                 lines.append([*task, arm, *_figures(cell, [local[row["seed"]] for row in cell])])
     return markdown(COLUMNS, lines)
+
+
+def generated(rows: list[Row]) -> str:
+    """The table of arms whose images the built-in generator draws."""
+    return table([row for row in rows if not row["arm"].startswith(POOL)])
+
+
+def pools(rows: list[Row]) -> str:
+    """The table of pools, beside what the built-in generator gives in the latents' space for the same bytes."""
+    beside = {row["arm"].removeprefix(POOL) for row in rows if row["arm"].startswith(POOL)} | {LOCAL}
+    return table([row for row in rows if row["arm"].removeprefix(POOL) in beside])
 
 
 COLUMNS = ["data", "shots", "arm", "seeds", "accuracy %", "gain, points", "pairs", "MB down", "edge's seconds"]
@@ -128,7 +140,7 @@ def options(runs: argparse.ArgumentParser) -> None:
     runs.add_argument("--seeds", type=int, default=1)
 
 
-TABLES = {"all": table}
+TABLES = {"generated": generated, "pools": pools}
 
 if __name__ == "__main__":
     command_line("accuracy/budgets", __doc__, options, cells, TABLES)

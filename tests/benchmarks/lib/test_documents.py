@@ -45,13 +45,13 @@ def test_no_cell_counts_twice(file: Path) -> None:
 
 
 def test_a_table_is_rendered_anew_between_its_markers() -> None:
-    page = "before\n<!-- table: accuracy/budgets all -->\n| old |\n<!-- end -->\nafter\n"
+    page = "before\n<!-- table: accuracy/budgets generated -->\n| old |\n<!-- end -->\nafter\n"
     new = rendered(page)
-    assert new.startswith("before\n<!-- table: accuracy/budgets all -->\n\n| data | shots | arm |")
+    assert new.startswith("before\n<!-- table: accuracy/budgets generated -->\n\n| data | shots | arm |")
     assert new.endswith(" |\n\n<!-- end -->\nafter\n")
     assert rendered(new) == new
     with pytest.raises(KeyError, match="none"):
-        rendered(page.replace(" all ", " none "))
+        rendered(page.replace(" generated ", " none "))
 
 
 def figures(text: str) -> list[tuple[float, float]]:
