@@ -29,7 +29,7 @@ Source = Annotated[
 Seed = Annotated[int, typer.Option(help=help_for(GeneratorTrainingConfig, "seed"))]
 DiscriminatorFeatures = Annotated[
     str | None,
-    typer.Option(help="An encoder: the discriminator looks at its feature maps (projected), not at pixels."),
+    typer.Option(help="An encoder: the discriminator looks at its feature maps (projected), not at pixels alone."),
 ]
 Augment = Annotated[bool, typer.Option(help=help_for(ProjectedConfig, "augment"))]
 FeatureSize = Annotated[int, typer.Option(help=help_for(ProjectedConfig, "feature_size"))]

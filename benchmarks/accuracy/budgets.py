@@ -2,7 +2,7 @@
 
 Run: python -m benchmarks.accuracy.budgets run [--megabytes 0.5 1.43 4 8] [--spaces latent encoder]
          [--warm-up edge cloud] [--generator builtin] [--data cifar100-20k.npz] [--shots 2] [--first-seed 0] [--seeds 1]
-     python -m benchmarks.accuracy.budgets table
+     python -m benchmarks.accuracy.budgets table [generated pools]
 
 A cell is one training; cells that `--out` already has are skipped, so a run can be stopped and gone on with, and
 `--part i/n` lets n processes share the work. Seconds are those of one core, without the cloud's own: drawing and

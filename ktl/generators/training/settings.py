@@ -40,7 +40,7 @@ class RelativisticConfig(GeneratorTrainingConfig):
 
 @dataclass(frozen=True)
 class ProjectedConfig(GeneratorTrainingConfig):
-    """With a discriminator that looks at a pre-trained network's feature maps."""
+    """With a discriminator that looks at a pre-trained network's feature maps, and at pixels."""
 
     discriminator_rate: Annotated[
         float, Meta(gt=0, le=1, description="Adam's learning rate for the discriminator.")
