@@ -1,15 +1,18 @@
 """What a network learns from a generator's images: a large encoder is distilled into it on 12,000 of them.
 
-Run: python -m benchmarks.accuracy.generator_images run [--sources builtin FILE.safetensors real real-16px real-128d]
-         [--counts 12000] [--steps 2400] [--images tiny-imagenet-unlabelled-40k.tar] [--photographs tiny-imagenet-10k]
+Run: python -m benchmarks.accuracy.generator_images run [--sources builtin FILE.safetensors real real-16px real-128d
+         real-webp5 real-webp60] [--counts 12000] [--steps 2400] [--images tiny-imagenet-unlabelled-40k.tar]
+         [--photographs tiny-imagenet-10k]
      python -m benchmarks.accuracy.generator_images table
 
 `real` stands for as many images of --images, a folder or tar file. `real-16px` are the same ones with the detail of 16
 pixels, and `real-128d` with what their 128 principal components hold: what a perfect generator of so few pixels, or a
-linear one of so few numbers, would draw. The network is the 4-layer CNN with a linear map to
-the 256 principal directions of EfficientNet-Lite0's embeddings (benchmarks/accuracy/lite0.py says what that needs).
-Then it stays as it is, and classifies by the cosine to the class means of a few labelled images, CIFAR-100's and those
-of ten classes of --photographs at 32 pixels.
+linear one of so few numbers, would draw. `real-webp5` and `real-webp60` went through WebP of these qualities, in which
+12,000 take 1.1 and 3.2 MB: what a file as large as the built-in generator, or as a large one, holds of real images.
+
+The network is the 4-layer CNN with a linear map to the 256 principal directions of EfficientNet-Lite0's embeddings
+(benchmarks/accuracy/lite0.py says what that needs). Then it stays as it is, and classifies by the cosine to the class
+means of a few labelled images, CIFAR-100's and those of ten classes of --photographs at 32 pixels.
 """
 
 from __future__ import annotations
@@ -18,8 +21,10 @@ import argparse
 import itertools
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,10 +48,12 @@ from ktl.generators.base import drawn
 from ktl.models import MODELS
 from ktl.seeds import initialising, stream
 from ktl.warm_start.distilled import HeadedExtractor
+from ktl.wire.contact_sheets import decode_sheet, encode_sheet, images_per_sheet
 
 SIZE = 32  # pixels
 COARSE = 16
 COMPONENTS = 128
+QUALITIES = (5, 60)  # of WebP
 
 
 def as_they_are(images: Tensor) -> Tensor:
@@ -67,11 +74,23 @@ def of_few_numbers(images: Tensor) -> Tensor:
     return _bytes((pixels - centre) @ directions @ directions.T + centre).view_as(images)
 
 
+def compressed(quality: int, images: Tensor) -> Tensor:
+    """uint8 (n, 3, SIZE, SIZE)  ->  the same shape, as it comes out of WebP sheets of a quality of 100."""
+    sheets = images.permute(0, 2, 3, 1).split(images_per_sheet(SIZE))
+    sent = [decode_sheet(encode_sheet(s.numpy(), "WEBP", quality), "a sheet", len(s), SIZE, 3) for s in sheets]
+    return torch.from_numpy(np.concatenate(sent)).permute(0, 3, 1, 2).contiguous()
+
+
 def _bytes(pixels: Tensor) -> Tensor:
     return pixels.round().clamp(0, 255).to(torch.uint8)
 
 
-REAL = {"real": as_they_are, f"real-{COARSE}px": coarse, f"real-{COMPONENTS}d": of_few_numbers}
+REAL = {
+    "real": as_they_are,
+    f"real-{COARSE}px": coarse,
+    f"real-{COMPONENTS}d": of_few_numbers,
+    **{f"real-webp{quality}": partial(compressed, quality) for quality in QUALITIES},
+}
 
 
 class Student(Encoder):
