@@ -75,7 +75,7 @@ def of_few_numbers(images: Tensor) -> Tensor:
 
 
 def compressed(quality: int, images: Tensor) -> Tensor:
-    """uint8 (n, 3, SIZE, SIZE)  ->  the same shape, as it comes out of WebP sheets of a quality of 100."""
+    """uint8 (n, 3, SIZE, SIZE)  ->  the same shape, as it comes out of WebP sheets of `quality`, 100 being the best."""
     sheets = images.permute(0, 2, 3, 1).split(images_per_sheet(SIZE))
     sent = [decode_sheet(encode_sheet(s.numpy(), "WEBP", quality), "a sheet", len(s), SIZE, 3) for s in sheets]
     return torch.from_numpy(np.concatenate(sent)).permute(0, 3, 1, 2).contiguous()
