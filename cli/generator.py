@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
 from ktl.errors import UsageError
-from ktl.generators.training.settings import GeneratorTrainingConfig, ProjectedConfig, RelativisticConfig
+from ktl.generators.training.settings import (
+    GeneratorTrainingConfig,
+    LatentFlowTrainingConfig,
+    ProjectedConfig,
+    RelativisticConfig,
+)
 from ktl.settings import help_for
 
 from .console import errors, output, stop_on_signal
@@ -31,8 +36,28 @@ DiscriminatorFeatures = Annotated[
     str | None,
     typer.Option(help="An encoder: the discriminator looks at its feature maps (projected), not at pixels alone."),
 ]
-Augment = Annotated[bool, typer.Option(help=help_for(ProjectedConfig, "augment"))]
-FeatureSize = Annotated[int, typer.Option(help=help_for(ProjectedConfig, "feature_size"))]
+Augment = Annotated[bool | None, typer.Option(help=help_for(ProjectedConfig, "augment"), show_default="--augment")]
+FeatureSize = Annotated[
+    int | None,
+    typer.Option(help=help_for(ProjectedConfig, "feature_size"), show_default=str(ProjectedConfig.feature_size)),
+]
+Cooldown = Annotated[
+    float | None,
+    typer.Option(
+        help=help_for(GeneratorTrainingConfig, "cooldown"),
+        show_default=f"{GeneratorTrainingConfig.cooldown}; LatentFlow {LatentFlowTrainingConfig.cooldown}",
+    ),
+]
+Count = Annotated[
+    int | None,
+    typer.Option(
+        "--count",
+        min=64,
+        help=help_for(GeneratorTrainingConfig, "images"),
+        show_default=f"{GeneratorTrainingConfig.images}; LatentFlow {LatentFlowTrainingConfig.images}",
+    ),
+]
+Family = Literal["StyleGAN2", "LatentFlow"]
 
 
 @app.command()
@@ -157,26 +182,27 @@ def quality(
 def train(
     images: Annotated[Path, typer.Option(help="Folder or tar file of unlabelled images.")],
     out: Annotated[Path, typer.Option(help="Folder for the weights, figures, sample grid and state.")],
-    count: Annotated[
-        int, typer.Option("--count", min=64, help=help_for(GeneratorTrainingConfig, "images"))
-    ] = GeneratorTrainingConfig.images,
+    family: Annotated[
+        Family, typer.Option(help="StyleGAN2; or LatentFlow, a decoder of codes and a flow, which needs --features.")
+    ] = "StyleGAN2",
+    count: Count = None,
     size: Annotated[int, typer.Option(help="Pixels: 16, 32, 64 or 128.")] = 32,
     features: DiscriminatorFeatures = None,
-    feature_size: FeatureSize = ProjectedConfig.feature_size,
-    augment: Augment = ProjectedConfig.augment,
+    feature_size: FeatureSize = None,
+    augment: Augment = None,
+    cooldown: Cooldown = None,
     start: Annotated[str | None, typer.Option(help="A StyleGAN2 whose weights to begin with, as 'builtin'.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the file.")] = "not stated",
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
 ) -> None:
-    """Train a StyleGAN2 on unlabelled images; Ctrl-C saves, --resume goes on."""
+    """Train a generator on unlabelled images; Ctrl-C saves, --resume goes on."""
     from ktl.encoders import load_encoder
     from ktl.generators import load_generator
     from ktl.generators.training.run import train_generator
 
-    config: RelativisticConfig | ProjectedConfig = RelativisticConfig(images=count, seed=seed)
-    if features is not None:
-        config = ProjectedConfig(images=count, seed=seed, feature_size=feature_size, augment=augment)
+    said = {"images": count, "cooldown": cooldown, "feature_size": feature_size, "augment": augment}
+    config = _training_config(family, features, seed=seed, **said)
     with stop_on_signal() as stop:
         weights = train_generator(
             images,
@@ -193,6 +219,24 @@ def train(
     if stop.is_set():
         errors.print("stopped; go on with the same command and --resume")
     output.print(f"weights: {weights}\nnext: ktl generator sample {weights}")
+
+
+def _training_config(
+    family: Family, features: str | None, **options: Any
+) -> RelativisticConfig | ProjectedConfig | LatentFlowTrainingConfig:
+    """The settings of that family's training, all that no option says at their defaults."""
+    said = {name: value for name, value in options.items() if value is not None}
+    if family == "LatentFlow":
+        if features is None:
+            raise UsageError("a LatentFlow learns by the features of an encoder: give --features")
+        if said.pop("augment", False):
+            raise UsageError("--augment changes images, but a LatentFlow learns to draw them as they are: leave it out")
+        return LatentFlowTrainingConfig(**said)
+    if features is not None:
+        return ProjectedConfig(**said)
+    if "augment" in said or "feature_size" in said:
+        raise UsageError("--augment and --feature-size are for a discriminator that looks through --features: give one")
+    return RelativisticConfig(**said)
 
 
 @app.command()

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from reprlib import repr as shortened
 
 from ktl.errors import CheckpointError
 from ktl.generators.networks.bounds import MAX_MAP_SIZE, MAX_TAPS
+from ktl.generators.networks.latent_flow import LatentFlowConfig
 from ktl.generators.networks.stylegan2 import StyleGAN2Config
 from ktl.generators.networks.stylegan3_layers import LayerPlan, StyleGAN3Config, layer_plans
 from ktl.generators.networks.stylegan_xl import StyleGANXLConfig
 
-Config = StyleGAN2Config | StyleGAN3Config
+Config = StyleGAN2Config | StyleGAN3Config | LatentFlowConfig
 Shapes = Mapping[str, tuple[int, ...]]  # name of a tensor in the file -> its shape
 
 
@@ -31,6 +33,9 @@ def check_config(config: Config, shapes: Shapes) -> None:
     if isinstance(config, StyleGAN2Config):
         _check_mapping(config, shapes)
         _check_blocks(config, shapes)
+    elif isinstance(config, LatentFlowConfig):
+        _check_flow(config, shapes)
+        _check_decoder(config, shapes)
     else:
         if isinstance(config, StyleGANXLConfig) and config.c_dim:
             _check_class_mapping(config, shapes)
@@ -47,7 +52,7 @@ def check_shape(name: str, shapes: Shapes, expected: tuple[int, ...]) -> None:
         raise CheckpointError(f"its {name} is {actual}: expected the shape {expected}")
 
 
-def _check_mapping(config: Config, shapes: Shapes) -> None:
+def _check_mapping(config: StyleGAN2Config | StyleGAN3Config, shapes: Shapes) -> None:
     inputs = config.z_dim
     if config.c_dim:
         check_shape("mapping.embed.weight", shapes, (config.w_dim, config.c_dim))
@@ -62,7 +67,7 @@ def _check_class_mapping(config: StyleGANXLConfig, shapes: Shapes) -> None:
     _check_dense(config, 2 * config.z_dim, shapes)
 
 
-def _check_dense(config: Config, inputs: int, shapes: Shapes) -> None:
+def _check_dense(config: StyleGAN2Config | StyleGAN3Config, inputs: int, shapes: Shapes) -> None:
     for i in range(config.mapping_layers):
         check_shape(f"mapping.fc{i}.weight", shapes, (config.w_dim, config.w_dim if i else inputs))
 
@@ -70,15 +75,40 @@ def _check_dense(config: Config, inputs: int, shapes: Shapes) -> None:
 def _check_blocks(config: StyleGAN2Config, shapes: Shapes) -> None:
     inputs = 0
     for resolution in config.resolutions:
-        channels = config.channels(resolution)
-        if not channels:
-            raise CheckpointError(f"its channel_base of {config.channel_base} leaves none at {resolution} pixels")
+        channels = _channels(config, resolution)
         block = f"synthesis.b{resolution}"
         layers = {"conv1": channels} | ({"conv0": inputs} if inputs else {})
         for layer, width in layers.items():
             check_shape(f"{block}.{layer}.weight", shapes, (channels, width, 3, 3))
             check_shape(f"{block}.{layer}.affine.weight", shapes, (width, config.w_dim))
         inputs = channels
+
+
+def _channels(config: StyleGAN2Config | LatentFlowConfig, resolution: int) -> int:
+    """The width of a layer. Raises CheckpointError if it has none."""
+    channels = config.channels(resolution)
+    if not channels:
+        raise CheckpointError(f"its channel_base of {config.channel_base} leaves none at {resolution} pixels")
+    return channels
+
+
+def _check_flow(config: LatentFlowConfig, shapes: Shapes) -> None:
+    velocity, width = "mapping.velocity", config.flow_width
+    check_shape(f"{velocity}.of_point.weight", shapes, (width, config.w_dim))
+    for number in range(config.flow_layers):
+        for part in (1, 3):
+            check_shape(f"{velocity}.layers.{number}.{part}.weight", shapes, (width, width))
+    check_shape(f"{velocity}.out.1.weight", shapes, (config.w_dim, width))
+
+
+def _check_decoder(config: LatentFlowConfig, shapes: Shapes) -> None:
+    widths = [_channels(config, resolution) for resolution in config.resolutions]
+    check_shape("synthesis.first.weight", shapes, (widths[0] * 16, config.w_dim))
+    for number, (inputs, width) in enumerate(pairwise([widths[0], *widths])):
+        block = f"synthesis.blocks.{number}"
+        check_shape(f"{block}.conv0.weight", shapes, (width, inputs, 3, 3))
+        check_shape(f"{block}.conv1.weight", shapes, (width, width, 3, 3))
+        check_shape(f"{block}.affine.weight", shapes, (2 * width, config.w_dim))
 
 
 def _check_layers(config: StyleGAN3Config, shapes: Shapes) -> None:

@@ -24,6 +24,7 @@ from ktl.files import file_digest, why_unreadable, write_atomically
 from ktl.generators.decoding import decoded
 from ktl.generators.limits import Config, Shapes, check_config
 from ktl.generators.networks.convolution import products_in
+from ktl.generators.networks.latent_flow import LatentFlow, LatentFlowConfig
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.networks.stylegan3 import StyleGAN3
 from ktl.generators.networks.stylegan3_layers import StyleGAN3Config
@@ -31,7 +32,7 @@ from ktl.generators.networks.stylegan_xl import StyleGANXL, StyleGANXLConfig
 from ktl.seeds import initialising
 from ktl.settings import NoSettings
 
-Network = StyleGAN2 | StyleGAN3 | StyleGANXL
+Network = StyleGAN2 | StyleGAN3 | StyleGANXL | LatentFlow
 
 FORMAT = "ktl-stylegan-1"
 MAX_HEADER_BYTES = 2**22  # a network of a thousand tensors takes 100 kB
@@ -56,6 +57,7 @@ FAMILIES: dict[str, tuple[Callable[[Any], Network], type[Config]]] = {
     "StyleGAN2": (StyleGAN2, StyleGAN2Config),
     "StyleGAN3": (StyleGAN3, StyleGAN3Config),
     "StyleGAN-XL": (StyleGANXL, StyleGANXLConfig),
+    "LatentFlow": (LatentFlow, LatentFlowConfig),
 }
 
 
@@ -66,7 +68,7 @@ class Description:
     format: Literal["ktl-stylegan-1", "ktl-stylegan2-1"]
     config: dict[str, Any]
     licence: str
-    family: Literal["StyleGAN2", "StyleGAN3", "StyleGAN-XL"] = "StyleGAN2"
+    family: Literal["StyleGAN2", "StyleGAN3", "StyleGAN-XL", "LatentFlow"] = "StyleGAN2"
 
 
 def family_of(network: Network) -> str:

@@ -214,6 +214,34 @@ def test_train_looks_through_an_encoder_and_starts_from_a_generator(
     assert load_generator(str(out / "generator.safetensors")).latent_dim == 16
 
 
+def test_train_makes_a_latent_flow_and_says_what_does_not_go_with_it(
+    ktl: Ktl, own_images: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    train = ["generator", "train", "--images", own_images, "--out", out, "--size", 16, "--family", "LatentFlow"]
+    ended = ktl(*train, "--features", "builtin", "--feature-size", 32, "--count", 64, "--cooldown", 0.5)
+    assert ended.returncode == 0
+    config = json.loads((out / "config.json").read_text())
+    assert (config["images"], config["cooldown"], config["code_noise"], config["size"]) == (64, 0.5, 0.3, 16)
+    generator = load_generator(str(out / "generator.safetensors"))
+    assert (generator.family, generator.latent_dim) == ("LatentFlow", 128)
+    shown = ktl("generator", "show", out / "generator.safetensors").stdout
+    assert re.search(r"family +LatentFlow\n", shown)
+    for options, message in {
+        (): "a LatentFlow learns by the features of an encoder: give --features",
+        ("--features", "builtin", "--augment"): "--augment changes images, but a LatentFlow learns to draw them as",
+    }.items():
+        refused = ktl(*train, *options)
+        assert (refused.returncode, message in refused.stderr) == (2, True)
+
+
+def test_train_refuses_options_of_features_without_them(ktl: Ktl, own_images: Path, tmp_path: Path) -> None:
+    for option in (["--no-augment"], ["--feature-size", 32]):
+        ended = ktl("generator", "train", "--images", own_images, "--out", tmp_path / "out", *option)
+        assert ended.returncode == 2
+        assert "are for a discriminator that looks through --features: give one" in ended.stderr
+
+
 def test_convert_refuses_in_one_line_what_it_cannot_read(ktl: Ktl, tmp_path: Path) -> None:
     path = tmp_path / "official.pkl"
     path.write_bytes(pickle.dumps({"G_ema": os.system}))

@@ -54,7 +54,10 @@ def test_files_from_before_there_were_families_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"family": "StyleGAN9"}, "its family is 'StyleGAN9': expected one of StyleGAN2, StyleGAN3, StyleGAN-XL"),
+        (
+            {"family": "StyleGAN9"},
+            "its family is 'StyleGAN9': expected one of StyleGAN2, StyleGAN3, StyleGAN-XL, LatentFlow",
+        ),
         ({"family": "StyleGAN3"}, "is no generator that ktl can read"),
         (
             {"config": {"stem": {}}},
@@ -105,6 +108,28 @@ def test_what_a_file_claims_is_refused_by_name_value_and_bounds(
     for name in parents:
         inner = inner[name]
     inner[last] = value
+    save_file(network.state_dict(), path, {"ktl": json.dumps(about)})
+    with pytest.raises(CheckpointError, match=message):
+        load_stylegan(path, "odd")
+
+
+@pytest.mark.parametrize(
+    ("claimed", "message"),
+    [
+        ({"flow_width": 4096}, r"its mapping\.velocity\.of_point\.weight is .*: expected the shape \(4096, 8\)"),
+        ({"flow_layers": 3}, r"its mapping\.velocity\.layers\.2\.1\.weight is missing: expected the shape \(8, 8\)"),
+        ({"flow_steps": 1001}, "its flow_steps is 1001: expected a whole number of at least 1 and at most 1000"),
+        ({"channel_max": 4096, "channel_base": 10**6}, r"its synthesis\.first\.weight is .*\(65536, 8\)"),
+        ({"channel_base": 15}, "its channel_base of 15 leaves none at 16 pixels"),
+        ({"resolution": 32}, r"its synthesis\.blocks\.3\.conv0\.weight is missing: expected the shape \(2, 4, 3, 3\)"),
+    ],
+)
+def test_what_a_latent_flow_claims_must_be_in_the_file(claimed: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    network = made("LatentFlow")
+    save_stylegan(path, network, licence="CC0-1.0")
+    about = metadata(path)
+    about["config"] |= claimed
     save_file(network.state_dict(), path, {"ktl": json.dumps(about)})
     with pytest.raises(CheckpointError, match=message):
         load_stylegan(path, "odd")

@@ -58,7 +58,7 @@ def test_weights_of_another_shape_are_refused_in_one_line(tmp_path: Path) -> Non
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["StyleGAN2", "StyleGAN3", "StyleGAN-XL with heads"])
+@pytest.mark.parametrize("name", ["StyleGAN2", "StyleGAN3", "StyleGAN-XL with heads", "LatentFlow"])
 def test_bfloat16_products_draw_nearly_the_same_images_and_are_no_default(name: str, tmp_path: Path) -> None:
     exact, generator = loaded_twice(name, tmp_path, products="bfloat16")
     off = (drawn(generator, 8).float() - drawn(exact, 8).float()).abs()

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.generators.networks.latent_flow import LatentFlow, LatentFlowConfig
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.networks.stylegan3 import StyleGAN3
 from ktl.generators.networks.stylegan3_layers import StyleGAN3Config
@@ -23,6 +24,7 @@ STYLEGAN2 = StyleGAN2Config(8, 8, 16, channel_base=64, channel_max=4)
 NETWORKS: dict[str, tuple[type[Network], Any]] = {
     "StyleGAN2": (StyleGAN2, STYLEGAN2),
     "StyleGAN2 of classes": (StyleGAN2, replace(STYLEGAN2, c_dim=3, architecture="resnet", conv_clamp=256.0)),
+    "LatentFlow": (LatentFlow, LatentFlowConfig(8, 16, channel_base=64, channel_max=8, flow_width=8, flow_layers=2)),
     "StyleGAN3": (StyleGAN3, replace(STEM, c_dim=0)),
     "StyleGAN3 of classes": (StyleGAN3, STEM),
     "StyleGAN-XL": (StyleGANXL, XL_STEM),

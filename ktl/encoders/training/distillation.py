@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
+from ktl.cooldown import cooled
 from ktl.data.transforms import strong_view
 from ktl.encoders.training.settings import EncoderTrainingConfig
 from ktl.objectives.image_vector import info_nce
@@ -85,18 +86,14 @@ class Distillation:
         loss = info_nce(embeddings.float(), self.targets[index], self.config.temperature)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.optimizer.param_groups[0]["lr"] = self._learning_rate()
+        shown = self.images_seen / self.config.images
+        self.optimizer.param_groups[0]["lr"] = cooled(self.config.learning_rate, shown, self.config.cooldown)
         self.optimizer.step()
         # the half-life is short at first, so that the average soon forgets the initial weights
         half_life = min(self.config.average_half_life, 0.05 * (self.images_seen + self.config.batch))
         self._average(1.0 - 0.5 ** (self.config.batch / half_life))
         self.step += 1
         return loss.item()
-
-    def _learning_rate(self) -> float:
-        config = self.config
-        left = 1.0 - self.images_seen / config.images
-        return config.learning_rate * (min(1.0, left / config.cooldown) if config.cooldown else 1.0)
 
     @torch.no_grad()
     def _average(self, weight: float) -> None:

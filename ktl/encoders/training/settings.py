@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from ktl.cooldown import Cooldown
 from ktl.settings import Settings
 
 
@@ -18,10 +19,7 @@ class EncoderTrainingConfig(Settings):
     batch: Annotated[int, Meta(ge=2, description="Images per step.")] = 128
     generated: Annotated[int, Meta(ge=0, le=10**6, description="Generated images beside the unlabelled ones.")] = 20_000
     learning_rate: Annotated[float, Meta(gt=0, le=1, description="AdamW's.")] = 2e-3
-    cooldown: Annotated[
-        float,
-        Meta(ge=0, le=1, description="Share of the images, the last ones, over which the learning rate falls to 0."),
-    ] = 0.25
+    cooldown: Cooldown = 0.25
     weight_decay: Annotated[float, Meta(ge=0, le=1, description="AdamW's.")] = 0.02
     average_half_life: Annotated[
         int, Meta(ge=1, description="Half-life of the moving average of the weights, in images.")

@@ -1,4 +1,4 @@
-"""The convolution of style-based generators, for a batch of styles at once, and what follows it."""
+"""The convolutions of style-based generators, for a batch of styles at once, and what follows them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 _product_dtype: ContextVar[torch.dtype | None] = ContextVar("product dtype", default=None)
 
 
 @contextmanager
 def products_in(dtype: torch.dtype | None) -> Iterator[None]:
-    """Inside, `scaled_convolution` multiplies in `dtype` and sums in float32; None: in the dtype of its input.
+    """Inside, the convolutions below multiply in `dtype` and sums in float32; None: in the dtype of its input.
 
     Only these products take long. Filters, nonlinearities and sums of images stay as exact as they were.
     """
@@ -51,6 +51,13 @@ def scaled_convolution(
     out = _convolution(styled, weight.to(dtype), None, padding, transpose).to(x.dtype)
     out = out * scale[:, :, None, None] if out.requires_grad else out.mul_(scale[:, :, None, None])
     return out if bias is None else added(out, bias[:, None, None])
+
+
+def plain_convolution(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """What `layer` makes of x (n, c_in, h, w), multiplied like `scaled_convolution`."""
+    dtype = _product_dtype.get() or x.dtype
+    bias = None if layer.bias is None else layer.bias.to(dtype)
+    return F.conv2d(x.to(dtype), layer.weight.to(dtype), bias, padding=layer.padding).to(x.dtype)
 
 
 def _convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int, transpose: bool) -> Tensor:

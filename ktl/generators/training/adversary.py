@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -42,15 +43,17 @@ class Adversary(ABC):
         restore_optimizer(self.optimizer, under("discriminator_adam", state))
 
 
-def adam(module: nn.Module, rate: float) -> torch.optim.Adam:
+def adam(module: nn.Module, rate: float, momentum: float = 0.0) -> torch.optim.Adam:
     """The optimiser of both players."""
-    return torch.optim.Adam(module.parameters(), lr=rate, betas=(0.0, 0.99))
+    return torch.optim.Adam(module.parameters(), lr=rate, betas=(momentum, 0.99))
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step."""
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor, longest: float = math.inf) -> None:
+    """One step; a gradient of a greater norm is shortened to `longest`."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    if longest < math.inf:
+        nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], longest)
     optimizer.step()
 
 

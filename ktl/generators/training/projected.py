@@ -90,20 +90,23 @@ class ProjectedAdversary(Adversary):
         """One batch of generated images serves both players: most of a step's time goes into its features."""
         fake = draw()
         with torch.no_grad():
-            real_views = self._views(real, rng)
-        fake_views = self._views(fake, rng)
-        loss = hinge(self._scores(real_views), self._scores([view.detach() for view in fake_views]))
-        descend(self.optimizer, loss)
-        self.discriminator.requires_grad_(False)
-        generator_loss = -_mean(self._scores(fake_views))
-        self.discriminator.requires_grad_(True)
-        row = {"discriminator_loss": loss.item(), "generator_loss": generator_loss.item()}
-        return generator_loss, row | {"diversity": diversity_of(fake, real)}
+            real_views = self.views(real, rng)
+        loss, row = self.judged(real_views, self.views(fake, rng))
+        return loss, row | {"diversity": diversity_of(fake, real)}
 
-    def _views(self, images: Tensor, rng: torch.Generator) -> list[Tensor]:
-        """What each critic looks at."""
+    def views(self, images: Tensor, rng: torch.Generator) -> list[Tensor]:
+        """What each critic looks at: the mixtures of images (n, 3, r, r), from fine to coarse, and their patches."""
         shown = augmented(images, rng) if self.augment else images
         return [*self.mixtures(self.features(shown)), F.pixel_unshuffle(shown, PATCH)]
+
+    def judged(self, real: list[Tensor], fake: list[Tensor]) -> tuple[Tensor, Row]:
+        """Learns from views of real and of generated images; the generator's loss and figures, as `teach`."""
+        loss = hinge(self._scores(real), self._scores([view.detach() for view in fake]))
+        descend(self.optimizer, loss)
+        self.discriminator.requires_grad_(False)
+        generator_loss = -_mean(self._scores(fake))
+        self.discriminator.requires_grad_(True)
+        return generator_loss, {"discriminator_loss": loss.item(), "generator_loss": generator_loss.item()}
 
     def _scores(self, views: list[Tensor]) -> list[Tensor]:
         with torch.autocast(self.features.device.type, torch.bfloat16):

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,28 +17,37 @@ from ktl.data.images import Images
 from ktl.errors import UsageError
 from ktl.files import write_json, write_rows
 from ktl.generators.base import ImageGenerator
+from ktl.generators.networks.latent_flow import LatentFlow, LatentFlowConfig
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.samples import sample_grid
 from ktl.generators.stylegan import StyleGANGenerator, load_stylegan, save_stylegan
 from ktl.generators.training.adversary import Adversary, Row
+from ktl.generators.training.autoencoder import LatentFlowTrainer
 from ktl.generators.training.features import FeatureMaps, PretrainedNetwork
 from ktl.generators.training.projected import ProjectedAdversary
 from ktl.generators.training.quality import MAX_IMAGES, MIN_IMAGES, measure_quality
 from ktl.generators.training.relativistic import RelativisticAdversary
-from ktl.generators.training.settings import ProjectedConfig, RelativisticConfig
-from ktl.generators.training.trainer import GeneratorTrainer
+from ktl.generators.training.settings import (
+    FeaturesConfig,
+    LatentFlowTrainingConfig,
+    ProjectedConfig,
+    RelativisticConfig,
+)
+from ktl.generators.training.trainer import GeneratorTrainer, StyleGAN2Trainer
 from ktl.seeds import initialising, stream
 from ktl.settings import as_table
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "generator.safetensors"
+Config = RelativisticConfig | ProjectedConfig | LatentFlowTrainingConfig
+Kind = TypeVar("Kind", StyleGAN2, LatentFlow)
 SIZES = (8, 16, 32, 64, 128)  # pixels
 
 
 def train_generator(
     source: Path,
     out: Path,
-    config: RelativisticConfig | ProjectedConfig,
+    config: Config,
     *,
     size: int = 32,
     features: PretrainedNetwork | None = None,
@@ -59,6 +69,8 @@ def train_generator(
     UsageError if `out` already holds a training that was not to be resumed or that had another discriminator, for a
     `start` of another kind and for `features` without maps; DataError if an image cannot be read.
     """
+    if isinstance(config, LatentFlowTrainingConfig) and start is not None:
+        raise UsageError(f"a latent flow learns beside an encoder, which {start.name} has not: leave --start out")
     if resumed := (out / CHECKPOINT).exists():
         if not resume:
             raise UsageError(f"{out} already holds a training; go on with --resume or name another --out")
@@ -75,37 +87,41 @@ def train_generator(
 
 def _trainer(
     images: Images,
-    config: RelativisticConfig | ProjectedConfig,
+    config: Config,
     features: PretrainedNetwork | None,
     start: ImageGenerator | None,
     device: torch.device,
 ) -> GeneratorTrainer:
-    adversary: Adversary
+    size = images.shape[1]
     with initialising(config.seed, "initial weights"):
-        generator = _first(start, images.shape[1])
+        if isinstance(config, LatentFlowTrainingConfig):
+            flow = LatentFlow(LatentFlowConfig(resolution=size)) if start is None else _copy(start, LatentFlow, size)
+            critics = _projected(config, features, size, device, augment=False)
+            return LatentFlowTrainer(images, flow, critics, config, device)
+        generator = StyleGAN2(StyleGAN2Config(resolution=size)) if start is None else _copy(start, StyleGAN2, size)
+        adversary: Adversary
         if isinstance(config, RelativisticConfig):
             adversary = RelativisticAdversary(generator.config, config, device)
         else:
-            adversary = _projected(config, features, images.shape[1], device)
-    return GeneratorTrainer(images, generator, adversary, config, device)
+            adversary = _projected(config, features, size, device, augment=config.augment)
+    return StyleGAN2Trainer(images, generator, adversary, config, device)
 
 
 def _projected(
-    config: ProjectedConfig, features: PretrainedNetwork | None, size: int, device: torch.device
+    config: FeaturesConfig, features: PretrainedNetwork | None, size: int, device: torch.device, *, augment: bool
 ) -> ProjectedAdversary:
     if features is None:
         raise UsageError("a projected discriminator looks through an encoder: give its features")
     maps = FeatureMaps(features, config.feature_size).to(device)
     with initialising(config.seed, "projections"):  # the same ones, whatever the generator starts from
-        return ProjectedAdversary(maps, size, config.discriminator_rate, augment=config.augment)
+        return ProjectedAdversary(maps, size, config.discriminator_rate, augment=augment)
 
 
-def _first(start: ImageGenerator | None, size: int) -> StyleGAN2:
-    """The network to train, not yet trained or with the weights of `start`."""
-    if start is None:
-        return StyleGAN2(StyleGAN2Config(resolution=size))
-    if not isinstance(start, StyleGANGenerator) or not isinstance(start.network, StyleGAN2) or start.classes:
-        raise UsageError(f"a training starts from a StyleGAN2 without classes, but {start.name} is a {start.family}")
+def _copy(start: ImageGenerator, kind: type[Kind], size: int) -> Kind:
+    """The weights of `start`, to be trained on."""
+    if not isinstance(start, StyleGANGenerator) or not isinstance(start.network, kind) or start.classes:
+        wanted = f"a {kind.__name__} without classes"
+        raise UsageError(f"a training starts from {wanted}, but {start.name} is a {start.family}")
     if start.image_size != size:
         raise UsageError(f"{start.name} draws {start.image_size} pixels: give --size {start.image_size}")
     return copy.deepcopy(start.network).train().requires_grad_(True)
@@ -127,9 +143,10 @@ class _TrainingFolder:
         if resumed:
             state, metadata = load_checkpoint(self.path / CHECKPOINT)
             known = metadata.get("discriminator", RelativisticAdversary.name)  # the only one there once was
-            if known != self.trainer.adversary.name:
+            if known != self.trainer.kind:
                 raise UsageError(
-                    f"{self.path} holds a training with another discriminator: give the same --features or a new --out"
+                    f"{self.path} holds a training with another discriminator or of another family: "
+                    "give the same --features and --family, or a new --out"
                 )
             self.trainer.restore(state)
             self.rows = metadata["rows"]
@@ -149,8 +166,8 @@ class _TrainingFolder:
     def save(self) -> Path:
         """Writes all files and returns the path of the weights."""
         weights = self.path / WEIGHTS
-        save_stylegan(weights, self.trainer.average, licence=self.licence)
-        about = {"rows": self.rows, "discriminator": self.trainer.adversary.name}
+        save_stylegan(weights, self.trainer.generator, licence=self.licence)
+        about = {"rows": self.rows, "discriminator": self.trainer.kind}
         save_checkpoint(self.path / CHECKPOINT, self.trainer.state(), about)
         write_rows(self.path / "metrics.jsonl", self.rows)
         generator = load_stylegan(weights, name=self.path.name)
@@ -158,7 +175,7 @@ class _TrainingFolder:
         return weights
 
     def _quality(self) -> Row:
-        network = copy.deepcopy(self.trainer.average).cpu()
+        network = copy.deepcopy(self.trainer.generator).cpu()
         average = StyleGANGenerator(network, name=self.path.name, licence=self.licence, fingerprint="")
         return asdict(measure_quality(average, self.held_out))
 

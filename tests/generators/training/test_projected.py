@@ -91,7 +91,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights_with_the_same_encoder(
     whole = train("whole", Convolutional())
     train("parts", Convolutional(), stop=3)
     with pytest.raises(
-        UsageError, match="holds a training with another discriminator: give the same --features or a new --out"
+        UsageError, match="another discriminator or of another family: give the same --features and --family, or a new"
     ):
         train("parts", None, RelativisticConfig(images=48, batch=8))
     other = Convolutional()
