@@ -14,6 +14,7 @@ SINGLE = {
     *("errors", "files", "formatting", "machine", "seeds", "settings", "registry", "run_folder", "checkpoint"),
     *("etf", "prototypes", "class_indices", "class_statistics", "statistics_noise", "noise_settings"),
     *("pairs", "protocol", "intervals", "file_kinds", "source_options", "class_agreement", "field_annotations"),
+    "cooldown",
 }
 LEAVES = SINGLE | {"wire"}
 ALLOWED = {
