@@ -73,7 +73,7 @@ def show(source: Source = "builtin") -> None:
     table.add_row("image size", f"{generator.image_size} x {generator.image_size}")
     table.add_row("noise", f"{generator.noise_dim} numbers")
     table.add_row("latent", f"{generator.latent_dim} numbers")
-    if classes := getattr(generator, "classes", 0):  # of a StyleGAN; the noise holds a number for each
+    if classes := getattr(generator, "classes", 0):  # of a network; the noise holds a number for each
         table.add_row("classes", f"{classes}")
     if stock := stock_of(generator):
         table.add_row("images", f"{stock:,}")
@@ -98,10 +98,10 @@ def sample(
     ] = 1.0,
     npy: Annotated[Path | None, typer.Option(help=".npy to write: float32 (n, 3, h, w) in about [-1, 1].")] = None,
     products: Annotated[
-        str, typer.Option(help="Precision of a StyleGAN's convolutions; bfloat16 is a level or two off.")
+        str, typer.Option(help="Precision of a network's convolutions; bfloat16 is a level or two off.")
     ] = "float32",
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile a StyleGAN first: a minute or more, then faster.")
+        bool, typer.Option("--compile", help="Compile the network first: a minute or more, then faster.")
     ] = False,
 ) -> None:
     """Draw images into one picture: from fresh latents, or from the noise in --z as exactly as the official code."""
@@ -125,8 +125,8 @@ def sample(
 
 def _write(images: Tensor, npy: Path | None, out: Path | None, columns: int) -> None:
     from ktl.generators.arrays import write_array
+    from ktl.generators.network import as_pixels
     from ktl.generators.samples import grid
-    from ktl.generators.stylegan import as_pixels
 
     if npy:
         write_array(npy, images)
@@ -139,11 +139,11 @@ def _write(images: Tensor, npy: Path | None, out: Path | None, columns: int) -> 
 def _drawn(source: str, z: Path, classes: Path | None, truncation: float) -> Tensor:
     from ktl.generators import load_generator
     from ktl.generators.arrays import read_classes, read_noise
-    from ktl.generators.stylegan import StyleGANGenerator
+    from ktl.generators.network import NetworkGenerator
 
     generator = load_generator(source)
-    if not isinstance(generator, StyleGANGenerator):
-        raise UsageError(f"--z is the noise of a StyleGAN, but {source} is a {generator.family}")
+    if not isinstance(generator, NetworkGenerator):
+        raise UsageError(f"--z is the noise of a StyleGAN or a LatentFlow, but {source} is a {generator.family}")
     noise = read_noise(z, generator.z_dim)
     if bool(generator.classes) != bool(classes):
         needed = (

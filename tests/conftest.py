@@ -16,7 +16,7 @@ from support.browser import chromium, why_not
 from support.tiny import save_tiny_generator
 from support.tiny_pipeline import write_pipeline
 
-from ktl.generators.stylegan import StyleGANGenerator, load_stylegan
+from ktl.generators.network import NetworkGenerator, load_network
 
 pytest_plugins = ["support.parallel", "support.skips", "support.small_runs", "support.small_federation", "support.hall"]
 
@@ -35,8 +35,8 @@ def tiny_generator_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_generator(tiny_generator_file: Path) -> StyleGANGenerator:
-    return load_stylegan(tiny_generator_file, name="tiny")
+def tiny_generator(tiny_generator_file: Path) -> NetworkGenerator:
+    return load_network(tiny_generator_file, name="tiny")
 
 
 @pytest.fixture(scope="session")

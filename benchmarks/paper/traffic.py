@@ -22,8 +22,8 @@ from ktl.federation.problem import federated_problem
 from ktl.federation.processes import federated_edges, make_method
 from ktl.federation.settings import FederationConfig
 from ktl.generators import load_generator
+from ktl.generators.network import save_network
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
-from ktl.generators.stylegan import save_stylegan
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.exchange import CloudExchange
 from ktl.loop.settings import CloudConfig
@@ -79,4 +79,4 @@ def wide_generator(path: Path) -> None:
     """A generator with the published 512 latents; its weights play no part."""
     with initialising(0, "wide generator"):
         network = StyleGAN2(StyleGAN2Config(z_dim=64, w_dim=512, resolution=32, channel_max=8))
-    save_stylegan(path, network, licence="CC0-1.0")
+    save_network(path, network, licence="CC0-1.0")

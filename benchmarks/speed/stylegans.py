@@ -25,12 +25,12 @@ from torch import Tensor
 from benchmarks.lib.cells import Cell, Row
 from benchmarks.lib.command_line import command_line
 from benchmarks.lib.markdown import markdown
+from ktl.generators.network import Network, NetworkGenerator
 from ktl.generators.networks.convolution import products_in
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config, SynthesisBlock
 from ktl.generators.networks.stylegan3 import AliasFreeLayer, StyleGAN3
 from ktl.generators.networks.stylegan3_layers import StyleGAN3Config
 from ktl.generators.networks.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
-from ktl.generators.stylegan import Network, StyleGANGenerator
 from ktl.seeds import initialising, stream
 
 CLOCKS: dict[str, Callable[[], float]] = {
@@ -154,7 +154,7 @@ def measure(family: str, resolution: int, options: argparse.Namespace) -> Row:
     torch.set_num_threads(options.threads)
     with initialising(0, "benchmark"):
         network, transcription = networks(resolution)[family]
-    generator = StyleGANGenerator(network, name="", licence="", fingerprint="")
+    generator = NetworkGenerator(network, name="", licence="", fingerprint="")
     latents = torch.randn(options.batch, generator.latent_dim, generator=stream(0, "latents"))
 
     def ktl(products: torch.dtype | None) -> Tensor:
@@ -181,7 +181,7 @@ def measure(family: str, resolution: int, options: argparse.Namespace) -> Row:
 
 def compiled(network: Network, latents: Tensor, expected: Tensor) -> Callable[[], Tensor]:
     """The same network by torch.compile, once it was seen to draw the same images."""
-    generator = StyleGANGenerator(network, name="", licence="", fingerprint="")
+    generator = NetworkGenerator(network, name="", licence="", fingerprint="")
     generator.hasten(compiled=True)
     off = (generator.images(latents).float() - expected.float()).abs()
     assert off.max() <= 1, "the compiled network draws other images"

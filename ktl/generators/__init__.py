@@ -23,7 +23,7 @@ GENERATORS = Registry(
     "generator",
     "ktl.generators",
     {
-        BUILTIN: ("ktl.generators.stylegan:load_builtin", "a StyleGAN2 of 32 x 32 pixels that ships with ktl"),
+        BUILTIN: ("ktl.generators.network:load_builtin", "a StyleGAN2 of 32 x 32 pixels that ships with ktl"),
         DIFFUSERS: (
             "ktl.generators.diffusion.pipeline:DiffusionGenerator",
             "any text-to-image pipeline, as diffusers:FOLDER_OR_ID?option=value&...",
@@ -53,16 +53,18 @@ def load_generator(
     A file is a .safetensors that ktl wrote, or an official StyleGAN: its .pkl (the network G_ema) or an .npz of arrays.
     A class is made as `Class(settings)`, of its own `Settings` with the values in `settings`; the others have nothing
     to set. `cached` is for clouds: images of slow generators are kept on disk, so that a latent is drawn once.
-    `products` ("bfloat16") and `compiled` make a StyleGAN draw faster (`StyleGANGenerator.hasten`). Raises UsageError
+    `products` ("bfloat16") and `compiled` make such a network draw faster (`NetworkGenerator.hasten`). Raises UsageError
     for another source, for settings that do not fit, and for a class that is no `ImageGenerator`; CheckpointError for a
     damaged file.
     """
     generator = _load(source, settings or {})
     if compiled or products != "float32":
-        from ktl.generators.stylegan import StyleGANGenerator
+        from ktl.generators.network import NetworkGenerator
 
-        if not isinstance(generator, StyleGANGenerator):
-            raise UsageError(f"--products and --compile are for a StyleGAN, but {source} is a {generator.family}")
+        if not isinstance(generator, NetworkGenerator):
+            raise UsageError(
+                f"--products and --compile are for a StyleGAN or a LatentFlow, but {source} is a {generator.family}"
+            )
         generator.hasten(products, compiled=compiled)
     if not cached:
         return generator
@@ -117,9 +119,9 @@ def _load(source: str, settings: Mapping[str, Any]) -> ImageGenerator:
 def _load_file(source: str) -> ImageGenerator:
     path = Path(source)
     if path.suffix == ".safetensors":
-        from ktl.generators.stylegan import load_stylegan
+        from ktl.generators.network import load_network
 
-        return load_stylegan(path, name=path.stem)
+        return load_network(path, name=path.stem)
     if path.suffix in (".pkl", ".npz"):
         from ktl.generators.official.convert import load_official
 

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from ktl.class_statistics import class_statistics
 from ktl.cloud.drawing import drawn_means, mean_latents, nearest_latents
 from ktl.generators.base import sample_latents
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.seeds import stream
 
 
-def test_a_latent_of_typical_length_is_drawn_from_its_own_direction_again(tiny_generator: StyleGANGenerator) -> None:
+def test_a_latent_of_typical_length_is_drawn_from_its_own_direction_again(tiny_generator: NetworkGenerator) -> None:
     """As the statistics of one image have it, which an edge maps to its latent without an error."""
     fresh = sample_latents(tiny_generator, 500, stream(0, "fresh"))
     standardised = (fresh - fresh.mean(dim=0)) / fresh.std(dim=0, unbiased=False)
@@ -30,7 +30,7 @@ def test_only_the_direction_of_a_mean_counts_and_none_gives_the_middle() -> None
     torch.testing.assert_close(none, fresh.mean(dim=0))
 
 
-def test_each_mean_gets_a_picture_of_its_own(tiny_generator: StyleGANGenerator) -> None:
+def test_each_mean_gets_a_picture_of_its_own(tiny_generator: NetworkGenerator) -> None:
     means = torch.randn(2, tiny_generator.latent_dim, generator=stream(0, "means"))
     both, alone = (drawn_means(each, tiny_generator, stream(0, "a cloud")) for each in (means, means[:1]))
     assert (both.shape, both.dtype) == ((2, 3, 16, 16), torch.uint8)

@@ -13,7 +13,7 @@ from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.errors import KtlError, UsageError, WireError
 from ktl.generators import load_generator
 from ktl.generators.base import ImageGenerator
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
 from ktl.wire import (
@@ -54,7 +54,7 @@ def session(generator: ImageGenerator, request: SessionRequest, rounds: int) -> 
 
 
 @ALIGNMENTS
-def test_the_same_session_gives_the_same_bytes(tiny_generator: StyleGANGenerator, alignment: str) -> None:
+def test_the_same_session_gives_the_same_bytes(tiny_generator: NetworkGenerator, alignment: str) -> None:
     request = replace(REQUEST, alignment=alignment)
     first = session(tiny_generator, request, rounds=2)
     assert session(tiny_generator, request, rounds=2) == first
@@ -65,7 +65,7 @@ def test_the_same_session_gives_the_same_bytes(tiny_generator: StyleGANGenerator
 @ALIGNMENTS
 @pytest.mark.parametrize("done", [1, 2])
 def test_after_a_restart_the_session_goes_on_with_the_same_bytes(
-    tiny_generator: StyleGANGenerator, alignment: str, done: int
+    tiny_generator: NetworkGenerator, alignment: str, done: int
 ) -> None:
     request = replace(REQUEST, alignment=alignment)
     unbroken = session(tiny_generator, request, rounds=3)
@@ -84,14 +84,14 @@ def test_a_pool_that_is_read_anew_goes_on_with_the_same_bytes(photographs: Path,
     assert restarted.exchange({0: upload(1)}) == unbroken[2]
 
 
-def test_the_published_alignment_depends_on_the_rounds_before(tiny_generator: StyleGANGenerator) -> None:
+def test_the_published_alignment_depends_on_the_rounds_before(tiny_generator: NetworkGenerator) -> None:
     request = replace(REQUEST, alignment="published")
     forgetful = EmbeddedCloud(tiny_generator)
     forgetful.open(encode_message(request), [])
     assert forgetful.exchange({0: upload(2)}) != session(tiny_generator, request, rounds=3)[-1]
 
 
-def test_opening_again_starts_a_new_session(tiny_generator: StyleGANGenerator) -> None:
+def test_opening_again_starts_a_new_session(tiny_generator: NetworkGenerator) -> None:
     cloud = EmbeddedCloud(tiny_generator)
     request = encode_message(replace(REQUEST, alignment="published"))
     cloud.open(request, [])
@@ -100,7 +100,7 @@ def test_opening_again_starts_a_new_session(tiny_generator: StyleGANGenerator) -
     assert cloud.exchange({0: upload(0)}) == first
 
 
-def test_the_payloads_are_those_of_the_wire(tiny_generator: StyleGANGenerator) -> None:
+def test_the_payloads_are_those_of_the_wire(tiny_generator: NetworkGenerator) -> None:
     opening, download = session(tiny_generator, REQUEST, rounds=1)
     reply = decode_message(opening, SessionReply)
     assert (reply.generator, reply.etf_seed) == ("tiny", 3)
@@ -109,7 +109,7 @@ def test_the_payloads_are_those_of_the_wire(tiny_generator: StyleGANGenerator) -
     assert pairs.images.shape == (12, 3, 16, 16)
 
 
-def test_a_round_before_the_opening_is_refused(tiny_generator: StyleGANGenerator) -> None:
+def test_a_round_before_the_opening_is_refused(tiny_generator: NetworkGenerator) -> None:
     with pytest.raises(UsageError, match=r"call open\(\) first"):
         EmbeddedCloud(tiny_generator).exchange({0: upload(0)})
 
@@ -125,14 +125,14 @@ def test_a_round_before_the_opening_is_refused(tiny_generator: StyleGANGenerator
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused(
-    tiny_generator: StyleGANGenerator, change: dict[str, int | str], message: str
+    tiny_generator: NetworkGenerator, change: dict[str, int | str], message: str
 ) -> None:
     request = SessionRequest(**(asdict(REQUEST) | change))
     with pytest.raises(KtlError, match=message):
         EmbeddedCloud(tiny_generator).open(encode_message(request), [])
 
 
-def test_several_clients_are_pooled_in_the_order_of_their_numbers(tiny_generator: StyleGANGenerator) -> None:
+def test_several_clients_are_pooled_in_the_order_of_their_numbers(tiny_generator: NetworkGenerator) -> None:
     request = replace(REQUEST, alignment="published")
     uploads = {client: upload(client) for client in range(3)}
     cloud, other = EmbeddedCloud(tiny_generator), EmbeddedCloud(tiny_generator)
@@ -148,14 +148,14 @@ def test_several_clients_are_pooled_in_the_order_of_their_numbers(tiny_generator
     assert restarted.exchange({1: upload(5)}) == cloud.exchange({1: upload(5)})
 
 
-def test_a_round_without_uploads_is_refused(tiny_generator: StyleGANGenerator) -> None:
+def test_a_round_without_uploads_is_refused(tiny_generator: NetworkGenerator) -> None:
     cloud = EmbeddedCloud(tiny_generator)
     cloud.open(encode_message(REQUEST), [])
     with pytest.raises(UsageError, match="let at least one client take part"):
         cloud.exchange({})
 
 
-def test_settings_of_the_alignment_change_the_pairs_and_stay_within_bounds(tiny_generator: StyleGANGenerator) -> None:
+def test_settings_of_the_alignment_change_the_pairs_and_stay_within_bounds(tiny_generator: NetworkGenerator) -> None:
     (_, default), (_, wide) = (
         session(tiny_generator, replace(REQUEST, alignment_settings=settings), rounds=1)
         for settings in ({"spread": 0.8}, {"spread": 0.2})
@@ -171,7 +171,7 @@ def test_settings_of_the_alignment_change_the_pairs_and_stay_within_bounds(tiny_
 
 
 def test_an_alignment_of_this_program_needs_no_registration(
-    tiny_generator: StyleGANGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_generator: NetworkGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_alignment.py").write_text("from ktl.alignment.random import RandomLatents as Own\n")
     monkeypatch.chdir(tmp_path)
@@ -183,7 +183,7 @@ def test_an_alignment_of_this_program_needs_no_registration(
         session(tiny_generator, replace(REQUEST, alignment="os:system"), rounds=0)
 
 
-def test_prototypes_of_another_session_are_refused(tiny_generator: StyleGANGenerator) -> None:
+def test_prototypes_of_another_session_are_refused(tiny_generator: NetworkGenerator) -> None:
     cloud = EmbeddedCloud(tiny_generator)
     cloud.open(encode_message(replace(REQUEST, num_classes=4)), [])
     with pytest.raises(WireError, match="prototypes of 3 numbers in a session of 4 classes"):

@@ -12,7 +12,7 @@ import torch
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.errors import UsageError
 from ktl.generators import load_generator
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.pairs import ImageVectorPairs, concatenate
 from ktl.prototypes import Prototypes, class_prototypes
 from ktl.seeds import stream
@@ -45,7 +45,7 @@ def prototypes_of(classes: list[int], seed: int = 0) -> Prototypes:
 
 @ALIGNMENTS
 def test_every_class_with_a_prototype_gets_as_many_pairs_as_were_asked_for(
-    tiny_generator: StyleGANGenerator, alignment: str
+    tiny_generator: NetworkGenerator, alignment: str
 ) -> None:
     cloud = KnowledgeCloud(tiny_generator, replace(REQUEST, alignment=alignment))
     pairs = draw(cloud, [prototypes_of([0, 2, 3])])
@@ -54,10 +54,10 @@ def test_every_class_with_a_prototype_gets_as_many_pairs_as_were_asked_for(
     assert (pairs.vectors.shape, pairs.vectors.dtype) == ((15, 16), torch.float32)
 
 
-def test_images_are_drawn_as_they_are_taken(tiny_generator: StyleGANGenerator) -> None:
+def test_images_are_drawn_as_they_are_taken(tiny_generator: NetworkGenerator) -> None:
     drawn = []
 
-    class Counting(StyleGANGenerator):
+    class Counting(NetworkGenerator):
         def images(self, latents: torch.Tensor) -> torch.Tensor:
             drawn.append(len(latents))
             return super().images(latents)
@@ -70,14 +70,14 @@ def test_images_are_drawn_as_they_are_taken(tiny_generator: StyleGANGenerator) -
 
 @pytest.mark.parametrize(("version", "latent_bytes"), [(1, 32), (2, 16)])  # of 16 numbers: float16, int8
 def test_no_more_latents_are_aligned_than_the_budget_can_hold(
-    tiny_generator: StyleGANGenerator, version: int, latent_bytes: int
+    tiny_generator: NetworkGenerator, version: int, latent_bytes: int
 ) -> None:
     request = replace(REQUEST, pairs_per_class=1000, download_bytes=latent_bytes * 40, pairs_version=version)
     assert len(draw(KnowledgeCloud(tiny_generator, request), [prototypes_of([0, 1, 2, 3])])) == 40
 
 
 @ALIGNMENTS
-def test_the_images_are_those_of_the_vectors_that_arrive(tiny_generator: StyleGANGenerator, alignment: str) -> None:
+def test_the_images_are_those_of_the_vectors_that_arrive(tiny_generator: NetworkGenerator, alignment: str) -> None:
     request = replace(REQUEST, alignment=alignment)
     pairs = draw(KnowledgeCloud(tiny_generator, request), [prototypes_of([0, 1, 2, 3])])
     arrived = decode_pairs(encode_pairs([pairs], request), request, tiny_generator.latent_dim)
@@ -87,14 +87,14 @@ def test_the_images_are_those_of_the_vectors_that_arrive(tiny_generator: StyleGA
 
 
 @ALIGNMENTS
-def test_the_pairs_of_a_class_differ(tiny_generator: StyleGANGenerator, alignment: str) -> None:
+def test_the_pairs_of_a_class_differ(tiny_generator: NetworkGenerator, alignment: str) -> None:
     pairs = draw(KnowledgeCloud(tiny_generator, replace(REQUEST, alignment=alignment)), [prototypes_of([0, 1, 2, 3])])
     for c in range(4):
         assert len(pairs.vectors[pairs.classes == c].unique(dim=0)) == 5
         assert len(pairs.images[pairs.classes == c].flatten(1).unique(dim=0)) == 5
 
 
-def test_a_grey_session_gets_the_luma_of_the_colour_images(tiny_generator: StyleGANGenerator) -> None:
+def test_a_grey_session_gets_the_luma_of_the_colour_images(tiny_generator: NetworkGenerator) -> None:
     prototypes = [prototypes_of([0, 1, 2, 3])]
     colour = draw(KnowledgeCloud(tiny_generator, REQUEST), prototypes)
     grey = draw(KnowledgeCloud(tiny_generator, replace(REQUEST, channels=1)), prototypes)
@@ -106,7 +106,7 @@ def test_a_grey_session_gets_the_luma_of_the_colour_images(tiny_generator: Style
 
 
 @pytest.mark.parametrize("size", [8, 28])
-def test_images_come_in_the_size_that_was_asked_for(tiny_generator: StyleGANGenerator, size: int) -> None:
+def test_images_come_in_the_size_that_was_asked_for(tiny_generator: NetworkGenerator, size: int) -> None:
     prototypes = [prototypes_of([0, 1])]
     own = draw(KnowledgeCloud(tiny_generator, REQUEST), prototypes)
     resized = draw(KnowledgeCloud(tiny_generator, replace(REQUEST, image_size=size)), prototypes)
@@ -116,7 +116,7 @@ def test_images_come_in_the_size_that_was_asked_for(tiny_generator: StyleGANGene
 
 
 @ALIGNMENTS
-def test_prototypes_of_several_edges_are_pooled(tiny_generator: StyleGANGenerator, alignment: str) -> None:
+def test_prototypes_of_several_edges_are_pooled(tiny_generator: NetworkGenerator, alignment: str) -> None:
     request = replace(REQUEST, alignment=alignment)
     pairs = draw(
         KnowledgeCloud(tiny_generator, request), [prototypes_of([0, 1], seed=1), prototypes_of([1, 3], seed=2)]
@@ -127,7 +127,7 @@ def test_prototypes_of_several_edges_are_pooled(tiny_generator: StyleGANGenerato
 
 @ALIGNMENTS
 def test_a_skipped_round_leaves_the_session_where_an_answered_one_would(
-    tiny_generator: StyleGANGenerator, alignment: str
+    tiny_generator: NetworkGenerator, alignment: str
 ) -> None:
     request = replace(REQUEST, alignment=alignment)
     rounds = [[prototypes_of([0, 1, 2, 3], seed)] for seed in range(3)]
@@ -140,13 +140,13 @@ def test_a_skipped_round_leaves_the_session_where_an_answered_one_would(
     assert torch.equal(got.images, expected.images)
 
 
-def test_the_reply_tells_the_seed_and_the_generator(tiny_generator: StyleGANGenerator) -> None:
+def test_the_reply_tells_the_seed_and_the_generator(tiny_generator: NetworkGenerator) -> None:
     reply = KnowledgeCloud(tiny_generator, REQUEST).reply()
     assert (reply.etf_seed, reply.latent_dim, reply.generator, reply.licence) == (7, 16, "tiny", "CC0-1.0")
     assert reply.fingerprint == tiny_generator.fingerprint
 
 
-def test_an_unknown_alignment_is_refused_with_the_choices(tiny_generator: StyleGANGenerator) -> None:
+def test_an_unknown_alignment_is_refused_with_the_choices(tiny_generator: NetworkGenerator) -> None:
     with pytest.raises(UsageError, match="unknown alignment 'perfect': choose one of robust, pooled, random"):
         KnowledgeCloud(tiny_generator, replace(REQUEST, alignment="perfect"))
 

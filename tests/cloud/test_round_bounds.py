@@ -9,7 +9,7 @@ import torch
 
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.cloud.round_bounds import round_bounds
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
 from ktl.wire import SessionRequest, count_pairs, encode_pairs
@@ -31,7 +31,7 @@ PROTOTYPES = class_prototypes(torch.randn(12, 4, generator=stream(0, "embeddings
 @pytest.mark.parametrize("pairs_version", [1, 2])
 @pytest.mark.parametrize("download_bytes", [3_000, 1_000_000])
 def test_a_round_takes_no_more_than_its_bounds(
-    tiny_generator: StyleGANGenerator, alignment: str, download_bytes: int, pairs_version: int
+    tiny_generator: NetworkGenerator, alignment: str, download_bytes: int, pairs_version: int
 ) -> None:
     asked = replace(REQUEST, alignment=alignment, download_bytes=download_bytes, pairs_version=pairs_version)
     cloud = KnowledgeCloud(tiny_generator, asked)
@@ -45,7 +45,7 @@ def test_a_round_takes_no_more_than_its_bounds(
 @pytest.mark.parametrize(
     "more", [{"num_classes": 1000}, {"pairs_per_class": 1000}, {"image_size": 256}, {"download_bytes": 10**8}]
 )
-def test_whoever_asks_for_more_needs_more_memory(tiny_generator: StyleGANGenerator, more: dict[str, int]) -> None:
+def test_whoever_asks_for_more_needs_more_memory(tiny_generator: NetworkGenerator, more: dict[str, int]) -> None:
     ample = replace(REQUEST, download_bytes=10**7, pairs_per_class=900)
     base = replace(REQUEST, num_classes=900, pairs_per_class=900) if "download_bytes" in more else ample
     before, after = (round_bounds(KnowledgeCloud(tiny_generator, each), 3) for each in (base, replace(base, **more)))
@@ -53,7 +53,7 @@ def test_whoever_asks_for_more_needs_more_memory(tiny_generator: StyleGANGenerat
 
 
 def test_each_edge_needs_memory_and_vectors_that_an_alignment_copies_need_more(
-    tiny_generator: StyleGANGenerator,
+    tiny_generator: NetworkGenerator,
 ) -> None:
     robust, published = (
         KnowledgeCloud(tiny_generator, replace(REQUEST, num_classes=100, alignment=name))

@@ -20,7 +20,7 @@ from ktl.edge.run import train_edge
 from ktl.edge.settings import RunConfig
 from ktl.edge.task import settled
 from ktl.errors import Interrupted, KtlError, UsageError, WireError
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.learning.schedule import Span, joint_batch, round_plan
 from ktl.loop.folder import load_config
 from ktl.loop.rounds import Observer
@@ -42,7 +42,7 @@ def config(small_config: RunConfig) -> RunConfig:
 
 
 @pytest.fixture
-def cloud(tiny_generator: StyleGANGenerator) -> EmbeddedCloud:
+def cloud(tiny_generator: NetworkGenerator) -> EmbeddedCloud:
     return EmbeddedCloud(tiny_generator, warm_starts=MADE_WITH)
 
 

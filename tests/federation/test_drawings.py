@@ -16,7 +16,7 @@ from ktl.data.partition import FederatedData
 from ktl.data.transforms import fit_batch
 from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.methods import METHODS
 from ktl.run_folder import DRAWINGS
 from ktl.seeds import stream
@@ -24,7 +24,7 @@ from ktl.wire import decode_pooled, decode_statistics
 
 
 def test_a_run_that_pools_keeps_what_its_cloud_could_draw_of_the_last_round(
-    plain: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
+    plain: FederationConfig, shared: FederatedData, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     federate(replace(plain, method=METHODS.choose("fedktl", pool="all")), tmp_path, data=shared, workers=0)
     kept, task = load_file(tmp_path / DRAWINGS), shared.task(0)

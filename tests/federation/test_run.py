@@ -22,7 +22,7 @@ from ktl.federation.processes import federated_edges, make_method
 from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig
 from ktl.files import Row
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.settings import EdgeConfig, TrainingConfig
 from ktl.loop.exchange import CloudExchange
@@ -96,7 +96,7 @@ def test_processes_and_this_process_give_the_same_bits(
 
 
 def test_one_client_is_the_edge_that_it_was(
-    plain: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
+    plain: FederationConfig, shared: FederatedData, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     """FedKTL with one client and one round against an EdgeLearner and an EmbeddedCloud."""
     alone = replace(shared, clients=[shared.clients[0]])
@@ -116,7 +116,7 @@ def test_one_client_is_the_edge_that_it_was(
 
 
 def test_edges_of_one_architecture_share_their_warm_up(
-    plain: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
+    plain: FederationConfig, shared: FederatedData, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     """The second client's run, whose warm-up is taken from the first's, equals the one where it comes alone."""
     problem = federated_problem(plain, shared)

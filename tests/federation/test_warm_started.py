@@ -13,7 +13,7 @@ from ktl.errors import UsageError
 from ktl.federation.problem import federated_problem
 from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig, federated_transfer
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.loop.folder import load_config
 from ktl.models.edge_model import extractor_weights
 from ktl.warm_start.settings import WarmStartConfig
@@ -37,7 +37,7 @@ def warm(plain: FederationConfig) -> FederationConfig:
 
 
 @pytest.fixture
-def cloud(tiny_generator: StyleGANGenerator) -> EmbeddedCloud:
+def cloud(tiny_generator: NetworkGenerator) -> EmbeddedCloud:
     return EmbeddedCloud(tiny_generator, warm_starts=WarmStartConfig(images=16, chunk=16, passes=2, batch=16))
 
 

@@ -15,7 +15,7 @@ from support.families import NETWORKS, drawn, made
 
 from ktl.errors import CheckpointError
 from ktl.generators import load_generator
-from ktl.generators.stylegan import StyleGANGenerator, load_stylegan, save_stylegan
+from ktl.generators.network import NetworkGenerator, load_network, save_network
 from ktl.seeds import stream
 
 
@@ -28,16 +28,16 @@ def metadata(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_family_is_saved_and_loaded_exactly(name: str, tmp_path: Path) -> None:
     network = made(name)
-    save_stylegan(tmp_path / "saved.safetensors", network, licence="CC0-1.0", exact=True)
+    save_network(tmp_path / "saved.safetensors", network, licence="CC0-1.0", exact=True)
     loaded = load_generator(str(tmp_path / "saved.safetensors"))
-    assert isinstance(loaded, StyleGANGenerator)
+    assert isinstance(loaded, NetworkGenerator)
     assert loaded.network.config == network.config
-    expected = StyleGANGenerator(network, name="", licence="", fingerprint="")
+    expected = NetworkGenerator(network, name="", licence="", fingerprint="")
     assert loaded.family == expected.family == name.split()[0]
     assert (loaded.latent_dim, loaded.image_size) == (8, network.config.resolution)
     assert torch.equal(drawn(loaded), drawn(expected))
-    save_stylegan(tmp_path / "again.safetensors", loaded.network, licence="CC0-1.0", exact=True)
-    assert load_stylegan(tmp_path / "again.safetensors", "again").fingerprint == loaded.fingerprint
+    save_network(tmp_path / "again.safetensors", loaded.network, licence="CC0-1.0", exact=True)
+    assert load_network(tmp_path / "again.safetensors", "again").fingerprint == loaded.fingerprint
 
 
 def test_files_from_before_there_were_families_are_read(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_files_from_before_there_were_families_are_read(tmp_path: Path) -> None:
     about = {"format": "ktl-stylegan2-1", "config": config, "licence": "CC0-1.0"}
     path = tmp_path / "old.safetensors"
     save_file(network.state_dict(), path, {"ktl": json.dumps(about)})
-    expected = StyleGANGenerator(network, name="", licence="", fingerprint="")
-    assert torch.equal(drawn(load_stylegan(path, "old")), drawn(expected))
+    expected = NetworkGenerator(network, name="", licence="", fingerprint="")
+    assert torch.equal(drawn(load_network(path, "old")), drawn(expected))
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,10 @@ def test_files_from_before_there_were_families_are_read(tmp_path: Path) -> None:
 def test_a_file_of_another_family_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = tmp_path / "odd.safetensors"
     network = made("StyleGAN-XL")
-    save_stylegan(path, network, licence="CC0-1.0")
+    save_network(path, network, licence="CC0-1.0")
     save_file(network.state_dict(), path, {"ktl": json.dumps(metadata(path) | change)})
     with pytest.raises(CheckpointError, match=message):
-        load_stylegan(path, "odd")
+        load_network(path, "odd")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_a_file_claims_is_refused_by_name_value_and_bounds(
 ) -> None:
     path = tmp_path / "odd.safetensors"
     network = made("StyleGAN-XL with heads")
-    save_stylegan(path, network, licence="CC0-1.0")
+    save_network(path, network, licence="CC0-1.0")
     about = metadata(path)
     *parents, last = place
     inner = about["config"]
@@ -110,7 +110,7 @@ def test_what_a_file_claims_is_refused_by_name_value_and_bounds(
     inner[last] = value
     save_file(network.state_dict(), path, {"ktl": json.dumps(about)})
     with pytest.raises(CheckpointError, match=message):
-        load_stylegan(path, "odd")
+        load_network(path, "odd")
 
 
 @pytest.mark.parametrize(
@@ -127,19 +127,19 @@ def test_what_a_file_claims_is_refused_by_name_value_and_bounds(
 def test_what_a_latent_flow_claims_must_be_in_the_file(claimed: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = tmp_path / "odd.safetensors"
     network = made("LatentFlow")
-    save_stylegan(path, network, licence="CC0-1.0")
+    save_network(path, network, licence="CC0-1.0")
     about = metadata(path)
     about["config"] |= claimed
     save_file(network.state_dict(), path, {"ktl": json.dumps(about)})
     with pytest.raises(CheckpointError, match=message):
-        load_stylegan(path, "odd")
+        load_network(path, "odd")
 
 
 @pytest.mark.parametrize("name", ["StyleGAN2 of classes", "StyleGAN3 of classes", "StyleGAN-XL"])
 @torch.no_grad()
 def test_the_last_numbers_of_the_noise_choose_the_class_uniformly(name: str) -> None:
     network = made(name)
-    generator = StyleGANGenerator(network, name="", licence="", fingerprint="")
+    generator = NetworkGenerator(network, name="", licence="", fingerprint="")
     assert generator.noise_dim == 8 + 3
     z = torch.randn(1, 8, generator=stream(0, "z")).expand(3000, -1)
     scores = torch.randn(3000, 3, generator=stream(0, "classes"))

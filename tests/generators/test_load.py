@@ -14,8 +14,8 @@ from support.documents import python_blocks
 from ktl.errors import CheckpointError, UsageError
 from ktl.generators import load_generator
 from ktl.generators.base import BaseGenerator, ImageGenerator, sample_latents
+from ktl.generators.network import save_network
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
-from ktl.generators.stylegan import save_stylegan
 from ktl.seeds import initialising, stream
 from ktl.settings import NoSettings
 
@@ -97,7 +97,7 @@ def test_a_saved_generator_loads_as_it_was(tmp_path: Path) -> None:
     with initialising(0, "test"):
         network = StyleGAN2(StyleGAN2Config(z_dim=8, w_dim=8, resolution=16, channel_base=128, channel_max=8))
     path = tmp_path / "tiny.safetensors"
-    save_stylegan(path, network, licence="CC0")
+    save_network(path, network, licence="CC0")
     loaded = load_generator(str(path))
     z = torch.randn(3, 8, generator=stream(0, "z"))
     assert (loaded.name, loaded.licence, loaded.image_size) == ("tiny", "CC0", 16)

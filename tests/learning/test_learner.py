@@ -15,7 +15,7 @@ from ktl.data.fewshot import FewShotTask
 from ktl.data.transforms import to_network
 from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError, UsageError
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.learning.learner import EdgeLearner
 from ktl.learning.schedule import Span
 from ktl.learning.settings import RECIPES, EdgeConfig, TrainingConfig
@@ -26,7 +26,7 @@ from ktl.wire import SessionRequest, encode_warm_start
 
 
 @pytest.fixture(scope="module")
-def pairs(small_task: FewShotTask, tiny_generator: StyleGANGenerator) -> ImageVectorPairs:
+def pairs(small_task: FewShotTask, tiny_generator: NetworkGenerator) -> ImageVectorPairs:
     request = SessionRequest(
         3,
         16,

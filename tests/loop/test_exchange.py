@@ -11,7 +11,7 @@ from support.recording import CountingCloud
 
 from ktl.alignment import ALIGNMENTS
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.learning.schedule import default_pairs_per_class
 from ktl.loop.exchange import CloudExchange, session_request
 from ktl.loop.settings import CloudConfig
@@ -37,7 +37,7 @@ def upload(seed: int) -> bytes:
 
 
 @pytest.fixture
-def counting(tiny_generator: StyleGANGenerator) -> CountingCloud:
+def counting(tiny_generator: NetworkGenerator) -> CountingCloud:
     return CountingCloud(EmbeddedCloud(tiny_generator))
 
 
@@ -72,7 +72,7 @@ def test_what_was_uploaded_before_a_kill_is_sent_again_and_not_what_is_new(
 
 
 def test_a_session_is_taken_up_again_to_the_same_bits(
-    counting: CountingCloud, tiny_generator: StyleGANGenerator, tmp_path: Path
+    counting: CountingCloud, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     whole = CloudExchange(REQUEST, tmp_path / "whole", counting)
     answers = [whole.answered(index, {0: upload(index), 1: upload(10 + index)}) for index in range(3)]

@@ -22,7 +22,7 @@ from ktl.federation.problem import federated_data
 from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig
 from ktl.files import Row, read_rows
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.loop.folder import RunFolder
 
 
@@ -46,7 +46,7 @@ def assert_same_federation(one: Path, other: Path, trained: int) -> None:
 
 
 def test_a_federation_whose_every_client_drops_out_writes_its_rows(
-    plain: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
+    plain: FederationConfig, shared: FederatedData, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     counting = CountingCloud(EmbeddedCloud(tiny_generator))
     config = replace(plain, drop_ratio=0.999)
@@ -86,7 +86,7 @@ def test_rounds_in_which_all_drop_out_do_no_harm_to_those_around_them(
 
 
 def test_what_was_answered_before_a_kill_is_not_asked_for_again(
-    plain: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
+    plain: FederationConfig, shared: FederatedData, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     first, second = CountingCloud(EmbeddedCloud(tiny_generator)), CountingCloud(EmbeddedCloud(tiny_generator))
     federate(plain, tmp_path / "whole", data=shared, workers=0, connection=first)

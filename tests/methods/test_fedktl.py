@@ -22,7 +22,7 @@ from ktl.federation.processes import federated_edges, make_method
 from ktl.federation.run import federate
 from ktl.federation.settings import FederationConfig
 from ktl.files import read_rows
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.loop.edges import Edges
 from ktl.loop.exchange import CloudExchange
 from ktl.methods import METHODS
@@ -75,7 +75,7 @@ def points(edges: Edges, client: int, images: Tensor) -> Tensor:
 
 
 def test_edges_send_the_sums_of_their_images_points_and_predict_by_those_of_all(
-    pooling: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
+    pooling: FederationConfig, shared: FederatedData, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     edges, method, answer, reports = first_round(pooling, shared, EmbeddedCloud(tiny_generator), tmp_path / "wire")
     classes, tasks = method.problem.classes, {client: shared.task(client) for client in (0, 1)}
@@ -152,7 +152,7 @@ def test_a_pooling_run_that_is_stopped_goes_on_to_the_same_bits(
 
 
 def test_a_client_that_takes_part_again_replaces_what_it_sent_before(
-    pooling: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
+    pooling: FederationConfig, shared: FederatedData, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     cloud = EmbeddedCloud(tiny_generator)
     _, method, _, reports = first_round(pooling, shared, cloud, tmp_path / "wire")
@@ -168,7 +168,7 @@ def test_a_client_that_takes_part_again_replaces_what_it_sent_before(
 def test_vectors_that_are_too_wide_are_refused(
     pooling: FederationConfig,
     shared: FederatedData,
-    tiny_generator: StyleGANGenerator,
+    tiny_generator: NetworkGenerator,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -178,7 +178,7 @@ def test_vectors_that_are_too_wide_are_refused(
 
 
 def test_an_edge_with_nobody_to_pool_with_goes_by_its_own_statistics(
-    pooling: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
+    pooling: FederationConfig, shared: FederatedData, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     edges, method, answer, reports = first_round(pooling, shared, EmbeddedCloud(tiny_generator), tmp_path / "wire")
     images = to_network(shared.task(0).test_images)
@@ -189,7 +189,7 @@ def test_an_edge_with_nobody_to_pool_with_goes_by_its_own_statistics(
 
 
 def test_noise_of_a_stated_epsilon_is_on_what_is_sent_and_differs_from_run_to_run(
-    pooling: FederationConfig, shared: FederatedData, tiny_generator: StyleGANGenerator, tmp_path: Path
+    pooling: FederationConfig, shared: FederatedData, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     noisy = replace(pooling, method=METHODS.choose("fedktl", epsilon=20.0))
     sent = []

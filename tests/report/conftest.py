@@ -15,7 +15,7 @@ from ktl.edge.compare import train_beside_local
 from ktl.edge.record import add_valid_latents, read_record, write_record
 from ktl.edge.settings import RunConfig
 from ktl.generators.base import sample_latents
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.settings import CloudConfig
 from ktl.objectives import TRANSFERS
@@ -26,7 +26,7 @@ from ktl.seeds import stream
 def run(
     small_bundle: Path,
     tiny_generator_file: Path,
-    tiny_generator: StyleGANGenerator,
+    tiny_generator: NetworkGenerator,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Two rounds of 20 steps."""

@@ -11,7 +11,7 @@ from ktl.cloud.embedded import EmbeddedCloud
 from ktl.encoders.small import SmallEncoderConfig, SmallEncoderNetwork, save_small_encoder
 from ktl.errors import UsageError
 from ktl.generators.base import sample_latents
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.prototypes import bare_prototypes
 from ktl.seeds import initialising, stream
 from ktl.spaces import SPACES, encoder, space_of
@@ -31,7 +31,7 @@ REQUEST = SessionRequest(
 
 
 @pytest.fixture
-def make(tmp_path: Path, tiny_generator: StyleGANGenerator, monkeypatch: pytest.MonkeyPatch) -> Make:
+def make(tmp_path: Path, tiny_generator: NetworkGenerator, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setattr(encoder, "FITTED_ON", 150)
     return Make(tmp_path, tiny_generator)
 
@@ -39,7 +39,7 @@ def make(tmp_path: Path, tiny_generator: StyleGANGenerator, monkeypatch: pytest.
 class Make:
     """Spaces of the tiny generator and an encoder with random weights."""
 
-    def __init__(self, folder: Path, generator: StyleGANGenerator) -> None:
+    def __init__(self, folder: Path, generator: NetworkGenerator) -> None:
         self.folder = folder
         self.generator = generator
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ktl import BaseGenerator
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.errors import UsageError
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.prototypes import bare_prototypes
 from ktl.seeds import stream
 from ktl.settings import NoSettings
@@ -54,7 +54,7 @@ class Brightness(SharedSpace):
         return images.float().mean(dim=(1, 2, 3))[:, None]
 
 
-def test_small_latents_travel_as_they_are_and_the_reply_does_not_mention_it(tiny_generator: StyleGANGenerator) -> None:
+def test_small_latents_travel_as_they_are_and_the_reply_does_not_mention_it(tiny_generator: NetworkGenerator) -> None:
     opened = EmbeddedCloud(tiny_generator).open(encode_message(REQUEST), [])
     assert b"space" not in opened
     assert decode_message(opened, SessionReply).space == "latent"

@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from ktl.generators.base import ImageGenerator, sample_latents
+from ktl.generators.network import Network
 from ktl.generators.networks.latent_flow import LatentFlow, LatentFlowConfig
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.networks.stylegan3 import StyleGAN3
 from ktl.generators.networks.stylegan3_layers import StyleGAN3Config
 from ktl.generators.networks.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
-from ktl.generators.stylegan import Network
 from ktl.seeds import initialising, stream
 
 STEM = StyleGAN3Config(

@@ -26,7 +26,7 @@ import httpx
 PRELOADED = [
     "ktl_cli.main",
     "ktl.cloud.service.server",
-    "ktl.generators.stylegan",
+    "ktl.generators.network",
     "ktl.edge.compare",
     "ktl.edge.network.http",
 ]

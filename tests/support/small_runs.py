@@ -18,7 +18,7 @@ from ktl.data.settings import DataConfig
 from ktl.edge.compare import Comparison, train_beside_local
 from ktl.edge.settings import RunConfig
 from ktl.generators import load_generator
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.learning.settings import TrainingConfig
 from ktl.loop.settings import CloudConfig
 from ktl.objectives import TRANSFERS
@@ -45,13 +45,13 @@ def small_task(small_bundle: Path) -> FewShotTask:
 
 
 @pytest.fixture
-def cloud(tiny_generator: StyleGANGenerator) -> EmbeddedCloud:
+def cloud(tiny_generator: NetworkGenerator) -> EmbeddedCloud:
     return EmbeddedCloud(tiny_generator)
 
 
 @pytest.fixture(scope="session")
 def finished(
-    small_config: RunConfig, tiny_generator: StyleGANGenerator, tmp_path_factory: pytest.TempPathFactory
+    small_config: RunConfig, tiny_generator: NetworkGenerator, tmp_path_factory: pytest.TempPathFactory
 ) -> Comparison:
     """`small_config` left alone until its end; tests that change files work on a copy."""
     return train_beside_local(small_config, tmp_path_factory.mktemp("finished") / "run", EmbeddedCloud(tiny_generator))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ktl.generators.network import save_network
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
-from ktl.generators.stylegan import save_stylegan
 from ktl.seeds import initialising
 
 
@@ -20,7 +20,7 @@ def save_random_generator(path: Path, config: StyleGAN2Config) -> Path:
     """A StyleGAN2 of that size with random weights."""
     with initialising(0, "tiny generator"):
         network = StyleGAN2(config)
-    save_stylegan(path, network, licence="CC0-1.0")
+    save_network(path, network, licence="CC0-1.0")
     return path
 
 

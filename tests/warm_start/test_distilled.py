@@ -12,7 +12,7 @@ from support.teacher import Patches
 
 from ktl.encoders.training.settings import EncoderTrainingConfig
 from ktl.errors import UsageError
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.learning.settings import PRETRAINED_RATE
 from ktl.models.edge_model import extractor_weights
 from ktl.warm_start.distilled import distil_warm_start
@@ -24,7 +24,7 @@ CONFIG = EncoderTrainingConfig(images=48, batch=12, generated=20, log_every=2, s
 
 @pytest.mark.parametrize("wanted", [Architecture("cnn4", 3, 16), Architecture("resnet4", 1, 16)])
 def test_a_stopped_one_goes_on_to_the_same_file(
-    wanted: Architecture, photographs: Path, tiny_generator: StyleGANGenerator, tmp_path: Path
+    wanted: Architecture, photographs: Path, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     whole = distil_warm_start(photographs, tmp_path / "whole", Patches(), tiny_generator, wanted, CONFIG)
     assert whole.name == f"{wanted.model}-{wanted.channels}x16.safetensors"
@@ -39,7 +39,7 @@ def test_a_stopped_one_goes_on_to_the_same_file(
     assert resumed.read_bytes() == whole.read_bytes()
 
 
-def test_a_generator_s_images_alone_are_enough(tiny_generator: StyleGANGenerator, tmp_path: Path) -> None:
+def test_a_generator_s_images_alone_are_enough(tiny_generator: NetworkGenerator, tmp_path: Path) -> None:
     wanted = Architecture("cnn4", 1, 16)
     file = distil_warm_start(None, tmp_path / "out", Patches(), tiny_generator, wanted, CONFIG)
     assert decode_warm_start(file.read_bytes(), extractor_weights("cnn4", 1, 16)).body_rate == pytest.approx(0.1)

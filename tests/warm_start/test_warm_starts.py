@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ktl.errors import CheckpointError, Interrupted, UsageError
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.models.edge_model import extractor_weights
 from ktl.spaces import SPACES, space_of
 from ktl.warm_start import warm_starts
@@ -23,11 +23,11 @@ CNN = Architecture("cnn4", 3, 16)
 
 
 @pytest.fixture
-def made(tiny_generator: StyleGANGenerator) -> WarmStarts:
+def made(tiny_generator: NetworkGenerator) -> WarmStarts:
     return WarmStarts(tiny_generator, space_of(tiny_generator), CONFIG)
 
 
-def test_it_is_made_once_and_found_again(made: WarmStarts, tiny_generator: StyleGANGenerator, tmp_path: Path) -> None:
+def test_it_is_made_once_and_found_again(made: WarmStarts, tiny_generator: NetworkGenerator, tmp_path: Path) -> None:
     assert made.kept(CNN) is None
     steps: list[tuple[int, int]] = []
     payload = made.make(CNN, lambda step, of, loss: steps.append((step, of)))
@@ -41,7 +41,7 @@ def test_it_is_made_once_and_found_again(made: WarmStarts, tiny_generator: Style
     assert elsewhere.make(CNN) == payload  # the same bits, made anew
 
 
-def test_all_that_it_is_made_with_is_in_its_fingerprint(made: WarmStarts, tiny_generator: StyleGANGenerator) -> None:
+def test_all_that_it_is_made_with_is_in_its_fingerprint(made: WarmStarts, tiny_generator: NetworkGenerator) -> None:
     latent, metric = space_of(tiny_generator), space_of(tiny_generator, SPACES.choose("encoder", dimension=8))
     others = [
         made.offer(Architecture("resnet4", 3, 16)),
@@ -60,9 +60,7 @@ def test_a_damaged_file_is_made_anew(made: WarmStarts) -> None:
     assert made.make(CNN) == payload
 
 
-def test_a_stopped_one_goes_on_where_it_was(
-    made: WarmStarts, tiny_generator: StyleGANGenerator, tmp_path: Path
-) -> None:
+def test_a_stopped_one_goes_on_where_it_was(made: WarmStarts, tiny_generator: NetworkGenerator, tmp_path: Path) -> None:
     done: list[int] = []
     with pytest.raises(Interrupted, match="after 4 of 6 steps"):
         made.make(CNN, lambda step, steps, loss: done.append(step), lambda: len(done) == 4)
@@ -102,7 +100,7 @@ def test_two_that_ask_at_once_wait_for_one_training(made: WarmStarts, monkeypatc
     ],
 )
 def test_what_no_cloud_may_make_is_refused(
-    tiny_generator: StyleGANGenerator, wanted: Architecture, message: str
+    tiny_generator: NetworkGenerator, wanted: Architecture, message: str
 ) -> None:
     offering = WarmStarts(tiny_generator, space_of(tiny_generator), CONFIG, most_bytes=8_000_000)
     for ask in (offering.offer, offering.make):
@@ -110,7 +108,7 @@ def test_what_no_cloud_may_make_is_refused(
             ask(wanted)
 
 
-def test_a_folder_that_cannot_be_written_is_named(tiny_generator: StyleGANGenerator, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tiny_generator: NetworkGenerator, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     nowhere = WarmStarts(tiny_generator, space_of(tiny_generator), CONFIG, folder=tmp_path / "file" / "in")
     with pytest.raises(CheckpointError, match="KTL_WARM_STARTS"):

@@ -7,6 +7,7 @@ from reprlib import repr as shortened
 
 from ktl.errors import CheckpointError
 from ktl.generators.limits import check_shape
+from ktl.generators.network import Network, NetworkGenerator, load_network, loaded_as_saved, save_network
 from ktl.generators.networks.stylegan2 import StyleGAN2
 from ktl.generators.networks.stylegan3 import StyleGAN3
 from ktl.generators.networks.stylegan_xl import StyleGANXL
@@ -19,24 +20,23 @@ from ktl.generators.official.sizes import (
     stylegan_xl_config,
     superres_config,
 )
-from ktl.generators.stylegan import Network, StyleGANGenerator, load_stylegan, loaded_as_saved, save_stylegan
 from ktl.seeds import initialising
 
 NOT_STATED = "not stated"
 FILTER_TOLERANCE = 1e-4  # of a filter's largest coefficient; ours are the official ones to 1e-7
 
 
-def convert_official(path: Path, out: Path, *, network: str = "G_ema", licence: str = NOT_STATED) -> StyleGANGenerator:
+def convert_official(path: Path, out: Path, *, network: str = "G_ema", licence: str = NOT_STATED) -> NetworkGenerator:
     """Writes the network of the official file `path` to `out` and returns it as loaded from there.
 
     Its weights are kept exactly. Raises CheckpointError if the file cannot be read or its network is of no family that
     ktl knows.
     """
-    save_stylegan(out, read_network(path, network), licence=licence, exact=True)
-    return load_stylegan(out, name=out.stem)
+    save_network(out, read_network(path, network), licence=licence, exact=True)
+    return load_network(out, name=out.stem)
 
 
-def load_official(path: Path) -> StyleGANGenerator:
+def load_official(path: Path) -> NetworkGenerator:
     """The generator in an official file, as `convert_official` would give it. Raises CheckpointError like that."""
     return loaded_as_saved(read_network(path), name=path.stem, licence=NOT_STATED)
 

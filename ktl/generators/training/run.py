@@ -17,10 +17,10 @@ from ktl.data.images import Images
 from ktl.errors import UsageError
 from ktl.files import write_json, write_rows
 from ktl.generators.base import ImageGenerator
+from ktl.generators.network import NetworkGenerator, load_network, save_network
 from ktl.generators.networks.latent_flow import LatentFlow, LatentFlowConfig
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.samples import sample_grid
-from ktl.generators.stylegan import StyleGANGenerator, load_stylegan, save_stylegan
 from ktl.generators.training.adversary import Adversary, Row
 from ktl.generators.training.autoencoder import LatentFlowTrainer
 from ktl.generators.training.features import FeatureMaps, PretrainedNetwork
@@ -74,7 +74,7 @@ def train_generator(
     if resumed := (out / CHECKPOINT).exists():
         if not resume:
             raise UsageError(f"{out} already holds a training; go on with --resume or name another --out")
-        start = load_stylegan(out / WEIGHTS, name=out.name)
+        start = load_network(out / WEIGHTS, name=out.name)
     if size not in SIZES:
         raise UsageError(f"--size is {size}: choose one of {', '.join(map(str, SIZES))}")
     images, held_out = _split(read_collection(source, size), config.seed)
@@ -119,7 +119,7 @@ def _projected(
 
 def _copy(start: ImageGenerator, kind: type[Kind], size: int) -> Kind:
     """The weights of `start`, to be trained on."""
-    if not isinstance(start, StyleGANGenerator) or not isinstance(start.network, kind) or start.classes:
+    if not isinstance(start, NetworkGenerator) or not isinstance(start.network, kind) or start.classes:
         wanted = f"a {kind.__name__} without classes"
         raise UsageError(f"a training starts from {wanted}, but {start.name} is a {start.family}")
     if start.image_size != size:
@@ -166,17 +166,17 @@ class _TrainingFolder:
     def save(self) -> Path:
         """Writes all files and returns the path of the weights."""
         weights = self.path / WEIGHTS
-        save_stylegan(weights, self.trainer.generator, licence=self.licence)
+        save_network(weights, self.trainer.generator, licence=self.licence)
         about = {"rows": self.rows, "discriminator": self.trainer.kind}
         save_checkpoint(self.path / CHECKPOINT, self.trainer.state(), about)
         write_rows(self.path / "metrics.jsonl", self.rows)
-        generator = load_stylegan(weights, name=self.path.name)
+        generator = load_network(weights, name=self.path.name)
         sample_grid(generator, rows=8, columns=8, seed=self.trainer.config.seed).save(self.path / "samples.png")
         return weights
 
     def _quality(self) -> Row:
         network = copy.deepcopy(self.trainer.generator).cpu()
-        average = StyleGANGenerator(network, name=self.path.name, licence=self.licence, fingerprint="")
+        average = NetworkGenerator(network, name=self.path.name, licence=self.licence, fingerprint="")
         return asdict(measure_quality(average, self.held_out))
 
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from ktl.cooldown import cooled
+from ktl.generators.network import Network
 from ktl.generators.networks.stylegan2 import StyleGAN2
-from ktl.generators.stylegan import Network
 from ktl.generators.training.adversary import Adversary, Row, adam, descend
 from ktl.generators.training.settings import GeneratorTrainingConfig
 from ktl.seeds import stream

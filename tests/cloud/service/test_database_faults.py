@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ktl.cloud.embedded import EmbeddedCloud
 from ktl.cloud.service.database import Database
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.wire import encode_message
 
 from .conftest import REQUEST, Client, Running, Start, prototypes
@@ -31,10 +31,10 @@ CURED_SECONDS = 60.0
 MANY = replace(REQUEST, pairs_per_class=100)  # more than free pages of a file have room for
 
 
-class Gate(StyleGANGenerator):
+class Gate(NetworkGenerator):
     """A generator that waits before it draws until it may."""
 
-    def __init__(self, generator: StyleGANGenerator, of: Any) -> None:
+    def __init__(self, generator: NetworkGenerator, of: Any) -> None:
         super().__init__(generator.network, name=of.name, licence=of.licence, fingerprint=of.fingerprint)
         self.reached, self.open = threading.Event(), threading.Event()
 
@@ -45,7 +45,7 @@ class Gate(StyleGANGenerator):
 
 
 @pytest.fixture
-def expected(tiny_generator: StyleGANGenerator) -> bytes:
+def expected(tiny_generator: NetworkGenerator) -> bytes:
     """The pairs of a round that nothing disturbs."""
     embedded = EmbeddedCloud(tiny_generator)
     embedded.open(encode_message(MANY), [])
@@ -62,7 +62,7 @@ def fragile() -> Iterator[postgres.Postgres]:
 
 
 @contextmanager
-def in_mid_round(cloud: Running, tiny_generator: StyleGANGenerator) -> Iterator[tuple[Client, str]]:
+def in_mid_round(cloud: Running, tiny_generator: NetworkGenerator) -> Iterator[tuple[Client, str]]:
     """A session whose first round is being drawn; that goes on when the block ends."""
     gate = Gate(tiny_generator, cloud.service.generator)
     cloud.service.generator.generator = gate
@@ -82,7 +82,7 @@ def check_kept_once(cloud: Running, session: str) -> None:
 
 @pytest.mark.parametrize("mode", ["immediate", pytest.param("fast", marks=pytest.mark.slow)], ids=["killed", "stopped"])
 def test_postgresql_gone_in_mid_round_and_back(
-    start: Start, fragile: postgres.Postgres, tiny_generator: StyleGANGenerator, expected: bytes, mode: str
+    start: Start, fragile: postgres.Postgres, tiny_generator: NetworkGenerator, expected: bytes, mode: str
 ) -> None:
     with start(database=fragile.url) as cloud:
         with in_mid_round(cloud, tiny_generator) as (client, session):
@@ -101,7 +101,7 @@ def test_postgresql_gone_in_mid_round_and_back(
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [3, 40])
 def test_postgresql_hangs_in_mid_round(
-    start: Start, fragile: postgres.Postgres, tiny_generator: StyleGANGenerator, expected: bytes, seconds: float
+    start: Start, fragile: postgres.Postgres, tiny_generator: NetworkGenerator, expected: bytes, seconds: float
 ) -> None:
     with start(database=fragile.url) as cloud:
         with in_mid_round(cloud, tiny_generator) as (client, session):
@@ -134,7 +134,7 @@ def full(database: Database) -> Iterator[None]:
     event.listen(database.engine, "checkout", unbound)
 
 
-def test_a_full_disk_in_mid_round(start: Start, tiny_generator: StyleGANGenerator, expected: bytes) -> None:
+def test_a_full_disk_in_mid_round(start: Start, tiny_generator: NetworkGenerator, expected: bytes) -> None:
     with start() as cloud:
         with in_mid_round(cloud, tiny_generator) as (client, session):
             disk = full(cloud.service.database)

@@ -21,7 +21,7 @@ from ktl.cloud.embedded import EmbeddedCloud
 from ktl.cloud.service.jobs import Claim
 from ktl.errors import UsageError
 from ktl.generators import load_generator
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.wire import encode_message
 
 from .conftest import REQUEST, Client, Start, prototypes
@@ -114,7 +114,7 @@ def test_a_round_that_was_being_drawn_is_drawn_again_but_kept_once(start: Start)
         assert store.round(session_id, 1).state == "done"
 
 
-class Faulty(StyleGANGenerator):
+class Faulty(NetworkGenerator):
     """A generator whose first images fail, as they do when an accelerator's memory is short."""
 
     faults = 0
@@ -128,7 +128,7 @@ class Faulty(StyleGANGenerator):
 
 @pytest.mark.parametrize("faults", [1, 99])
 def test_a_fault_of_the_generator_is_tried_again_and_harms_nobody_else(
-    start: Start, tiny_generator: StyleGANGenerator, faults: int
+    start: Start, tiny_generator: NetworkGenerator, faults: int
 ) -> None:
     with start() as cloud:
         client = cloud.client()

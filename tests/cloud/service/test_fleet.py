@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.wire import encode_message
 
 from .conftest import REQUEST, Client, Running, Start, prototypes
@@ -34,9 +34,7 @@ def at(server: Running, client: Client) -> Client:
     return Client(httpx.Client(base_url=server.url, headers=client.http.headers, timeout=30))
 
 
-def test_edges_at_different_servers_get_the_bits_of_one(
-    fleet: list[Running], tiny_generator: StyleGANGenerator
-) -> None:
+def test_edges_at_different_servers_get_the_bits_of_one(fleet: list[Running], tiny_generator: NetworkGenerator) -> None:
     embedded = EmbeddedCloud(tiny_generator)
     embedded.open(encode_message(PUBLISHED), [])
     first = fleet[0].client()
@@ -67,7 +65,7 @@ def test_who_waits_at_one_server_hears_at_once_what_happens_at_another(fleet: li
 
 @pytest.mark.slow
 def test_a_server_that_leaves_hands_its_rounds_to_the_others(
-    start: Start, postgresql: str, tiny_generator: StyleGANGenerator
+    start: Start, postgresql: str, tiny_generator: NetworkGenerator
 ) -> None:
     long = replace(PUBLISHED, alignment_settings={"epochs": 50, "batch": 2}, num_classes=20)
     embedded = EmbeddedCloud(tiny_generator)

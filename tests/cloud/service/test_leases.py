@@ -14,7 +14,7 @@ from ktl.cloud.service.answers import Seconds
 from ktl.cloud.service.database import Database
 from ktl.cloud.service.jobs import Claim
 from ktl.cloud.service.store import Opening, Store
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.wire import encode_message
 
 from .conftest import REQUEST, Client, Running, Start, prototypes
@@ -129,7 +129,7 @@ def test_a_long_alignment_blocks_nobody_and_ends_with_its_session(aligning: tupl
 
 @pytest.mark.parametrize("alignment", ["published", "robust"])
 def test_sessions_that_are_aligned_at_the_same_time_get_the_bits_of_one_that_is_alone(
-    start: Start, tiny_generator: StyleGANGenerator, alignment: str
+    start: Start, tiny_generator: NetworkGenerator, alignment: str
 ) -> None:
     requests = [replace(REQUEST, alignment=alignment, seed=seed) for seed in range(4)]
     with start(jobs=5) as cloud:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from ktl.class_statistics import ClassStatistics, class_statistics
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.protocol import SAFETENSORS
 from ktl.prototypes import bare_prototypes
 from ktl.seeds import stream
@@ -27,7 +27,7 @@ BARE = encode_prototypes(bare_prototypes(torch.tensor([0, 1, 2, 2])))
 
 
 @pytest.fixture(scope="module")
-def dimension(tiny_generator: StyleGANGenerator) -> int:
+def dimension(tiny_generator: NetworkGenerator) -> int:
     return tiny_generator.latent_dim
 
 
@@ -59,7 +59,7 @@ def drawn(client: Client, session: str, edges: tuple[str, ...] = ("cam-1",), rou
 
 
 def test_every_byte_is_the_embedded_clouds_and_pairs_are_drawn_by_what_was_pooled(
-    cloud: Running, tiny_generator: StyleGANGenerator, dimension: int
+    cloud: Running, tiny_generator: NetworkGenerator, dimension: int
 ) -> None:
     embedded, client = EmbeddedCloud(replace_name(tiny_generator, cloud)), cloud.client()
     session = client.opened(POOLED, quorum=2)
@@ -135,7 +135,7 @@ def test_an_edge_replaces_what_it_sent_before_and_is_forgotten_after_the_session
 
 
 def test_a_restarted_server_draws_and_pools_as_if_nothing_had_happened(
-    start: Start, tiny_generator: StyleGANGenerator, dimension: int
+    start: Start, tiny_generator: NetworkGenerator, dimension: int
 ) -> None:
     with start() as server:
         client = server.client()

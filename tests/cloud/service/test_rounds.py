@@ -15,7 +15,7 @@ from ktl.cloud.embedded import EmbeddedCloud
 from ktl.cloud.knowledge import KnowledgeCloud
 from ktl.encoders.small import SmallEncoderConfig, SmallEncoderNetwork, save_small_encoder
 from ktl.generators import load_generator
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.seeds import initialising
 from ktl.spaces import SPACES, encoder, space_of
 from ktl.wire import decode_prototypes, encode_message, encode_pairs
@@ -24,7 +24,7 @@ from .conftest import REQUEST, Running, Start, prototypes
 
 
 @pytest.mark.parametrize("alignment", ["robust", "published"])
-def test_every_byte_is_the_embedded_clouds(cloud: Running, tiny_generator: StyleGANGenerator, alignment: str) -> None:
+def test_every_byte_is_the_embedded_clouds(cloud: Running, tiny_generator: NetworkGenerator, alignment: str) -> None:
     request = replace(REQUEST, alignment=alignment)
     embedded = EmbeddedCloud(replace_name(tiny_generator, cloud))
     client = cloud.client()
@@ -52,7 +52,7 @@ def test_a_pools_bytes_are_the_embedded_clouds(start: Start, photographs: Path) 
 
 
 def test_in_an_encoders_space_too_every_byte_is_the_embedded_clouds(
-    start: Start, tiny_generator: StyleGANGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, tiny_generator: NetworkGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoder, "FITTED_ON", 150)
     with initialising(0, "encoder"):
@@ -68,9 +68,9 @@ def test_in_an_encoders_space_too_every_byte_is_the_embedded_clouds(
         assert client.pairs(opened.headers["location"]).content == embedded.exchange({0: prototypes()})
 
 
-def replace_name(generator: StyleGANGenerator, cloud: Running) -> StyleGANGenerator:
+def replace_name(generator: NetworkGenerator, cloud: Running) -> NetworkGenerator:
     """The same network under the name that the server gave it: its file's."""
-    return StyleGANGenerator(
+    return NetworkGenerator(
         generator.network,
         name=cloud.service.generator.name,
         licence=generator.licence,
@@ -157,7 +157,7 @@ def test_head_is_get_without_the_body(cloud: Running) -> None:
 
 
 def test_a_quorum_of_edges_is_pooled_in_the_order_of_their_names(
-    cloud: Running, tiny_generator: StyleGANGenerator
+    cloud: Running, tiny_generator: NetworkGenerator
 ) -> None:
     request = replace(REQUEST, alignment="published")  # its result depends on the order
     names = ["b", "a-2", "a-10"]
@@ -246,7 +246,7 @@ def test_events_tell_every_state_of_a_round(cloud: Running) -> None:
 
 
 def test_two_sessions_that_are_drawn_together_get_the_bits_they_get_alone(
-    start: Start, tiny_generator: StyleGANGenerator
+    start: Start, tiny_generator: NetworkGenerator
 ) -> None:
     request = replace(REQUEST, pairs_per_class=100, download_bytes=1_000_000)
     with start(jobs=8) as cloud:

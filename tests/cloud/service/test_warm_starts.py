@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ktl.cloud.embedded import EmbeddedCloud
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.protocol import digest_field
 from ktl.warm_start import training
 from ktl.warm_start.settings import Architecture, WarmStartConfig
@@ -42,7 +42,7 @@ def one_thread() -> Iterator[None]:
 
 
 def test_it_is_waited_for_and_has_the_embedded_cloud_s_bytes(
-    cloud: Running, tiny_generator: StyleGANGenerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, one_thread: None
+    cloud: Running, tiny_generator: NetworkGenerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, one_thread: None
 ) -> None:
     client = cloud.client()
     opened = client.open(ASKING)

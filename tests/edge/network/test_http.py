@@ -21,7 +21,7 @@ from ktl.edge.network.http import HttpCloud
 from ktl.edge.network.transport import Access
 from ktl.edge.settings import RunConfig
 from ktl.errors import CheckpointError, CloudError, CloudUnreachable, UsageError
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.prototypes import class_prototypes
 from ktl.seeds import stream
 from ktl.warm_start.settings import WarmStartConfig
@@ -70,7 +70,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def expected(tiny_generator: StyleGANGenerator, one_thread: None) -> list[bytes]:
+def expected(tiny_generator: NetworkGenerator, one_thread: None) -> list[bytes]:
     """The reply and the pairs of two rounds, from an embedded cloud."""
     cloud = EmbeddedCloud(tiny_generator)
     return [cloud.open(encode_message(REQUEST), []), cloud.exchange({0: upload(1)}), cloud.exchange({0: upload(2)})]
@@ -149,7 +149,7 @@ def test_a_damaged_download_is_thrown_away(
 
 
 def test_a_warm_start_is_waited_for_and_a_cut_or_damaged_one_asked_for_again(
-    gateway: Gateway, served: ServedCloud, tmp_path: Path, tiny_generator: StyleGANGenerator
+    gateway: Gateway, served: ServedCloud, tmp_path: Path, tiny_generator: NetworkGenerator
 ) -> None:
     cloud = HttpCloud(Access(gateway.url, served.tokens["edge"]), tmp_path)
     asking = encode_message(replace(REQUEST, warm_starts=["cnn4"]))
@@ -212,7 +212,7 @@ def test_a_session_that_the_cloud_lost_is_told_to_it_again(
 
 @pytest.mark.parametrize("clients", [3, 12])
 def test_several_clients_in_one_session_get_the_embedded_clouds_bytes_after_a_kill_too(
-    served: ServedCloud, tiny_generator: StyleGANGenerator, one_thread: None, tmp_path: Path, clients: int
+    served: ServedCloud, tiny_generator: NetworkGenerator, one_thread: None, tmp_path: Path, clients: int
 ) -> None:
     rounds = [{client: upload(100 * number + client) for client in range(clients)} for number in (1, 2)]
     embedded = EmbeddedCloud(tiny_generator)

@@ -14,13 +14,13 @@ from ktl.encoders.training.run import train_encoder
 from ktl.encoders.training.settings import EncoderTrainingConfig
 from ktl.errors import UsageError
 from ktl.generators.base import drawn
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 
 CONFIG = EncoderTrainingConfig(images=48, batch=12, generated=20, log_every=2, save_every=2)
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(
-    photographs: Path, tiny_generator: StyleGANGenerator, tmp_path: Path
+    photographs: Path, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     counts: list[int] = []
     whole = train_encoder(
@@ -68,7 +68,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
 
 
 def test_embeddings_that_are_kept_are_of_one_encoder(
-    photographs: Path, tiny_generator: StyleGANGenerator, tmp_path: Path
+    photographs: Path, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     train_encoder(
         photographs, tmp_path / "out", Patches(), partial(drawn, tiny_generator), CONFIG, should_stop=lambda: True

@@ -9,13 +9,11 @@ import torch
 
 from ktl.encoders.training.targets import SIZE, training_images
 from ktl.generators.base import drawn
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.seeds import stream
 
 
-def test_generated_images_keep_the_size_they_were_drawn_in(
-    photographs: Path, tiny_generator: StyleGANGenerator
-) -> None:
+def test_generated_images_keep_the_size_they_were_drawn_in(photographs: Path, tiny_generator: NetworkGenerator) -> None:
     draw = partial(drawn, tiny_generator)
     photos, generated = training_images(photographs, draw, 20, seed=0)
     assert photos.shape == (40, 3, SIZE, SIZE)

@@ -166,7 +166,9 @@ def test_the_options_that_are_listed_are_those_that_there_are() -> None:
 
 @pytest.mark.parametrize("option", [{"compiled": True}, {"products": "bfloat16"}])
 def test_a_stylegans_ways_to_draw_faster_are_refused(tiny_pipeline: Path, option: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=r"--products and --compile are for a StyleGAN, but .* is a diffusion"):
+    with pytest.raises(
+        UsageError, match=r"--products and --compile are for a StyleGAN or a LatentFlow, but .* is a diffusion"
+    ):
         load_generator(f"diffusers:{tiny_pipeline}", **option)
 
 

@@ -14,12 +14,12 @@ from support.official_files import OfficialWriter, golden_network
 
 from ktl.errors import CheckpointError
 from ktl.generators import load_generator
+from ktl.generators.network import Network, NetworkGenerator
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.networks.stylegan3 import StyleGAN3
 from ktl.generators.networks.stylegan3_layers import StyleGAN3Config
 from ktl.generators.networks.stylegan_xl import Head, StyleGANXL, StyleGANXLConfig, grown
 from ktl.generators.official.convert import convert_official
-from ktl.generators.stylegan import Network, StyleGANGenerator
 from ktl.seeds import initialising
 
 XL_GOLDEN = StyleGANXLConfig(16, 7, 32, 16, channel_base=512, channel_max=12, num_layers=6, margin_size=4, embed_dim=24)
@@ -68,11 +68,11 @@ def test_a_converted_network_draws_the_same_images_to_the_bit(
     convert_official(path, tmp_path / "converted.safetensors", licence="CC0-1.0")
     assert not (tmp_path / "canary").exists()
     loaded = load_generator(str(tmp_path / "converted.safetensors"))
-    assert isinstance(loaded, StyleGANGenerator)
+    assert isinstance(loaded, NetworkGenerator)
     network = GOLDEN[name]
     assert loaded.network.config == network.config
     network.load_state_dict(state)
-    assert torch.equal(drawn(loaded), drawn(StyleGANGenerator(network, name="", licence="", fingerprint="")))
+    assert torch.equal(drawn(loaded), drawn(NetworkGenerator(network, name="", licence="", fingerprint="")))
     assert all(torch.equal(value, state[key]) for key, value in loaded.network.state_dict().items())
 
 
@@ -112,7 +112,7 @@ def test_a_grown_network_is_what_its_layers_tell(
     assert converted.family == "StyleGAN-XL"
     assert isinstance(converted.network, StyleGANXL)
     assert converted.network.config.layers == network.config.layers
-    assert torch.equal(drawn(converted), drawn(StyleGANGenerator(network, name="", licence="", fingerprint="")))
+    assert torch.equal(drawn(converted), drawn(NetworkGenerator(network, name="", licence="", fingerprint="")))
 
 
 @pytest.mark.parametrize("up_factor", [2, 4])
@@ -123,7 +123,7 @@ def test_a_grown_network_without_attributes_is_designed_anew(
     arguments = {"img_resolution": 16 * up_factor, "path_stem": "stem.pkl", "head_layers": 5, "up_factor": up_factor}
     path = writer.write(tmp_path / "official.pkl", {"G_ema": writer.network(arguments, network.state_dict())})
     converted = convert_official(path, tmp_path / "converted.safetensors")
-    assert torch.equal(drawn(converted), drawn(StyleGANGenerator(network, name="", licence="", fingerprint="")))
+    assert torch.equal(drawn(converted), drawn(NetworkGenerator(network, name="", licence="", fingerprint="")))
 
 
 def test_a_network_whose_filters_do_not_follow_from_its_sizes_is_refused(
@@ -147,9 +147,9 @@ def test_other_architectures_of_stylegan2_are_converted(
     arguments = sizes | {"architecture": architecture, "mapping_kwargs": {"lr_multiplier": 0.05}}
     path = writer.write(tmp_path / "official.pkl", {"G_ema": writer.network(arguments, network.state_dict())})
     converted = convert_official(path, tmp_path / "converted.safetensors")
-    assert isinstance(converted, StyleGANGenerator)
+    assert isinstance(converted, NetworkGenerator)
     assert converted.network.config == network.config
-    assert torch.equal(drawn(converted), drawn(StyleGANGenerator(network, name="", licence="", fingerprint="")))
+    assert torch.equal(drawn(converted), drawn(NetworkGenerator(network, name="", licence="", fingerprint="")))
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from torch import nn
 
 from ktl.errors import CheckpointError
 from ktl.generators import load_generator
+from ktl.generators.network import NetworkGenerator
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from ktl.generators.official.convert import convert_official
 from ktl.generators.official.pickles import read_official
 from ktl.generators.official.sizes import stylegan2_config
-from ktl.generators.stylegan import StyleGANGenerator
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
@@ -42,13 +42,13 @@ def test_a_converted_network_draws_the_same_images_to_the_bit(
     sizes = StyleGAN2Config(32, 32, 32, channel_base=256, channel_max=16, mapping_lr_multiplier=0.01)
     network = StyleGAN2(sizes)
     network.load_state_dict(state)
-    expected = StyleGANGenerator(network, name="", licence="", fingerprint="")
+    expected = NetworkGenerator(network, name="", licence="", fingerprint="")
     loaded = load_generator(str(tmp_path / "converted.safetensors"))
     z = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 32)).astype(np.float32))
     for generator in (converted, loaded):
         assert torch.equal(generator.latents(z), expected.latents(z))
         assert torch.equal(generator.images(generator.latents(z)), expected.images(expected.latents(z)))
-    assert isinstance(loaded, StyleGANGenerator)
+    assert isinstance(loaded, NetworkGenerator)
     assert all(torch.equal(value, state[name]) for name, value in loaded.network.state_dict().items())
     assert (loaded.licence, loaded.fingerprint) == ("CC0-1.0", converted.fingerprint)
 

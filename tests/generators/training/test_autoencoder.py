@@ -14,8 +14,8 @@ from support.feature_network import Convolutional
 from ktl.errors import UsageError
 from ktl.generators import load_generator
 from ktl.generators.base import sample_latents
+from ktl.generators.network import NetworkGenerator
 from ktl.generators.networks.latent_flow import LatentFlow, LatentFlowConfig
-from ktl.generators.stylegan import StyleGANGenerator
 from ktl.generators.training.autoencoder import LatentFlowTrainer
 from ktl.generators.training.features import FeatureMaps
 from ktl.generators.training.projected import ProjectedAdversary
@@ -42,7 +42,7 @@ def test_what_is_drawn_comes_to_look_like_the_images() -> None:
     trainer.train(rows.append)
     assert rows[-1]["unlikeness"] < rows[0]["unlikeness"] / 4
     assert rows[-1]["flow_loss"] < rows[0]["flow_loss"] * 0.9
-    generator = StyleGANGenerator(trainer.generator, name="", licence="", fingerprint="")
+    generator = NetworkGenerator(trainer.generator, name="", licence="", fingerprint="")
     drawn = generator.images(sample_latents(generator, 64, stream(0, "z"))).float()
     red, green = drawn[:, 0, :8].mean(dim=(1, 2)), drawn[:, 1, 8:].mean(dim=(1, 2))
     is_red = red > green
@@ -78,7 +78,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(photographs: Path, tmp_p
 
 
 def test_a_training_of_another_family_or_with_a_start_is_refused(
-    photographs: Path, tiny_generator: StyleGANGenerator, tmp_path: Path
+    photographs: Path, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     train_generator(photographs, out, CONFIG, size=16, features=Convolutional())

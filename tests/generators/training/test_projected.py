@@ -12,7 +12,7 @@ from support.feature_network import Convolutional
 from ktl.encoders.base import Encoder
 from ktl.errors import UsageError
 from ktl.generators import load_generator
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.generators.training.features import FeatureMaps
 from ktl.generators.training.projected import ProjectedAdversary
 from ktl.generators.training.run import train_generator
@@ -104,7 +104,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights_with_the_same_encoder(
 
 
 def test_a_training_starts_from_weights_that_there_are(
-    photographs: Path, tiny_generator: StyleGANGenerator, tmp_path: Path
+    photographs: Path, tiny_generator: NetworkGenerator, tmp_path: Path
 ) -> None:
     weights = train_generator(
         photographs,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ktl.errors import DataError
-from ktl.generators.stylegan import StyleGANGenerator
+from ktl.generators.network import NetworkGenerator
 from ktl.generators.training.quality import covered, frechet_distance, measure_quality, random_features
 from ktl.seeds import stream
 
@@ -39,7 +39,7 @@ def test_features_tell_textures_apart() -> None:
 
 
 def test_a_generator_measured_against_its_own_images_is_perfect_and_a_collapsed_one_is_not(
-    tiny_generator: StyleGANGenerator,
+    tiny_generator: NetworkGenerator,
 ) -> None:
     with torch.no_grad():
         own = tiny_generator.images(tiny_generator.latents(normal(400, tiny_generator.noise_dim, "z")))
@@ -48,7 +48,7 @@ def test_a_generator_measured_against_its_own_images_is_perfect_and_a_collapsed_
     assert good.recall > 0.9
     assert good.diversity == pytest.approx(1.0, abs=0.1)
 
-    class Collapsed(StyleGANGenerator):
+    class Collapsed(NetworkGenerator):
         def latents(self, noise: torch.Tensor) -> torch.Tensor:
             return super().latents(noise[:1] + 0.2 * noise)
 
@@ -59,7 +59,7 @@ def test_a_generator_measured_against_its_own_images_is_perfect_and_a_collapsed_
     assert bad.diversity < 0.9
 
 
-def test_too_few_or_wrongly_sized_images_are_refused(tiny_generator: StyleGANGenerator) -> None:
+def test_too_few_or_wrongly_sized_images_are_refused(tiny_generator: NetworkGenerator) -> None:
     with pytest.raises(DataError, match="63 images to compare with: at least 64 are needed"):
         measure_quality(tiny_generator, torch.zeros(63, 3, 16, 16, dtype=torch.uint8))
     with pytest.raises(DataError, match="images of 32 pixels for a generator of 16: scale them first"):

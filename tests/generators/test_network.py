@@ -13,17 +13,17 @@ from support.families import drawn, made
 from ktl.errors import CheckpointError, UsageError
 from ktl.generators import load_generator
 from ktl.generators.base import sample_latents
+from ktl.generators.network import NetworkGenerator, load_network, save_network
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
-from ktl.generators.stylegan import StyleGANGenerator, load_stylegan, save_stylegan
 from ktl.seeds import initialising, stream
 
 
-def loaded_twice(name: str, tmp_path: Path, **options: Any) -> tuple[StyleGANGenerator, StyleGANGenerator]:
+def loaded_twice(name: str, tmp_path: Path, **options: Any) -> tuple[NetworkGenerator, NetworkGenerator]:
     path = tmp_path / "saved.safetensors"
-    save_stylegan(path, made(name), licence="CC0-1.0", exact=True)
+    save_network(path, made(name), licence="CC0-1.0", exact=True)
     exact, hastened = load_generator(str(path)), load_generator(str(path), **options)
-    assert isinstance(exact, StyleGANGenerator)
-    assert isinstance(hastened, StyleGANGenerator)
+    assert isinstance(exact, NetworkGenerator)
+    assert isinstance(hastened, NetworkGenerator)
     return exact, hastened
 
 
@@ -34,17 +34,17 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
         CheckpointError,
         match="is no generator that ktl can read: its format is missing: expected one of ktl-stylegan-1, ktl-",
     ):
-        load_stylegan(path, "other")
+        load_network(path, "other")
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     with initialising(0, "test"):
         network = StyleGAN2(StyleGAN2Config(z_dim=8, w_dim=8, resolution=8, channel_base=64, channel_max=8))
     path = tmp_path / "cut.safetensors"
-    save_stylegan(path, network, licence="CC0")
+    save_network(path, network, licence="CC0")
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match=r"cut\.safetensors is no generator"):
-        load_stylegan(path, "cut")
+        load_network(path, "cut")
 
 
 def test_weights_of_another_shape_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -52,9 +52,9 @@ def test_weights_of_another_shape_are_refused_in_one_line(tmp_path: Path) -> Non
         network = StyleGAN2(StyleGAN2Config(z_dim=8, w_dim=8, resolution=8, channel_base=64, channel_max=8))
     network.config = StyleGAN2Config(z_dim=8, w_dim=16, resolution=8, channel_base=64, channel_max=8)
     path = tmp_path / "odd.safetensors"
-    save_stylegan(path, network, licence="CC0")
+    save_network(path, network, licence="CC0")
     with pytest.raises(CheckpointError) as caught:
-        load_stylegan(path, "odd")
+        load_network(path, "odd")
     assert "\n" not in str(caught.value)
 
 

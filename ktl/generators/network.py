@@ -1,4 +1,4 @@
-"""A StyleGAN of any family in a safetensors file as an `ImageGenerator`: how it is saved, loaded and run."""
+"""A network of any family in a safetensors file as an `ImageGenerator`: how it is saved, loaded and run."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def family_of(network: Network) -> str:
     return next(family for family, (kind, _) in FAMILIES.items() if type(network) is kind)
 
 
-class StyleGANGenerator:
+class NetworkGenerator:
     """Implements `ktl.generators.base.ImageGenerator`; one w is repeated for all layers, as the method does."""
 
     def __init__(self, network: Network, *, name: str, licence: str, fingerprint: str) -> None:
@@ -160,8 +160,8 @@ def as_pixels(images: Tensor) -> Tensor:
     return ((images + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def save_stylegan(path: Path, network: Network, *, licence: str, exact: bool = False) -> None:
-    """Writes the weights with their family and configuration; `load_stylegan` reads them back.
+def save_network(path: Path, network: Network, *, licence: str, exact: bool = False) -> None:
+    """Writes the weights with their family and configuration; `load_network` reads them back.
 
     They are written in float16; if `exact`, those that float16 would change stay float32.
     """
@@ -175,10 +175,10 @@ def _file(network: Network, licence: str, exact: bool) -> bytes:
     return save(tensors, metadata={"ktl": json.dumps(about)})
 
 
-def loaded_as_saved(network: Network, *, name: str, licence: str) -> StyleGANGenerator:
-    """The generator that `load_stylegan` would give of the network, saved exactly, without the file."""
+def loaded_as_saved(network: Network, *, name: str, licence: str) -> NetworkGenerator:
+    """The generator that `load_network` would give of the network, saved exactly, without the file."""
     digest = hashlib.sha256(_file(network, licence, exact=True)).hexdigest()
-    return StyleGANGenerator(network, name=name, licence=licence, fingerprint=digest)
+    return NetworkGenerator(network, name=name, licence=licence, fingerprint=digest)
 
 
 def _stored(tensor: Tensor, exact: bool) -> Tensor:
@@ -187,14 +187,14 @@ def _stored(tensor: Tensor, exact: bool) -> Tensor:
     return kept.contiguous()
 
 
-def load_builtin(settings: NoSettings) -> StyleGANGenerator:
+def load_builtin(settings: NoSettings) -> NetworkGenerator:
     """The generator that ships with ktl."""
     with as_file(files("ktl.generators") / "weights" / "builtin.safetensors") as path:
-        return load_stylegan(path, name="builtin")
+        return load_network(path, name="builtin")
 
 
-def load_stylegan(path: Path, name: str) -> StyleGANGenerator:
-    """Reads a file of `save_stylegan`. Raises CheckpointError if it is missing, damaged or of another kind.
+def load_network(path: Path, name: str) -> NetworkGenerator:
+    """Reads a file of `save_network`. Raises CheckpointError if it is missing, damaged or of another kind.
 
     What the file claims is checked against what it holds before any of it takes memory.
     """
@@ -212,7 +212,7 @@ def load_stylegan(path: Path, name: str) -> StyleGANGenerator:
         raise CheckpointError(
             f"{path} is no generator that ktl can read: {reason}; convert or train it anew"
         ) from error
-    return StyleGANGenerator(network, name=name, licence=about.licence, fingerprint=file_digest(path))
+    return NetworkGenerator(network, name=name, licence=about.licence, fingerprint=file_digest(path))
 
 
 def _check_header(path: Path) -> None:
