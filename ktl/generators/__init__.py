@@ -53,9 +53,9 @@ def load_generator(
     A file is a .safetensors that ktl wrote, or an official StyleGAN: its .pkl (the network G_ema) or an .npz of arrays.
     A class is made as `Class(settings)`, of its own `Settings` with the values in `settings`; the others have nothing
     to set. `cached` is for clouds: images of slow generators are kept on disk, so that a latent is drawn once.
-    `products` ("bfloat16") and `compiled` make such a network draw faster (`NetworkGenerator.hasten`). Raises UsageError
-    for another source, for settings that do not fit, and for a class that is no `ImageGenerator`; CheckpointError for a
-    damaged file.
+    `products` ("bfloat16") and `compiled` make such a network draw faster (`NetworkGenerator.hasten`).
+    Raises UsageError for another source, for settings that do not fit, and for a class that is no `ImageGenerator`;
+    CheckpointError for a damaged file.
     """
     generator = _load(source, settings or {})
     if compiled or products != "float32":
