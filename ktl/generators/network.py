@@ -22,7 +22,7 @@ from torch import Tensor
 from ktl.errors import CheckpointError, UsageError
 from ktl.files import file_digest, why_unreadable, write_atomically
 from ktl.generators.decoding import decoded
-from ktl.generators.limits import Config, Shapes, check_config
+from ktl.generators.limits import Config, Shapes, check_config, check_shape
 from ktl.generators.networks.convolution import products_in
 from ktl.generators.networks.latent_flow import LatentFlow, LatentFlowConfig
 from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
@@ -31,10 +31,13 @@ from ktl.generators.networks.stylegan3_layers import StyleGAN3Config
 from ktl.generators.networks.stylegan_xl import StyleGANXL, StyleGANXLConfig
 from ktl.seeds import initialising
 from ktl.settings import NoSettings
+from ktl.wire.tensors import int8_rows
 
 Network = StyleGAN2 | StyleGAN3 | StyleGANXL | LatentFlow
 
 FORMAT = "ktl-stylegan-1"
+Precision = Literal["float16", "exact", "int8"]
+SCALES = "/scales"  # after the name of a weight in int8
 MAX_HEADER_BYTES = 2**22  # a network of a thousand tensors takes 100 kB
 READING_ERRORS = (
     CheckpointError,
@@ -160,16 +163,19 @@ def as_pixels(images: Tensor) -> Tensor:
     return ((images + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def save_network(path: Path, network: Network, *, licence: str, exact: bool = False) -> None:
+def save_network(path: Path, network: Network, *, licence: str, precision: Precision = "float16") -> None:
     """Writes the weights with their family and configuration; `load_network` reads them back.
 
-    They are written in float16; if `exact`, those that float16 would change stay float32.
+    "exact": those that float16 would change stay float32. "int8": matrices and kernels have a scale per row, so that a
+    number is off by at most 1/254 of its row's maximum; the rest is float16.
     """
-    write_atomically(path, _file(network, licence, exact))
+    write_atomically(path, _file(network, licence, precision))
 
 
-def _file(network: Network, licence: str, exact: bool) -> bytes:
-    tensors = {name: _stored(tensor, exact) for name, tensor in network.state_dict().items()}
+def _file(network: Network, licence: str, precision: Precision) -> bytes:
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in network.state_dict().items():
+        tensors |= _stored(name, tensor, precision)
     about = {"format": FORMAT, "family": family_of(network), "config": asdict(network.config), "licence": licence}
     # one metadata entry: safetensors writes several in no fixed order, and equal weights should be equal files
     return save(tensors, metadata={"ktl": json.dumps(about)})
@@ -177,14 +183,17 @@ def _file(network: Network, licence: str, exact: bool) -> bytes:
 
 def loaded_as_saved(network: Network, *, name: str, licence: str) -> NetworkGenerator:
     """The generator that `load_network` would give of the network, saved exactly, without the file."""
-    digest = hashlib.sha256(_file(network, licence, exact=True)).hexdigest()
+    digest = hashlib.sha256(_file(network, licence, "exact")).hexdigest()
     return NetworkGenerator(network, name=name, licence=licence, fingerprint=digest)
 
 
-def _stored(tensor: Tensor, exact: bool) -> Tensor:
+def _stored(name: str, tensor: Tensor, precision: Precision) -> dict[str, Tensor]:
+    if precision == "int8" and tensor.ndim > 1:
+        rows, scales = int8_rows(tensor.flatten(1))
+        return {name: torch.from_numpy(rows).view(tensor.shape), name + SCALES: torch.from_numpy(scales)}
     half = tensor.to(torch.float16)
-    kept = tensor if exact and not torch.equal(half.to(tensor.dtype), tensor) else half
-    return kept.contiguous()
+    kept = tensor if precision == "exact" and not torch.equal(half.to(tensor.dtype), tensor) else half
+    return {name: kept.contiguous()}
 
 
 def load_builtin(settings: NoSettings) -> NetworkGenerator:
@@ -204,15 +213,26 @@ def load_network(path: Path, name: str) -> NetworkGenerator:
         _check_header(path)
         with safe_open(path, framework="pt") as file:
             about = decoded(Description, json.loads((file.metadata() or {}).get("ktl", "{}")))
-            names = list(file.keys())
-            network = _network(about, {key: tuple(file.get_slice(key).get_shape()) for key in names})
-            network.load_state_dict({key: file.get_tensor(key).float() for key in names}, assign=True)
+            shapes: Shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - no dict
+            network = _network(about, shapes)
+            weights = {key: _weight(file, key, shapes) for key in shapes if not key.endswith(SCALES)}
+            network.load_state_dict(weights, assign=True)
     except READING_ERRORS as error:
         reason = why_unreadable(path, error)
         raise CheckpointError(
             f"{path} is no generator that ktl can read: {reason}; convert or train it anew"
         ) from error
     return NetworkGenerator(network, name=name, licence=about.licence, fingerprint=file_digest(path))
+
+
+def _weight(file: Any, name: str, shapes: Shapes) -> Tensor:
+    """A tensor of the file, float32, times its rows' scales if it has any."""
+    weight: Tensor = file.get_tensor(name).float()
+    if name + SCALES not in shapes:
+        return weight
+    check_shape(name + SCALES, shapes, (len(weight),))
+    scales: Tensor = file.get_tensor(name + SCALES)
+    return weight * scales.view(-1, *(1 for _ in weight.shape[1:]))
 
 
 def _check_header(path: Path) -> None:

@@ -28,7 +28,7 @@ def metadata(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_family_is_saved_and_loaded_exactly(name: str, tmp_path: Path) -> None:
     network = made(name)
-    save_network(tmp_path / "saved.safetensors", network, licence="CC0-1.0", exact=True)
+    save_network(tmp_path / "saved.safetensors", network, licence="CC0-1.0", precision="exact")
     loaded = load_generator(str(tmp_path / "saved.safetensors"))
     assert isinstance(loaded, NetworkGenerator)
     assert loaded.network.config == network.config
@@ -36,8 +36,38 @@ def test_every_family_is_saved_and_loaded_exactly(name: str, tmp_path: Path) -> 
     assert loaded.family == expected.family == name.split()[0]
     assert (loaded.latent_dim, loaded.image_size) == (8, network.config.resolution)
     assert torch.equal(drawn(loaded), drawn(expected))
-    save_network(tmp_path / "again.safetensors", loaded.network, licence="CC0-1.0", exact=True)
+    save_network(tmp_path / "again.safetensors", loaded.network, licence="CC0-1.0", precision="exact")
     assert load_network(tmp_path / "again.safetensors", "again").fingerprint == loaded.fingerprint
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_in_int8_are_nearly_the_same_and_a_quarter_of_the_size(name: str, tmp_path: Path) -> None:
+    network, exact, small = made(name), tmp_path / "exact.safetensors", tmp_path / "small.safetensors"
+    save_network(exact, network, licence="CC0-1.0", precision="exact")
+    save_network(small, network, licence="CC0-1.0", precision="int8")
+    found = load_network(small, "small").network.state_dict()
+    for key, tensor in network.state_dict().items():
+        if tensor.ndim < 2:
+            assert torch.equal(found[key], tensor.half().float())
+            continue
+        off = (found[key] - tensor).flatten(1).abs().amax(dim=1)
+        assert (off <= tensor.flatten(1).abs().amax(dim=1) / 254 + 1e-6).all()
+    with safe_open(small, framework="pt") as file:
+        assert {file.get_tensor(key).dtype for key, tensor in network.state_dict().items() if tensor.ndim > 1} == {
+            torch.int8
+        }
+
+
+def test_scales_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_network(path, made("LatentFlow"), licence="CC0-1.0", precision="int8")
+    about = metadata(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    tensors["synthesis.torgb.weight/scales"] = torch.ones(2)
+    save_file(tensors, path, {"ktl": json.dumps(about)})
+    with pytest.raises(CheckpointError, match=r"its synthesis\.torgb\.weight/scales is of shape \(2,\): expected the"):
+        load_network(path, "odd")
 
 
 def test_files_from_before_there_were_families_are_read(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ktl.seeds import initialising, stream
 
 def loaded_twice(name: str, tmp_path: Path, **options: Any) -> tuple[NetworkGenerator, NetworkGenerator]:
     path = tmp_path / "saved.safetensors"
-    save_network(path, made(name), licence="CC0-1.0", exact=True)
+    save_network(path, made(name), licence="CC0-1.0", precision="exact")
     exact, hastened = load_generator(str(path)), load_generator(str(path), **options)
     assert isinstance(exact, NetworkGenerator)
     assert isinstance(hastened, NetworkGenerator)

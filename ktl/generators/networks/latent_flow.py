@@ -34,10 +34,10 @@ class LatentFlowConfig:
     w_dim: Width = 128
     resolution: Resolution = 32
     channel_base: ChannelBase = 1280
-    channel_max: Width = 128
-    flow_width: Width = 288
+    channel_max: Width = 160
+    flow_width: Width = 480
     flow_layers: Layers = 4
-    flow_steps: Annotated[int, Meta(ge=1, le=MAX_STEPS)] = 16
+    flow_steps: Annotated[int, Meta(ge=1, le=MAX_STEPS)] = 8
 
     @property
     def z_dim(self) -> int:

@@ -32,7 +32,7 @@ def convert_official(path: Path, out: Path, *, network: str = "G_ema", licence: 
     Its weights are kept exactly. Raises CheckpointError if the file cannot be read or its network is of no family that
     ktl knows.
     """
-    save_network(out, read_network(path, network), licence=licence, exact=True)
+    save_network(out, read_network(path, network), licence=licence, precision="exact")
     return load_network(out, name=out.stem)
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ktl.generators.network import Precision
 from ktl.generators.networks.latent_flow import LatentFlow
 from ktl.generators.networks.mapping import LEAKY_SLOPE, normalise
 from ktl.generators.training.adversary import Row, diversity_of
@@ -73,6 +74,7 @@ class LatentFlowTrainer(GeneratorTrainer):
     """An encoder, a decoder and a flow, which learn together. Codes are shown to the decoder with a little noise."""
 
     momentum = 0.5
+    precision: Precision = "int8"
     longest_gradient = 1.0  # without, encoder and decoder fell apart after some thousand steps
     config: LatentFlowTrainingConfig
     adversary: ProjectedAdversary
@@ -112,10 +114,14 @@ class LatentFlowTrainer(GeneratorTrainer):
         with torch.no_grad():
             views = self.adversary.views(real, rng)
         codes = self.learner.encoder(encoder_inputs(views, real))
-        blurred = codes + self.config.code_noise * self._noise(codes.shape, rng)
+        noisy = codes + self.config.code_noise * self._noise(codes.shape, rng)
         with torch.autocast(self.device.type, torch.bfloat16):
-            fake = self.learner.network.synthesis(blurred[:, None])
+            fake = self.learner.network.synthesis(noisy[:, None])
         fake = fake.float().contiguous(memory_format=torch.channels_last)
+        if self.images_seen < self.config.pixel_images:
+            blurred_too = zip(_blurred(real), _blurred(fake), strict=True)
+            loss = torch.stack([F.mse_loss(b, a) for a, b in [(real, fake), *blurred_too]]).sum()
+            return loss, {"pixel_loss": loss.item(), "diversity": diversity_of(fake, real)}
         fake_views = self.adversary.views(fake, rng)
         loss, row = self.adversary.judged(views, fake_views)
         unlike = self._unlikeness(_compared(views, real), _compared(fake_views, fake))
@@ -142,4 +148,8 @@ class LatentFlowTrainer(GeneratorTrainer):
 
 def _compared(views: list[Tensor], images: Tensor) -> list[Tensor]:
     """All mixtures but the finest, and images (n, 3, r, r) at a quarter and at half of their side."""
-    return [*views[1:-1], F.avg_pool2d(images, 4), F.avg_pool2d(images, 2)]
+    return [*views[1:-1], *_blurred(images)]
+
+
+def _blurred(images: Tensor) -> list[Tensor]:
+    return [F.avg_pool2d(images, 4), F.avg_pool2d(images, 2)]

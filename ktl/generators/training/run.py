@@ -166,7 +166,7 @@ class _TrainingFolder:
     def save(self) -> Path:
         """Writes all files and returns the path of the weights."""
         weights = self.path / WEIGHTS
-        save_network(weights, self.trainer.generator, licence=self.licence)
+        save_network(weights, self.trainer.generator, licence=self.licence, precision=self.trainer.precision)
         about = {"rows": self.rows, "discriminator": self.trainer.kind}
         save_checkpoint(self.path / CHECKPOINT, self.trainer.state(), about)
         write_rows(self.path / "metrics.jsonl", self.rows)

@@ -73,6 +73,9 @@ class LatentFlowTrainingConfig(FeaturesConfig):
         float, Meta(gt=0, le=1, description="Adam's learning rate for encoder, decoder and flow.")
     ] = 0.001
     cooldown: Cooldown = 0.6
+    pixel_images: Annotated[
+        int, Meta(ge=0, description="Images, the first ones, that encoder and decoder learn by pixels alone.")
+    ] = 100_000
     code_noise: Annotated[float, Meta(ge=0, description="Deviation of the noise that codes are decoded with.")] = 0.3
     likeness: Annotated[
         float, Meta(ge=0, description="Weight of the distance of decoded images from what was encoded.")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from ktl.cooldown import cooled
-from ktl.generators.network import Network
+from ktl.generators.network import Network, Precision
 from ktl.generators.networks.stylegan2 import StyleGAN2
 from ktl.generators.training.adversary import Adversary, Row, adam, descend
 from ktl.generators.training.settings import GeneratorTrainingConfig
@@ -35,6 +35,7 @@ class GeneratorTrainer(ABC):
     """
 
     momentum = 0.0  # of the learner's optimiser
+    precision: Precision = "float16"  # of the generator's file
     longest_gradient = math.inf
 
     def __init__(

@@ -23,7 +23,9 @@ from ktl.generators.training.run import train_generator
 from ktl.generators.training.settings import LatentFlowTrainingConfig, ProjectedConfig
 from ktl.seeds import initialising, stream
 
-CONFIG = LatentFlowTrainingConfig(images=48, batch=8, log_every=2, save_every=2, average_half_life=16, feature_size=32)
+CONFIG = LatentFlowTrainingConfig(
+    images=48, batch=8, log_every=2, save_every=2, average_half_life=16, feature_size=32, pixel_images=16
+)
 SIZES = LatentFlowConfig(8, 16, channel_base=256, channel_max=16, flow_width=32, flow_layers=2)
 
 
@@ -36,7 +38,9 @@ def test_what_is_drawn_comes_to_look_like_the_images() -> None:
     with initialising(0, "test"):
         network = LatentFlow(SIZES)
         adversary = ProjectedAdversary(FeatureMaps(Convolutional(), 32), 16, 0.002, augment=False)
-        config = replace(CONFIG, images=400 * 16, batch=16, log_every=20, average_half_life=400, generator_rate=3e-3)
+        config = replace(
+            CONFIG, images=400 * 16, pixel_images=0, batch=16, log_every=20, average_half_life=400, generator_rate=3e-3
+        )
         trainer = LatentFlowTrainer(images, network, adversary, config, torch.device("cpu"))
     rows: list[dict[str, float]] = []
     trainer.train(rows.append)
@@ -68,13 +72,18 @@ def test_a_stopped_training_goes_on_to_the_same_weights(photographs: Path, tmp_p
         )
 
     whole = train("whole")
-    train("parts", stop=3)
+    for stop in (1, 2):  # after 1 of 6 steps, by pixels alone, and after 3
+        train("parts", stop)
     assert train("parts").read_bytes() == whole.read_bytes()
     generator = load_generator(str(whole))
     assert (generator.family, generator.image_size, generator.licence) == ("LatentFlow", 16, "CC0")
     rows = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
     assert [row["images"] for row in rows] == [16, 32, 48]
-    assert all(row["flow_loss"] > 0 and row["unlikeness"] > 0 and row["discriminator_loss"] > 0 for row in rows)
+    assert set(rows[0]) == {"images", "pixel_loss", "diversity", "images_per_second"}
+    for row in rows[1:]:
+        assert row["flow_loss"] > 0
+        assert row["unlikeness"] > 0
+        assert row["discriminator_loss"] > 0
 
 
 def test_a_training_of_another_family_or_with_a_start_is_refused(
