@@ -89,7 +89,8 @@ OPTIONS = {
     "weights": Option("weights", default="none"),
     "rounds": Option("rounds"),
     "generator": Option(
-        "cloud.generator", help="'builtin', a generator file, pool:FOLDER_OR_TAR, or diffusers:FOLDER_OR_ID."
+        "cloud.generator",
+        help="'builtin', 'latent-flow', a generator file, pool:FOLDER_OR_TAR, or diffusers:FOLDER_OR_ID.",
     ),
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
     "space": Option("cloud.space", help=" | ".join(SPACES.builtin()), default="by the latents' size"),

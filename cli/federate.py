@@ -73,7 +73,7 @@ OPTIONS = {
     "drop_ratio": Option("drop_ratio"),
     "deadline": Option("deadline", default="none"),
     "patience": Option("patience", default="never"),
-    "generator": Option("cloud.generator", help="'builtin', a generator file, or pool:FOLDER_OR_TAR."),
+    "generator": Option("cloud.generator", help="'builtin', 'latent-flow', a generator file, or pool:FOLDER_OR_TAR."),
     "alignment": Option("cloud.alignment", help=" | ".join(ALIGNMENTS.builtin())),
     "cloud": Option("cloud.url", help="Address of a cloud elsewhere.", default="a cloud in this process"),
     "space": Option("cloud.space", help=" | ".join(SPACES.builtin()), default="by the latents' size"),

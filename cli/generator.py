@@ -28,7 +28,8 @@ app = typer.Typer(no_args_is_help=True, help="The cloud's image generator: show,
 Source = Annotated[
     str,
     typer.Argument(
-        help="'builtin', a .safetensors that ktl wrote, an official .pkl or .npz, pool:FOLDER_OR_TAR, or module:Class."
+        help="'builtin', 'latent-flow', a .safetensors that ktl wrote, an official .pkl or .npz, pool:FOLDER_OR_TAR, "
+        "or module:Class."
     ),
 ]
 Seed = Annotated[int, typer.Option(help=help_for(GeneratorTrainingConfig, "seed"))]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ktl.generators.base import ImageGenerator
 
 BUILTIN = "builtin"
+LATENT_FLOW = "latent-flow"
+SHIPPED = (BUILTIN, LATENT_FLOW)
 DIFFUSERS = "diffusers"
 POOL = "pool"
 TOLD_IN_SOURCE = (POOL, DIFFUSERS)  # whose settings are options in the source string
@@ -24,6 +26,10 @@ GENERATORS = Registry(
     "ktl.generators",
     {
         BUILTIN: ("ktl.generators.network:load_builtin", "a StyleGAN2 of 32 x 32 pixels that ships with ktl"),
+        LATENT_FLOW: (
+            "ktl.generators.network:load_latent_flow",
+            "a latent flow of 32 x 32 pixels that ships with ktl: images that teach more",
+        ),
         DIFFUSERS: (
             "ktl.generators.diffusion.pipeline:DiffusionGenerator",
             "any text-to-image pipeline, as diffusers:FOLDER_OR_ID?option=value&...",
@@ -45,7 +51,7 @@ def load_generator(
     products: str = "float32",
     compiled: bool = False,
 ) -> ImageGenerator:
-    """`builtin` (a StyleGAN2 of 32 x 32 pixels that ships with ktl), the path of a file,
+    """`builtin` or `latent-flow` (which ship with ktl, of 32 x 32 pixels), the path of a file,
     `diffusers:PATH_OR_ID?option=value&...` (ktl/generators/diffusion/source.py has the options),
     `pool:FOLDER_OR_TAR?option=value&...` (ktl/generators/pool/pool.py has them), a name that another package registers
     under the entry points `ktl.generators`, or `module:Class`.
@@ -102,9 +108,9 @@ def _load(source: str, settings: Mapping[str, Any]) -> ImageGenerator:
         return checked_generator(source, GENERATORS.load(source)(choice.settings))
     if settings:
         raise UsageError(_refusal(source, settings))
-    if source == BUILTIN:
-        builtin: ImageGenerator = GENERATORS.load(BUILTIN)(NoSettings())
-        return builtin
+    if source in SHIPPED:
+        shipped: ImageGenerator = GENERATORS.load(source)(NoSettings())
+        return shipped
     if kind == DIFFUSERS:
         from ktl.generators.diffusion.pipeline import load_diffusion
 
@@ -133,8 +139,8 @@ def _load_file(source: str) -> ImageGenerator:
         )
     others = [repr(name) for name in GENERATORS.names() if name not in GENERATORS.builtin()]
     raise UsageError(
-        f"unknown generator {source!r}: give '{BUILTIN}', the path of a .safetensors that ktl wrote or of an official "
-        f"StyleGAN's .pkl, {POOL}:FOLDER_OR_TAR, {DIFFUSERS}:FOLDER_OR_ID, "
+        f"unknown generator {source!r}: give '{BUILTIN}', '{LATENT_FLOW}', the path of a .safetensors that ktl wrote "
+        f"or of an official StyleGAN's .pkl, {POOL}:FOLDER_OR_TAR, {DIFFUSERS}:FOLDER_OR_ID, "
         f"{''.join(f'{name}, ' for name in others)}or module:Class"
     )
 

@@ -197,9 +197,18 @@ def _stored(name: str, tensor: Tensor, precision: Precision) -> dict[str, Tensor
 
 
 def load_builtin(settings: NoSettings) -> NetworkGenerator:
-    """The generator that ships with ktl."""
-    with as_file(files("ktl.generators") / "weights" / "builtin.safetensors") as path:
-        return load_network(path, name="builtin")
+    """The StyleGAN2 that ships with ktl."""
+    return _shipped("builtin")
+
+
+def load_latent_flow(settings: NoSettings) -> NetworkGenerator:
+    """The latent flow that ships with ktl."""
+    return _shipped("latent-flow")
+
+
+def _shipped(name: str) -> NetworkGenerator:
+    with as_file(files("ktl.generators") / "weights" / f"{name}.safetensors") as path:
+        return load_network(path, name)
 
 
 def load_network(path: Path, name: str) -> NetworkGenerator:

@@ -29,7 +29,7 @@ Ktl = Callable[..., subprocess.CompletedProcess[str]]
         ("--model", "cnn5", "unknown model 'cnn5': choose one of cnn4, resnet4, .*"),
         ("--recipe", "secret", "unknown recipe 'secret': choose one of tuned, published"),
         ("--device", "abacus", "device is 'abacus': give one of cpu, cuda, mps"),
-        ("--generator", "builtout", "unknown generator 'builtout': give 'builtin', the path of a .safetensors .*"),
+        ("--generator", "builtout", "unknown generator 'builtout': give 'builtin', 'latent-flow', the path of .*"),
         ("--data", "nowhere", "no data set 'nowhere': give a folder, an .npz file, or one of fashion-mnist, mnist, .*"),
         ("--steps", "0", "training.steps is 0: give a whole number of at least 1 .*"),
         ("--pairs-per-class", "0", "cloud.pairs_per_class is 0: give a whole number of at least 1 .*"),

@@ -65,31 +65,31 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     return write
 
 
-@pytest.fixture(scope="module")
-def builtin() -> ImageGenerator:
-    return load_generator("builtin")
+@pytest.fixture(scope="module", params=["builtin", "latent-flow"])
+def shipped(request: pytest.FixtureRequest) -> ImageGenerator:
+    return load_generator(request.param)
 
 
-def test_the_built_in_generator_draws_varied_images(builtin: ImageGenerator) -> None:
-    images = builtin.images(sample_latents(builtin, 64, stream(0, "test")))
+def test_a_generator_that_ships_draws_varied_images(shipped: ImageGenerator) -> None:
+    images = shipped.images(sample_latents(shipped, 64, stream(0, "test")))
     assert images.shape == (64, 3, 32, 32)
     assert images.dtype == torch.uint8
     pixel_deviation = images.float().std(dim=0).mean()
     assert 40 < pixel_deviation < 90  # natural images at this size: about 65
 
 
-def test_the_built_in_generator_says_what_it_is(builtin: ImageGenerator) -> None:
-    assert (builtin.name, builtin.family) == ("builtin", "StyleGAN2")
-    assert (builtin.noise_dim, builtin.latent_dim, builtin.image_size) == (128, 128, 32)
-    assert builtin.parameters < 1_000_000
-    assert "Apache-2.0" in builtin.licence
-    assert len(builtin.fingerprint) == 64
+def test_a_generator_that_ships_says_what_it_is(shipped: ImageGenerator) -> None:
+    assert (shipped.name, shipped.family) in {("builtin", "StyleGAN2"), ("latent-flow", "LatentFlow")}
+    assert (shipped.noise_dim, shipped.latent_dim, shipped.image_size) == (128, 128, 32)
+    assert shipped.parameters < 4_000_000
+    assert "Apache-2.0" in shipped.licence
+    assert len(shipped.fingerprint) == 64
 
 
-def test_the_same_latents_give_the_same_images_in_any_batch(builtin: ImageGenerator) -> None:
-    latents = sample_latents(builtin, 70, stream(0, "test"))
-    together = builtin.images(latents)
-    alone = torch.cat([builtin.images(latent[None]) for latent in latents[::10]])
+def test_the_same_latents_give_the_same_images_in_any_batch(shipped: ImageGenerator) -> None:
+    latents = sample_latents(shipped, 70, stream(0, "test"))
+    together = shipped.images(latents)
+    alone = torch.cat([shipped.images(latent[None]) for latent in latents[::10]])
     assert (together[::10].int() - alone.int()).abs().max() <= 1  # rounding of the last bit
 
 
@@ -106,7 +106,7 @@ def test_a_saved_generator_loads_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["stylegan9", "weights.pt", ""])
 def test_an_unknown_generator_is_refused_with_the_choices(source: str) -> None:
-    with pytest.raises(UsageError, match=r"give 'builtin', the path of a \.safetensors"):
+    with pytest.raises(UsageError, match=r"give 'builtin', 'latent-flow', the path of a \.safetensors"):
         load_generator(source)
 
 
@@ -249,7 +249,7 @@ def test_a_generator_that_a_package_registers_goes_by_its_name(tmp_path: Path) -
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     names, settings = ended.stdout.splitlines()
-    assert names == "['builtin', 'diffusers', 'pool', 'noise'] Projections of the latent."
+    assert names == "['builtin', 'latent-flow', 'diffusers', 'pool', 'noise'] Projections of the latent."
     assert settings == "Noise.Settings(contrast=2.0)"
     assert (
         "StyleGAN's .pkl, pool:FOLDER_OR_TAR, diffusers:FOLDER_OR_ID, 'noise', or module:Class"

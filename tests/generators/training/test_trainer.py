@@ -14,9 +14,11 @@ from ktl.checkpoint import load_checkpoint
 from ktl.errors import DataError, UsageError
 from ktl.generators import load_generator
 from ktl.generators.networks.discriminator import Discriminator
-from ktl.generators.networks.stylegan2 import StyleGAN2Config
+from ktl.generators.networks.stylegan2 import StyleGAN2, StyleGAN2Config
+from ktl.generators.training.relativistic import RelativisticAdversary
 from ktl.generators.training.run import train_generator
 from ktl.generators.training.settings import RelativisticConfig
+from ktl.generators.training.trainer import StyleGAN2Trainer
 from ktl.seeds import initialising, stream
 
 CONFIG = RelativisticConfig(images=48, batch=8, log_every=2, save_every=2, average_half_life=16)
@@ -73,6 +75,25 @@ def test_a_stopped_training_goes_on_to_the_same_weights(photographs: Path, tmp_p
     assert int(partial["step"]) == 3
     parts = train_generator(photographs, tmp_path / "parts", CONFIG, size=16, resume=True)
     assert parts.read_bytes() == whole.read_bytes()
+
+
+def test_with_a_cooldown_both_players_learn_less_and_less() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (16, 16, 16, 3), dtype=np.uint8)
+    config = replace(CONFIG, cooldown=0.5, log_every=1)  # six steps, the last three of them slower
+    with initialising(0, "test"):
+        generator = StyleGAN2(StyleGAN2Config(8, 8, 16, channel_base=64, channel_max=4))
+        adversary = RelativisticAdversary(generator.config, config, torch.device("cpu"))
+        trainer = StyleGAN2Trainer(images, generator, adversary, config, torch.device("cpu"))
+    rates: list[tuple[float, float]] = []
+    trainer.train(
+        lambda row: rates.append(
+            (
+                trainer.optimizer.param_groups[0]["lr"] / config.generator_rate,
+                adversary.optimizer.param_groups[0]["lr"] / config.discriminator_rate,
+            )
+        )
+    )
+    assert rates == [pytest.approx((share, share)) for share in (1.0, 1.0, 1.0, 1.0, 2 / 3, 1 / 3)]
 
 
 @pytest.mark.parametrize(
