@@ -114,20 +114,23 @@ class LatentFlowTrainer(GeneratorTrainer):
         with torch.no_grad():
             views = self.adversary.views(real, rng)
         codes = self.learner.encoder(encoder_inputs(views, real))
-        noisy = codes + self.config.code_noise * self._noise(codes.shape, rng)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            fake = self.learner.network.synthesis(noisy[:, None])
-        fake = fake.float().contiguous(memory_format=torch.channels_last)
+        fake = self._decoded(codes, rng)
+        diversity = {"diversity": diversity_of(fake, real)}
         if self.images_seen < self.config.pixel_images:
-            blurred_too = zip(_blurred(real), _blurred(fake), strict=True)
-            loss = torch.stack([F.mse_loss(b, a) for a, b in [(real, fake), *blurred_too]]).sum()
-            return loss, {"pixel_loss": loss.item(), "diversity": diversity_of(fake, real)}
+            loss = _pixel_loss(real, fake)
+            return loss, {"pixel_loss": loss.item()} | diversity
         fake_views = self.adversary.views(fake, rng)
         loss, row = self.adversary.judged(views, fake_views)
         unlike = self._unlikeness(_compared(views, real), _compared(fake_views, fake))
         flow = self._flow_loss(codes.detach(), rng)
-        row |= {"unlikeness": unlike.item(), "flow_loss": flow.item(), "diversity": diversity_of(fake, real)}
+        row |= {"unlikeness": unlike.item(), "flow_loss": flow.item()} | diversity
         return loss + self.config.likeness * unlike + flow, row
+
+    def _decoded(self, codes: Tensor, rng: torch.Generator) -> Tensor:
+        noisy = codes + self.config.code_noise * self._noise(codes.shape, rng)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            fake: Tensor = self.learner.network.synthesis(noisy[:, None])
+        return fake.float().contiguous(memory_format=torch.channels_last)
 
     def _unlikeness(self, real: list[Tensor], fake: list[Tensor]) -> Tensor:
         """Mean squared differences in units of the spread: of mixtures their mean, of pixels the coarse ones double."""
@@ -149,6 +152,12 @@ class LatentFlowTrainer(GeneratorTrainer):
 def _compared(views: list[Tensor], images: Tensor) -> list[Tensor]:
     """All mixtures but the finest, and images (n, 3, r, r) at a quarter and at half of their side."""
     return [*views[1:-1], *_blurred(images)]
+
+
+def _pixel_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Mean squared differences of images (n, 3, r, r): of all pixels, and of blurred ones."""
+    pairs = zip([fake, *_blurred(fake)], [real, *_blurred(real)], strict=True)
+    return torch.stack([F.mse_loss(*pair) for pair in pairs]).sum()
 
 
 def _blurred(images: Tensor) -> list[Tensor]:
