@@ -76,7 +76,12 @@ class LatentFlowTrainingConfig(FeaturesConfig):
     pixel_images: Annotated[
         int, Meta(ge=0, description="Images, the first ones, that encoder and decoder learn by pixels alone.")
     ] = 100_000
-    code_noise: Annotated[float, Meta(ge=0, description="Deviation of the noise that codes are decoded with.")] = 0.3
+    drawn_share: Annotated[
+        float, Meta(ge=0, lt=1, description="Share of the decoded codes that the flow draws, which only critics judge.")
+    ] = 0.5
+    code_noise: Annotated[
+        float, Meta(ge=0, description="Deviation of the noise that images' codes are decoded with.")
+    ] = 0.3
     likeness: Annotated[
         float, Meta(ge=0, description="Weight of the distance of decoded images from what was encoded.")
     ] = 5.0
