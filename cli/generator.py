@@ -49,15 +49,6 @@ Cooldown = Annotated[
         show_default=f"{GeneratorTrainingConfig.cooldown}; LatentFlow {LatentFlowTrainingConfig.cooldown}",
     ),
 ]
-Count = Annotated[
-    int | None,
-    typer.Option(
-        "--count",
-        min=64,
-        help=help_for(GeneratorTrainingConfig, "images"),
-        show_default=f"{GeneratorTrainingConfig.images}; LatentFlow {LatentFlowTrainingConfig.images}",
-    ),
-]
 Family = Literal["StyleGAN2", "LatentFlow"]
 
 
@@ -186,7 +177,9 @@ def train(
     family: Annotated[
         Family, typer.Option(help="StyleGAN2; or LatentFlow, a decoder of codes and a flow, which needs --features.")
     ] = "StyleGAN2",
-    count: Count = None,
+    count: Annotated[
+        int, typer.Option("--count", min=64, help=help_for(GeneratorTrainingConfig, "images"))
+    ] = GeneratorTrainingConfig.images,
     size: Annotated[int, typer.Option(help="Pixels: 16, 32, 64 or 128.")] = 32,
     features: DiscriminatorFeatures = None,
     feature_size: FeatureSize = None,

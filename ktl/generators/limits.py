@@ -75,21 +75,15 @@ def _check_dense(config: StyleGAN2Config | StyleGAN3Config, inputs: int, shapes:
 def _check_blocks(config: StyleGAN2Config, shapes: Shapes) -> None:
     inputs = 0
     for resolution in config.resolutions:
-        channels = _channels(config, resolution)
+        channels = config.channels(resolution)
+        if not channels:
+            raise CheckpointError(f"its channel_base of {config.channel_base} leaves none at {resolution} pixels")
         block = f"synthesis.b{resolution}"
         layers = {"conv1": channels} | ({"conv0": inputs} if inputs else {})
         for layer, width in layers.items():
             check_shape(f"{block}.{layer}.weight", shapes, (channels, width, 3, 3))
             check_shape(f"{block}.{layer}.affine.weight", shapes, (width, config.w_dim))
         inputs = channels
-
-
-def _channels(config: StyleGAN2Config | LatentFlowConfig, resolution: int) -> int:
-    """The width of a layer. Raises CheckpointError if it has none."""
-    channels = config.channels(resolution)
-    if not channels:
-        raise CheckpointError(f"its channel_base of {config.channel_base} leaves none at {resolution} pixels")
-    return channels
 
 
 def _check_flow(config: LatentFlowConfig, shapes: Shapes) -> None:
@@ -102,7 +96,9 @@ def _check_flow(config: LatentFlowConfig, shapes: Shapes) -> None:
 
 
 def _check_decoder(config: LatentFlowConfig, shapes: Shapes) -> None:
-    widths = [_channels(config, resolution) for resolution in config.resolutions]
+    widths = config.channels
+    if 4 << (len(widths) - 1) != config.resolution:
+        raise CheckpointError(f"its channels are {len(widths)}: expected one for each size up to {config.resolution}")
     check_shape("synthesis.first.weight", shapes, (widths[0] * 16, config.w_dim))
     for number, (inputs, width) in enumerate(pairwise([widths[0], *widths])):
         block = f"synthesis.blocks.{number}"

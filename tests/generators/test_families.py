@@ -149,9 +149,13 @@ def test_what_a_file_claims_is_refused_by_name_value_and_bounds(
         ({"flow_width": 4096}, r"its mapping\.velocity\.of_point\.weight is .*: expected the shape \(4096, 8\)"),
         ({"flow_layers": 3}, r"its mapping\.velocity\.layers\.2\.1\.weight is missing: expected the shape \(8, 8\)"),
         ({"flow_steps": 1001}, "its flow_steps is 1001: expected a whole number of at least 1 and at most 1000"),
-        ({"channel_max": 4096, "channel_base": 10**6}, r"its synthesis\.first\.weight is .*\(65536, 8\)"),
-        ({"channel_base": 15}, "its channel_base of 15 leaves none at 16 pixels"),
-        ({"resolution": 32}, r"its synthesis\.blocks\.3\.conv0\.weight is missing: expected the shape \(2, 4, 3, 3\)"),
+        ({"channels": [4096, 8, 4]}, r"its synthesis\.first\.weight is .*\(65536, 8\)"),
+        ({"channels": [8, 8]}, "its channels are 2: expected one for each size up to 16"),
+        ({"channels": [8] * 65}, "its channels is .*: expected `array` of length <= 64"),
+        (
+            {"resolution": 32, "channels": [8, 8, 4, 2]},
+            r"its synthesis\.blocks\.3\.conv0\.weight is missing: expected the shape \(2, 4, 3, 3\)",
+        ),
     ],
 )
 def test_what_a_latent_flow_claims_must_be_in_the_file(claimed: dict[str, Any], message: str, tmp_path: Path) -> None:

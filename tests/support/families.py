@@ -24,7 +24,7 @@ STYLEGAN2 = StyleGAN2Config(8, 8, 16, channel_base=64, channel_max=4)
 NETWORKS: dict[str, tuple[type[Network], Any]] = {
     "StyleGAN2": (StyleGAN2, STYLEGAN2),
     "StyleGAN2 of classes": (StyleGAN2, replace(STYLEGAN2, c_dim=3, architecture="resnet", conv_clamp=256.0)),
-    "LatentFlow": (LatentFlow, LatentFlowConfig(8, 16, channel_base=64, channel_max=8, flow_width=8, flow_layers=2)),
+    "LatentFlow": (LatentFlow, LatentFlowConfig(8, 16, channels=(8, 8, 4), flow_width=8, flow_layers=2)),
     "StyleGAN3": (StyleGAN3, replace(STEM, c_dim=0)),
     "StyleGAN3 of classes": (StyleGAN3, STEM),
     "StyleGAN-XL": (StyleGANXL, XL_STEM),

@@ -17,25 +17,25 @@ import torch.nn.functional as F
 from msgspec import Meta
 from torch import Tensor, nn
 
-from ktl.generators.networks.bounds import ChannelBase, Layers, Resolution, Width
+from ktl.generators.networks.bounds import MAX_LAYERS, Layers, Resolution, Width
 from ktl.generators.networks.convolution import plain_convolution
 from ktl.generators.networks.mapping import LEAKY_SLOPE, normalise
 from ktl.generators.networks.style_based import StyleBasedGenerator
 
 MAX_STEPS = 1000
 WAVES = 32  # whose phase tells the time
-FASTEST = 400.0  # radians per unit of time
+FASTEST = 6.0  # logarithm of radians per unit of time
+WIDEST_FIRST = (192, 128, 80, 32, 16, 8)  # feature maps at 4, 8, 16, ... pixels
 
 
 @dataclass(frozen=True)
 class LatentFlowConfig:
-    """Sizes of decoder and flow; at resolution r the decoder has min(channel_base / r, channel_max) channels."""
+    """Sizes of decoder and flow; `channels` are the decoder's feature maps at 4, 8, ... pixels up to the resolution."""
 
     w_dim: Width = 128
     resolution: Resolution = 32
-    channel_base: ChannelBase = 1280
-    channel_max: Width = 160
-    flow_width: Width = 480
+    channels: Annotated[tuple[Width, ...], Meta(min_length=1, max_length=MAX_LAYERS)] = WIDEST_FIRST[:4]
+    flow_width: Width = 512
     flow_layers: Layers = 4
     flow_steps: Annotated[int, Meta(ge=1, le=MAX_STEPS)] = 8
 
@@ -49,14 +49,10 @@ class LatentFlowConfig:
         """There are no classes."""
         return 0
 
-    def channels(self, resolution: int) -> int:
-        """Number of feature maps at `resolution` pixels."""
-        return min(self.channel_base // resolution, self.channel_max)
-
-    @property
-    def resolutions(self) -> list[int]:
-        """4, 8, ... up to the image size."""
-        return [2**i for i in range(2, int(math.log2(self.resolution)) + 1)]
+    @classmethod
+    def of_size(cls, resolution: int) -> LatentFlowConfig:
+        """The default for images of `resolution` pixels, a power of two."""
+        return cls(resolution=resolution, channels=WIDEST_FIRST[: int(math.log2(resolution)) - 1])
 
 
 class Velocity(nn.Module):
@@ -76,7 +72,7 @@ class Velocity(nn.Module):
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.w_dim))
         for last in [self.out, *self.layers]:  # at first nothing moves
             nn.init.zeros_(last.get_parameter(f"{len(list(last.children())) - 1}.weight"))
-        self.register_buffer("waves", torch.logspace(0.0, math.log10(FASTEST), WAVES))
+        self.register_buffer("waves", torch.linspace(0.0, FASTEST, WAVES).exp(), persistent=False)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         phase = t * self.waves
@@ -142,15 +138,13 @@ class Decoder(nn.Module):
 
     def __init__(self, config: LatentFlowConfig) -> None:
         super().__init__()
-        widths = [config.channels(resolution) for resolution in config.resolutions]
+        widths = config.channels
         self.first = nn.Linear(config.w_dim, widths[0] * 16)
         self.blocks = nn.ModuleList(
             DecoderBlock(inputs, width, config.w_dim) for inputs, width in pairwise([widths[0], *widths])
         )
         self.torgb = nn.Conv2d(widths[-1], 3, 3, padding=1)
-        self.map_bytes = 4 * max(
-            width * resolution**2 for width, resolution in zip(widths, config.resolutions, strict=True)
-        )
+        self.map_bytes = 4 * max(width * (4 << level) ** 2 for level, width in enumerate(widths))
 
     def forward(self, ws: Tensor, cache: int | None = None) -> Tensor:
         """`cache` is a number of bytes: no more images are drawn at a time than have feature maps of that size."""

@@ -115,36 +115,25 @@ class LatentFlowTrainer(GeneratorTrainer):
             views = self.adversary.views(real, rng)
         codes = self.learner.encoder(encoder_inputs(views, real))
         noisy = codes + self.config.code_noise * self._noise(codes.shape, rng)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            fake: Tensor = self.learner.network.synthesis(noisy[:, None])
+        fake = fake.float().contiguous(memory_format=torch.channels_last)
+        diversity = {"diversity": diversity_of(fake, real)}
         if self.images_seen < self.config.pixel_images:
-            fake = self._decoded(noisy)
             loss = _pixel_loss(real, fake)
-            return loss, {"pixel_loss": loss.item(), "diversity": diversity_of(fake, real)}
-        encoded = len(codes) - round(self.config.drawn_share * len(codes))
-        fake = self._decoded(torch.cat([noisy[:encoded], self._drawn(len(codes) - encoded, rng)]))
+            return loss, {"pixel_loss": loss.item()} | diversity
         fake_views = self.adversary.views(fake, rng)
         loss, row = self.adversary.judged(views, fake_views)
-        compared = zip(_compared(views, real), _compared(fake_views, fake), strict=True)
-        unlike = self._unlikeness([(a[:encoded], b[:encoded]) for a, b in compared])
+        unlike = self._unlikeness(_compared(views, real), _compared(fake_views, fake))
         flow = self._flow_loss(codes.detach(), rng)
-        row |= {"unlikeness": unlike.item(), "flow_loss": flow.item(), "diversity": diversity_of(fake, real)}
-        return loss + self.config.likeness * unlike * (encoded / len(codes)) + flow, row
+        row |= {"unlikeness": unlike.item(), "flow_loss": flow.item()} | diversity
+        return loss + self.config.likeness * unlike + flow, row
 
-    @torch.no_grad()
-    def _drawn(self, count: int, rng: torch.Generator) -> Tensor:
-        """Codes that the flow draws."""
-        network = self.learner.network
-        codes: Tensor = network.mapping(self._noise(torch.Size([count, network.config.z_dim]), rng))
-        return codes
-
-    def _decoded(self, codes: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16):
-            fake: Tensor = self.learner.network.synthesis(codes[:, None])
-        return fake.float().contiguous(memory_format=torch.channels_last)
-
-    def _unlikeness(self, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _unlikeness(self, real: list[Tensor], fake: list[Tensor]) -> Tensor:
         """Mean squared differences in units of the spread: of mixtures their mean, of pixels the coarse ones double."""
         *mixtures, coarse, fine = (
-            (a.float() - b.float()).square().mean() / spread for (a, b), spread in zip(pairs, self.spread, strict=True)
+            (a.float() - b.float()).square().mean() / spread
+            for a, b, spread in zip(real, fake, self.spread, strict=True)
         )
         return torch.stack(mixtures).mean() + coarse + fine / 2
 

@@ -95,7 +95,7 @@ def _trainer(
     size = images.shape[1]
     with initialising(config.seed, "initial weights"):
         if isinstance(config, LatentFlowTrainingConfig):
-            flow = LatentFlow(LatentFlowConfig(resolution=size)) if start is None else _copy(start, LatentFlow, size)
+            flow = LatentFlow(LatentFlowConfig.of_size(size)) if start is None else _copy(start, LatentFlow, size)
             critics = _projected(config, features, size, device, augment=False)
             return LatentFlowTrainer(images, flow, critics, config, device)
         generator = StyleGAN2(StyleGAN2Config(resolution=size)) if start is None else _copy(start, StyleGAN2, size)

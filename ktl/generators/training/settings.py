@@ -68,17 +68,13 @@ class ProjectedConfig(FeaturesConfig):
 class LatentFlowTrainingConfig(FeaturesConfig):
     """Of a latent flow before such a discriminator: encoder and decoder of codes, and the flow that draws codes."""
 
-    images: Annotated[int, Meta(ge=1, description="Images to show in all.")] = 600_000
     generator_rate: Annotated[
         float, Meta(gt=0, le=1, description="Adam's learning rate for encoder, decoder and flow.")
     ] = 0.001
-    cooldown: Cooldown = 0.6
+    cooldown: Cooldown = 0.35
     pixel_images: Annotated[
         int, Meta(ge=0, description="Images, the first ones, that encoder and decoder learn by pixels alone.")
     ] = 100_000
-    drawn_share: Annotated[
-        float, Meta(ge=0, lt=1, description="Share of the decoded codes that the flow draws, which only critics judge.")
-    ] = 0.5
     code_noise: Annotated[
         float, Meta(ge=0, description="Deviation of the noise that images' codes are decoded with.")
     ] = 0.3

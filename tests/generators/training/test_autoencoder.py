@@ -26,7 +26,7 @@ from ktl.seeds import initialising, stream
 CONFIG = LatentFlowTrainingConfig(
     images=48, batch=8, log_every=2, save_every=2, average_half_life=16, feature_size=32, pixel_images=16
 )
-SIZES = LatentFlowConfig(8, 16, channel_base=256, channel_max=16, flow_width=32, flow_layers=2)
+SIZES = LatentFlowConfig(8, 16, channels=(16, 16, 16), flow_width=32, flow_layers=2)
 
 
 def test_what_is_drawn_comes_to_look_like_the_images() -> None:
