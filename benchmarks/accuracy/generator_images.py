@@ -1,7 +1,7 @@
 """What a network learns from a generator's images: a large encoder is distilled into it on 12,000 of them.
 
-Run: python -m benchmarks.accuracy.generator_images run [--sources builtin FILE.safetensors real real-16px real-128d
-         real-webp5 real-webp60] [--counts 12000] [--steps 2400] [--images tiny-imagenet-unlabelled-40k.tar]
+Run: python -m benchmarks.accuracy.generator_images run [--sources builtin latent-flow FILE.safetensors real real-16px
+         real-128d real-webp5 real-webp60] [--counts 12000] [--steps 2400] [--images tiny-imagenet-unlabelled-40k.tar]
          [--photographs tiny-imagenet-10k]
      python -m benchmarks.accuracy.generator_images table
 
@@ -180,7 +180,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def options(runs: argparse.ArgumentParser) -> None:
     """Of the command `run`."""
-    runs.add_argument("--sources", nargs="+", default=["builtin", *REAL])
+    runs.add_argument("--sources", nargs="+", default=["builtin", "latent-flow", *REAL])
     runs.add_argument("--counts", type=int, nargs="+", default=[12_000], help="images to distil on")
     runs.add_argument(
         "--images", default="tiny-imagenet-unlabelled-40k.tar", help="unlabelled ones, for those that are real"

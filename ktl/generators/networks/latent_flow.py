@@ -66,12 +66,10 @@ class Velocity(nn.Module):
         self.of_point = nn.Linear(config.w_dim, width)
         self.of_time = nn.Linear(2 * WAVES, width)
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), _still(width, width))
             for _ in range(config.flow_layers)
         )
-        self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.w_dim))
-        for last in [self.out, *self.layers]:  # at first nothing moves
-            nn.init.zeros_(last.get_parameter(f"{len(list(last.children())) - 1}.weight"))
+        self.out = nn.Sequential(nn.LayerNorm(width), _still(width, config.w_dim))
         self.register_buffer("waves", torch.linspace(0.0, FASTEST, WAVES).exp(), persistent=False)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -81,6 +79,13 @@ class Velocity(nn.Module):
             hidden = hidden + layer(hidden)
         velocity: Tensor = self.out(hidden)
         return velocity
+
+
+def _still(inputs: int, outputs: int) -> nn.Linear:
+    """A layer that at first gives the same for all inputs: points hardly move then."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.zeros_(layer.weight)
+    return layer
 
 
 class FlowMapping(nn.Module):

@@ -121,12 +121,14 @@ class GeneratorTrainer(ABC):
 
     def _real_batch(self, rng: torch.Generator) -> Tensor:
         index = torch.randint(len(self.images), (self.config.batch,), generator=rng)
-        real = self._shown(self.images[index])
+        real = as_shown(self.images[index], self.device)
         flip = torch.rand(self.config.batch, 1, 1, 1, generator=rng).to(self.device) < 0.5
         return torch.where(flip, real.flip(3), real).contiguous(memory_format=torch.channels_last)
 
-    def _shown(self, images: Tensor) -> Tensor:
-        return images.to(self.device).float() / 127.5 - 1.0
+
+def as_shown(images: Tensor, device: torch.device) -> Tensor:
+    """uint8 images of any shape, as float32 in [-1, 1] on the device."""
+    return images.to(device).float() / 127.5 - 1.0
 
 
 class StyleGAN2Trainer(GeneratorTrainer):
