@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ktl.generators.network import Precision
+from ktl.data.transforms import to_network
 from ktl.generators.networks.latent_flow import LatentFlow
 from ktl.generators.networks.mapping import LEAKY_SLOPE, normalise
 from ktl.generators.training.adversary import Row, diversity_of
 from ktl.generators.training.projected import ProjectedAdversary
 from ktl.generators.training.settings import LatentFlowTrainingConfig
-from ktl.generators.training.trainer import GeneratorTrainer, as_shown
+from ktl.generators.training.trainer import GeneratorTrainer
 from ktl.seeds import stream
 
 MEASURED = 4_000  # images whose spread is the unit of distances
@@ -93,7 +94,7 @@ class LatentFlowTrainer(GeneratorTrainer):
         shown = torch.from_numpy(images[:MEASURED]).permute(0, 3, 1, 2).split(config.batch)
         inputs, distances = [], []
         for part in shown:
-            pixels = as_shown(part, device).contiguous(memory_format=torch.channels_last)
+            pixels = to_network(part.to(device)).contiguous(memory_format=torch.channels_last)
             with torch.no_grad():
                 views = adversary.views(pixels, stream(config.seed))
             inputs.append(encoder_inputs(views, pixels))

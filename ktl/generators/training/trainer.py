@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ktl.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from ktl.cooldown import cooled
+from ktl.data.transforms import to_network
 from ktl.generators.network import Network, Precision
 from ktl.generators.networks.stylegan2 import StyleGAN2
 from ktl.generators.training.adversary import Adversary, Row, adam, descend
@@ -121,14 +122,9 @@ class GeneratorTrainer(ABC):
 
     def _real_batch(self, rng: torch.Generator) -> Tensor:
         index = torch.randint(len(self.images), (self.config.batch,), generator=rng)
-        real = as_shown(self.images[index], self.device)
+        real = to_network(self.images[index].to(self.device))
         flip = torch.rand(self.config.batch, 1, 1, 1, generator=rng).to(self.device) < 0.5
         return torch.where(flip, real.flip(3), real).contiguous(memory_format=torch.channels_last)
-
-
-def as_shown(images: Tensor, device: torch.device) -> Tensor:
-    """uint8 images of any shape, as float32 in [-1, 1] on the device."""
-    return images.to(device).float() / 127.5 - 1.0
 
 
 class StyleGAN2Trainer(GeneratorTrainer):
