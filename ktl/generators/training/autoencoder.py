@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ktl.generators.network import Precision
 from ktl.data.transforms import to_network
+from ktl.generators.network import Precision
 from ktl.generators.networks.latent_flow import LatentFlow
 from ktl.generators.networks.mapping import LEAKY_SLOPE, normalise
 from ktl.generators.training.adversary import Row, diversity_of
