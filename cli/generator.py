@@ -49,6 +49,8 @@ Cooldown = Annotated[
         show_default=f"{GeneratorTrainingConfig.cooldown}; LatentFlow {LatentFlowTrainingConfig.cooldown}",
     ),
 ]
+Count = Annotated[int, typer.Option("--count", min=64, help=help_for(GeneratorTrainingConfig, "images"))]
+FAMILIES = "StyleGAN2; or LatentFlow, a decoder of codes and a flow, which needs --features."
 Family = Literal["StyleGAN2", "LatentFlow"]
 
 
@@ -174,12 +176,8 @@ def quality(
 def train(
     images: Annotated[Path, typer.Option(help="Folder or tar file of unlabelled images.")],
     out: Annotated[Path, typer.Option(help="Folder for the weights, figures, sample grid and state.")],
-    family: Annotated[
-        Family, typer.Option(help="StyleGAN2; or LatentFlow, a decoder of codes and a flow, which needs --features.")
-    ] = "StyleGAN2",
-    count: Annotated[
-        int, typer.Option("--count", min=64, help=help_for(GeneratorTrainingConfig, "images"))
-    ] = GeneratorTrainingConfig.images,
+    family: Annotated[Family, typer.Option(help=FAMILIES)] = "StyleGAN2",
+    count: Count = GeneratorTrainingConfig.images,
     size: Annotated[int, typer.Option(help="Pixels: 16, 32, 64 or 128.")] = 32,
     features: DiscriminatorFeatures = None,
     feature_size: FeatureSize = None,
