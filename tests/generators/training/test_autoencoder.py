@@ -39,7 +39,7 @@ def test_what_is_drawn_comes_to_look_like_the_images() -> None:
         network = LatentFlow(SIZES)
         adversary = ProjectedAdversary(FeatureMaps(Convolutional(), 32), 16, 0.002, augment=False)
         config = replace(
-            CONFIG, images=400 * 16, pixel_images=0, batch=16, log_every=20, average_half_life=400, generator_rate=3e-3
+            CONFIG, images=160 * 16, pixel_images=0, batch=16, log_every=20, average_half_life=200, generator_rate=3e-3
         )
         trainer = LatentFlowTrainer(images, network, adversary, config, torch.device("cpu"))
     rows: list[dict[str, float]] = []
